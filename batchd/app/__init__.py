@@ -1,0 +1,162 @@
+"""The app: builds every room once, introduces them to each other, and runs the house.
+
+SUMMARY
+    serve       the daemon: until a signal
+    run_files   the same rooms for some files: until they are done
+
+    SIGTERM and SIGINT begin the drain; a second one ends at once. Either way nothing is lost.
+
+DIAGNOSTICS
+    Fatal: ConfigError, UnavailableError, SpoolError, JournalError travel up to the command line.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+
+from batchd.app.engines import Engine, build_engine, wait_for
+from batchd.app.foreground import Wanted, hand_in, identify, options_beside, run_wanted
+from batchd.app.house import House, Outside
+from batchd.app.provenance import describe_model, provenance
+from batchd.core.rules import Rules
+from batchd.core.status import StatusReport
+from batchd.edges import log
+from batchd.edges.clock import SystemClock
+from batchd.edges.spool import Spool, final_name
+from batchd.edges.systemd import Systemd
+from batchd.edges.watch import Bell
+from batchd.errors import BatchdError
+from batchd.settings import Settings, Surroundings
+
+OnTick = Callable[[StatusReport], None]
+
+
+async def serve(settings: Settings, around: Surroundings) -> None:
+    """Run the daemon until it is told to stop."""
+    log.configure(settings.log_level, sys.stderr, log.is_journal(around.journal_stream, sys.stderr))
+    spool = Spool.open(settings.spool)
+    try:
+        clock = SystemClock()
+        engine = await build_engine(settings, clock)
+        house = _house(settings, around, spool, engine, None, lambda report: None)
+        await _until_stopped(house, house.run())
+    finally:
+        spool.close()
+
+
+async def run_files(
+    settings: Settings,
+    around: Surroundings,
+    files: Sequence[Path],
+    outbox: Path | None,
+    on_tick: OnTick,
+) -> list[str]:
+    """The result directory of each file. Raises KeyboardInterrupt when a signal came first."""
+    # The bar says what the log would, so only trouble is logged unless more was asked for.
+    log.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, sys.stderr, False)
+    spool = Spool.open(settings.spool, outbox)
+    try:
+        clock = SystemClock()
+        engine = await build_engine(settings, clock)
+        described = await wait_for(engine.server, engine.address, clock)
+        answer_settings = {**settings.answer_settings(), "engine_version": described.version}
+        wanted = [identify(file, options_beside(file), answer_settings) for file in files]
+        hand_in(spool, settings.spool, wanted)
+        house = _house(settings, around, spool, engine, wanted, on_tick)
+        finished: dict[str, str] = {}
+
+        async def work() -> None:
+            finished.update(await run_wanted(house, spool, wanted))
+
+        await _until_stopped(house, work())
+        if len(finished) < len({item.batch_id for item in wanted}):
+            raise KeyboardInterrupt
+        return [finished[item.batch_id] for item in wanted]
+    finally:
+        spool.close()
+
+
+def _house(
+    settings: Settings,
+    around: Surroundings,
+    spool: Spool,
+    engine: Engine,
+    wanted: Sequence[Wanted] | None,
+    on_tick: OnTick,
+) -> House:
+    is_run = wanted is not None
+    settle_s = settings.settle_s if settings.settle_s is not None else spool.default_settle_s()
+    rules = Rules(
+        slots=engine.limits.slots,
+        window_tokens_max=settings.window_tokens_max,
+        request_timeout_s=settings.request_timeout_s,
+        completion_tokens_default=settings.completion_tokens_default,
+        line_bytes_max=settings.line_bytes_max,
+        attempts_max=settings.attempts_max,
+        strict=settings.strict,
+        enforce_window=settings.enforce_window,
+        # What a foreground run hands in itself is complete from the first moment.
+        settle_s=0.0 if is_run else settle_s,
+        archive_days=settings.archive_days,
+        model=settings.model,
+        model_aliases=settings.model_aliases,
+    )
+    outside = Outside(
+        spool=spool,
+        clock=SystemClock(),
+        service=Systemd(
+            around.notify_socket, _text(around.watchdog_usec), _text(around.watchdog_pid)
+        ),
+        bell=Bell(settings.spool / "inbox"),
+        server=engine.server,
+        final_name=final_name,
+        new_batch_id=lambda: f"batch_{secrets.token_hex(16)}",
+        describe_model=lambda supervisor: describe_model(engine, supervisor),
+        provenance=lambda supervisor: provenance(engine, supervisor),
+        pid=os.getpid(),
+    )
+    only = None if wanted is None else frozenset(item.batch_id for item in wanted)
+    shown = {**settings.answer_settings(), "slots": engine.limits.slots}
+    return House(outside, rules, engine.limits, shown, settings.drain_s, only, on_tick)
+
+
+async def _until_stopped(house: House, work: Coroutine[None, None, None]) -> None:
+    """Run this; the first signal begins the drain, the second ends at once."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def obey() -> None:
+        if house.is_stopping:
+            task.cancel()
+        house.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, obey)
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    except BaseExceptionGroup as group:
+        raise (_first_of_ours(group) or group) from group
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> BatchdError | None:
+    """The expected trouble among what several tasks raised."""
+    for error in group.exceptions:
+        if isinstance(error, BatchdError):
+            return error
+        if isinstance(error, BaseExceptionGroup) and (found := _first_of_ours(error)):
+            return found
+    return None
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)

@@ -1,0 +1,101 @@
+"""Engines: the model server that the settings ask for, and the limits it begins with.
+
+SUMMARY
+    Ollama attached, Ollama of our own, llama.cpp in a child of ours, or any llama-server by its URL. Which of
+    them is decided once, here, and never changed behind the operator's back.
+
+DIAGNOSTICS
+    Fatal: ConfigError or UnavailableError, with the next step.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+
+from batchd.core.fault import ModelFault
+from batchd.core.governor import Limits
+from batchd.core.model import ServerDescription
+from batchd.daemon.ports import Clock, ModelServer
+from batchd.edges.llamacpp import LlamaServer
+from batchd.edges.llamacpp_child import start_child
+from batchd.edges.ollama import OllamaServer
+from batchd.edges.ollama_server import OwnOllama, find_mode
+from batchd.errors import ConfigError, UnavailableError
+from batchd.settings import Settings
+
+#: How long a model server may be out of reach before a foreground run gives up.
+REACH_TIMEOUT_S = 30.0
+
+#: One question, and the pause before the next.
+ASK_TIMEOUT_S = 5.0
+ASK_PAUSE_S = 0.5
+
+#: Ollama's program, looked up on the path, where no other is named.
+OLLAMA_PROGRAM = "ollama"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A model server, what it is allowed, and where it is."""
+
+    server: ModelServer
+    limits: Limits
+    name: str
+    address: str
+
+
+async def build_engine(settings: Settings, clock: Clock) -> Engine:
+    """The engine of these settings; an own server is started at its first load."""
+    if settings.engine == "llamacpp":
+        return _llamacpp(settings)
+    ollama = settings.ollama
+    binary = str(ollama.binary or OLLAMA_PROGRAM)
+    mode = await find_mode(ollama.mode, ollama.host, binary, clock)
+    slots = settings.slots_for(is_attached=mode == "attach")
+    own = None
+    if mode == "own":
+        models = str(ollama.models_dir) if ollama.models_dir is not None else None
+        own = OwnOllama(binary, slots, os.environ, clock, models)
+    server = OllamaServer(ollama.host, mode, clock, allow_remote=settings.allow_remote_models, own=own)
+    address = "a private server" if mode == "own" else ollama.host
+    return Engine(server, Limits(slots, owns_slots=mode == "own"), "ollama", address)
+
+
+async def wait_for(server: ModelServer, address: str, clock: Clock) -> ServerDescription:
+    """The server's description; UnavailableError when it stays out of reach."""
+    until = clock.monotonic() + REACH_TIMEOUT_S
+    while True:
+        described = await server.describe(ASK_TIMEOUT_S)
+        if isinstance(described, ServerDescription):
+            return described
+        if not described.is_temporary or clock.monotonic() >= until:
+            raise _out_of_reach(address, described)
+        await clock.sleep(ASK_PAUSE_S)
+
+
+def _llamacpp(settings: Settings) -> Engine:
+    chosen = settings.llamacpp
+    if chosen.url is not None:
+        key = chosen.api_key.get_secret_value() if chosen.api_key is not None else ""
+        slots = settings.slots_for(is_attached=True)
+        return Engine(LlamaServer(url=chosen.url, key=key), Limits(slots, False), "llamacpp", chosen.url)
+    if chosen.gguf is None and not chosen.models:
+        raise ConfigError(
+            "The engine llamacpp has no model file.",
+            "Name one with --gguf FILE, or set llamacpp.models or llamacpp.url.",
+        )
+    for path in (*chosen.models.values(), *([chosen.gguf] if chosen.gguf else [])):
+        if not path.is_file():
+            raise ConfigError(f"There is no model file {path}.", "Name a GGUF file that exists.")
+
+    start = partial(start_child, cache_ram_mib=chosen.cache_ram_mib)
+    server = LlamaServer(models=chosen.models, any_gguf=chosen.gguf, start_child=start)
+    slots = settings.slots_for(is_attached=False)
+    return Engine(server, Limits(slots, owns_slots=True), "llamacpp", "a child process")
+
+
+def _out_of_reach(address: str, fault: ModelFault) -> UnavailableError:
+    return UnavailableError(
+        f"The model server at {address} cannot be used: {fault.message}",
+        "Start it (`ollama serve`), name another with BATCHD_OLLAMA__HOST, or use --engine llamacpp.",
+    )

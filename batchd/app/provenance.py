@@ -1,0 +1,67 @@
+"""Provenance: who answered, with what, on which machine: enough to cite a result and to repeat it.
+
+SUMMARY
+    Goes into `metrics.json` and, in short, into the status.
+
+DIAGNOSTICS
+    None: what is not known is null.
+"""
+
+import platform
+from collections.abc import Mapping
+
+from batchd import __version__
+from batchd.app.engines import Engine
+from batchd.core.model import Loaded
+from batchd.core.status import ModelStatus
+from batchd.daemon.supervisor import State, Supervisor
+from batchd.edges.gpu import read_gpus
+from batchd.edges.memory import resident_bytes
+
+#: The supervisor's states in the words of the status.
+_WORDS: Mapping[State, str] = {State.READY: "resident", State.CANARY: "loading", State.SUSPECT: "cooling"}
+
+
+def describe_model(engine: Engine, supervisor: Supervisor) -> ModelStatus:
+    """What the status shows of the model."""
+    standing = supervisor.standing
+    loaded = standing.loaded
+    return ModelStatus(
+        engine=engine.name,
+        address=engine.address,
+        state=_WORDS.get(standing.state, standing.state.value),
+        model=loaded.model if loaded else None,
+        window_tokens=loaded.window_tokens if loaded else None,
+        slots=loaded.slots if loaded else None,
+        detail=standing.detail if loaded is None else "",
+    )
+
+
+def provenance(engine: Engine, supervisor: Supervisor) -> dict[str, object]:
+    """What `metrics.json` says of the machine, the engine and the models of this batch."""
+    server = supervisor.description
+    return {
+        "batchd": __version__,
+        "engine": {
+            "name": engine.name,
+            "version": server.version if server else None,
+            "mode": server.mode if server else None,
+        },
+        "models": [_model(loaded) for loaded in supervisor.loads],
+        "gpus": [{"name": gpu.name, "driver": gpu.driver} for gpu in read_gpus() or ()],
+        "machine": {"system": platform.platform(), "python": platform.python_version()},
+        "memory": {"daemon_anonymous_bytes": resident_bytes()},
+    }
+
+
+def _model(loaded: Loaded) -> dict[str, object]:
+    return {
+        "name": loaded.model,
+        "digest": loaded.digest,
+        "quantization": loaded.quantization,
+        "window_tokens": loaded.window_tokens,
+        "slots": loaded.slots,
+        "size_bytes": loaded.size_bytes,
+        "gpu_bytes": loaded.gpu_bytes,
+        "load_s": round(loaded.load_s, 3),
+    }

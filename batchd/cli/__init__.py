@@ -1,0 +1,116 @@
+"""The roof: the command line. One verb per file.
+
+SUMMARY
+    `main` is the console script. A verb is a function that returns its exit code, and its
+    docstring is its help, with an example. Adding one is a line in VERBS.
+
+        0    all requests completed
+        1    finished, but not well; or the disk failed us
+        2    usage
+        75   the spool is held by another, or the model server is out of reach
+        78   configuration
+        130  interrupted; what can go on goes on at the next start
+
+DIAGNOSTICS
+    Fatal: a BatchdError is one sentence and the next step, with its own exit code, and no trace.
+    Bug: any other exception is one sentence, exit code 1, and a file with the trace.
+"""
+
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from batchd import __version__
+from batchd.cli.check import check
+from batchd.cli.config import config
+from batchd.cli.status import status
+from batchd.cli.submit import submit
+from batchd.cli.terminal import put, say, say_error
+from batchd.errors import BatchdError, UsageError
+
+#: Returns its exit code; None is 0.
+Verb = Callable[..., int | None]
+
+VERBS: tuple[Verb, ...] = (submit, check, status, config)
+
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(call(sys.argv[1:]))
+
+
+def call(arguments: Sequence[str], verbs: Sequence[Verb] = VERBS) -> int:
+    """Run one command; its exit code."""
+    try:
+        code: object = _built(verbs)(args=list(arguments), prog_name="batchd", standalone_mode=False)
+    except BatchdError as error:
+        say_error(error)
+        return error.exit_code
+    except typer.TyperException as error:
+        say_error(UsageError(error.format_message(), _help_hint(error)))
+        return UsageError.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last one who can tell a person what happened
+        _say_bug(error)
+        return 1
+    if code == EXIT_INTERRUPTED:
+        say("Interrupted.")
+    return code if isinstance(code, int) else 0
+
+
+def _built(verbs: Sequence[Verb]) -> typer.Typer:
+    app = typer.Typer(
+        name="batchd",
+        add_completion=False,
+        rich_markup_mode=None,  # plain help: it is the same in a terminal, a pipe and a test
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_root)
+    for verb in verbs:
+        app.command()(verb)
+    return app
+
+
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> int:
+    """Run OpenAI-format batch files on a local model, and lose nothing.
+
+    \b
+    Example:
+      batchd submit requests.jsonl --wait
+    """
+    if version:
+        put(f"batchd {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+    return 0
+
+
+def _help_hint(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "batchd"
+    return f"`{path} --help` shows an example."
+
+
+def _say_bug(error: Exception) -> None:
+    trace = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="batchd-", suffix=".trace", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"batchd {__version__}, Python {sys.version}\n{trace}")
+        place = f"The trace is in {file.name}; please report it. What was durable stays so."
+    except OSError:
+        place = "The trace could not be written: " + trace
+    say_error(BatchdError(f"A bug in batchd: {type(error).__name__}.", place))

@@ -1,0 +1,33 @@
+"""What a submitter keeps in one folder: a batch file, and NAME.options.json beside it.
+
+DIAGNOSTICS
+    Fatal: UsageError for a file that is there and cannot be read.
+"""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from batchd.core.settle import options_name
+from batchd.errors import UsageError
+
+
+def opened(path: Path) -> BinaryIO:
+    """The batch file; the caller closes it."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}.", "Give the path of a batch file."
+        ) from error
+
+
+def options_beside(path: Path) -> bytes | None:
+    """The options of this batch file, if there are any."""
+    options = path.with_name(os.fsdecode(options_name(os.fsencode(path.name))))
+    try:
+        return options.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{options} cannot be read: {error.strerror}.", "Mend or remove it.") from error

@@ -1,0 +1,140 @@
+"""`batchd check`: what intake would say of each line, without running anything.
+
+SUMMARY
+    Reads each file through the survey, with the options that lie beside it. Every bad line is told with its
+    number, code and message; then counts, prefix groups and sizes. Token counts are estimates: only the
+    model's own tokenizer knows.
+
+DIAGNOSTICS
+    Fatal: UsageError for a file that cannot be read.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+from batchd.cli.beside import opened, options_beside
+from batchd.cli.terminal import JsonOption, console, put, put_json, put_table
+from batchd.core.fault import LineFault
+from batchd.core.prefix import GroupSummary
+from batchd.core.request import LineLimits
+from batchd.core.survey import Survey
+from batchd.settings import Settings, load_settings
+
+#: Bad lines shown on a terminal: nobody reads more. A pipe and JSON get all.
+_SHOWN_MAX = 1_000
+
+#: Groups shown; the largest decide what a batch costs. JSON gets as many as a person could want.
+_GROUPS_SHOWN_MAX = 10
+_GROUPS_JSON_MAX = 1_000
+
+#: Below this a check is over before a bar is read.
+_BAR_BYTES_MIN = 16 << 20
+
+#: Lines between two moves of the bar.
+_BAR_STEP_LINES = 1_000
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Batch files, JSONL.")],
+    as_json: JsonOption = False,
+) -> int:
+    """Say of each line what the daemon would say of it, without running anything.
+
+    \b
+    Example:
+      batchd check requests.jsonl
+      batchd check --json *.jsonl
+    """
+    settings = load_settings({})
+    return max([_checked(path, settings, as_json) for path in files])
+
+
+def _checked(path: Path, settings: Settings, as_json: bool) -> int:
+    limits = LineLimits(settings.line_bytes_max, settings.completion_tokens_default)
+    with opened(path) as file:
+        survey = Survey(file, limits, settings.strict, options_beside(path))
+        faults = _with_bar(survey, path.stat().st_size)
+        if as_json:
+            found = [asdict(fault) for fault in faults]
+            put_json({"file": str(path), **_numbers(survey, settings), "faults": found})
+        else:
+            _list(path, survey, faults)
+            _conclude(path, survey, settings)
+    return 1 if survey.faulty or survey.refusals() else 0
+
+
+def _with_bar(survey: Survey, size_bytes: int) -> Iterator[LineFault]:
+    """The faults, with a bar on a terminal where it takes long enough to wonder."""
+    screen = console(is_error=True)
+    columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    is_off = not screen.is_terminal or size_bytes < _BAR_BYTES_MIN
+    with Progress(*columns, console=screen, transient=True, disable=is_off) as progress:
+        bar = progress.add_task("", total=size_bytes)
+        for fault in survey:
+            if survey.total % _BAR_STEP_LINES == 0:
+                progress.update(bar, completed=survey.lines.read_bytes)
+            if fault is not None:
+                yield fault
+
+
+def _list(path: Path, survey: Survey, faults: Iterator[LineFault]) -> None:
+    limit = _SHOWN_MAX if console().is_terminal else None
+    for fault in faults:
+        if limit is None or survey.faulty <= limit:
+            put(f"{path}:{fault.line}: {fault.code}: {fault.message}")
+    if limit is not None and survey.faulty > limit:
+        put(f"and {survey.faulty - limit:,} more bad lines")
+
+
+def _conclude(path: Path, survey: Survey, settings: Settings) -> None:
+    put(f"{path}: {survey.total:,} requests, {survey.faulty:,} of them faulty", style="bold")
+    for code, count in survey.codes.most_common():
+        put(f"  {code}: {count:,}")
+    for refusal in survey.refusals():
+        put(f"  The batch would fail: {refusal.message}", style="red")
+    for note in (*survey.notes(), *_window_note(survey, settings)):
+        put(f"  {note}")
+    groups = survey.groups()
+    if groups:
+        put(f"  prompt tokens, estimated: {survey.prompt_tokens:,}; the longest {survey.longest_tokens:,}")
+        put(f"  prefix groups: {len(groups):,}")
+        heads = ("    model", "url", "requests", "shared tokens", "window")
+        put_table(heads, map(_cells, groups[:_GROUPS_SHOWN_MAX]))
+    if len(groups) > _GROUPS_SHOWN_MAX:
+        put(f"    and {len(groups) - _GROUPS_SHOWN_MAX:,} more")
+
+
+def _cells(group: GroupSummary) -> tuple[str, ...]:
+    numbers = (group.count, group.prefix_tokens, group.window_tokens)
+    return (f"    {group.model}", group.endpoint, *(f"{number:,}" for number in numbers))
+
+
+def _window_note(survey: Survey, settings: Settings) -> Iterator[str]:
+    window = max((group.window_tokens for group in survey.groups()), default=0)
+    if window > settings.window_tokens_max:
+        yield (
+            f"The longest request and its answer may need {window:,} tokens, estimated; "
+            f"window_tokens_max is {settings.window_tokens_max:,}. What does not fit gets an error line."
+        )
+
+
+def _numbers(survey: Survey, settings: Settings) -> dict[str, object]:
+    """Everything but the faults; a caller must have read those before."""
+    groups = survey.groups()
+    return {
+        "total": survey.total,
+        "faulty": survey.faulty,
+        "codes": dict(survey.codes),
+        "refusals": [asdict(refusal) for refusal in survey.refusals()],
+        "notes": [*survey.notes(), *_window_note(survey, settings)],
+        "bytes": survey.lines.read_bytes,
+        "prompt_tokens_estimated": survey.prompt_tokens,
+        "longest_prompt_tokens_estimated": survey.longest_tokens,
+        "group_count": len(groups),
+        "groups": [asdict(group) for group in groups[:_GROUPS_JSON_MAX]],
+    }

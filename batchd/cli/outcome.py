@@ -1,0 +1,43 @@
+"""The outcome of a published batch, for the verbs that end with it.
+
+SUMMARY
+    A result directory is complete from its first moment, so what stands in it is read once and believed.
+
+DIAGNOSTICS
+    Fatal: SpoolError when batch.json is not what batchd writes.
+"""
+
+from pathlib import Path
+
+from batchd.core.json import loads
+from batchd.errors import SpoolError
+
+
+def find_result(outbox: Path, batch_id: str) -> Path | None:
+    """The result directory of this batch, once it is published."""
+    if not outbox.is_dir():
+        return None
+    return next((place for place in outbox.iterdir() if place.name.endswith(f".{batch_id}")), None)
+
+
+def exit_code(result: Path, failed_share_max: float) -> int:
+    """0 where the batch completed, with no larger share of failed requests than the operator allows."""
+    status, total, failed = _summary(result)
+    return 0 if status == "completed" and failed <= failed_share_max * total else 1
+
+
+def _summary(result: Path) -> tuple[str, int, int]:
+    try:
+        batch = loads((result / "batch.json").read_bytes())
+        if not isinstance(batch, dict):
+            raise ValueError("not an object")
+        counts = batch["request_counts"]
+        return str(batch["status"]), int(counts["total"]), int(counts["failed"])
+    except OSError as error:
+        raise SpoolError(
+            f"{result / 'batch.json'} cannot be read: {error.strerror}.", "The results lie beside it."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SpoolError(
+            f"{result / 'batch.json'} is not a batch: {error}.", "The results lie beside it."
+        ) from error

@@ -1,0 +1,108 @@
+"""`batchd status`: what the daemon last said of itself.
+
+SUMMARY
+    Read from status.json and nothing else: nobody opens a journal to look. A daemon writes the file every
+    second or so; one that is older than `OLD_AFTER_S` is shown with a warning, because what it says may have
+    changed.
+
+DIAGNOSTICS
+    Fatal: SpoolError where there is no status, or one that cannot be read.
+    Warning: an old status; the exit code is 1.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from batchd.cli.terminal import JsonOption, SpoolOption, put, put_json, put_table, say
+from batchd.core.status import BatchStatus, ModelStatus, StatusReport, duration, parse
+from batchd.edges.clock import SystemClock
+from batchd.errors import SpoolError
+from batchd.settings import load_settings
+
+#: Many times the interval at which a daemon writes: one that is only slow does not seem dead.
+OLD_AFTER_S = 15.0
+
+_UNKNOWN = "-"
+
+
+def status(spool: SpoolOption = None, as_json: JsonOption = False) -> int:
+    """Show the daemon, its model, every batch, and what in the inbox cannot be claimed.
+
+    \b
+    Example:
+      batchd status
+      batchd status --spool /var/spool/batchd --json
+    """
+    root = load_settings({"spool": spool}).spool
+    report = read_report(root)
+    if as_json:
+        put_json({**asdict(report), "age_s": age_s(report), "is_old": is_old(report)})
+    else:
+        _show(report)
+    if is_old(report):
+        say(
+            f"This status is {duration(age_s(report))} old: the daemon of {root} has stopped, or hangs.",
+            style="yellow",
+        )
+        return 1
+    return 0
+
+
+def read_report(spool: Path) -> StatusReport:
+    """What the daemon of this spool last wrote."""
+    path = spool / "status.json"
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise SpoolError(
+            f"There is no status in {spool}: {error.strerror}.",
+            "Start `batchd daemon`, or name its spool with --spool.",
+        ) from error
+
+
+def age_s(report: StatusReport) -> float:
+    """How long ago it was written; a clock that was set back makes it new."""
+    return max(0.0, SystemClock().now() - report.written_at)
+
+
+def is_old(report: StatusReport) -> bool:
+    """Whether the daemon should have written a newer one."""
+    return age_s(report) > OLD_AFTER_S
+
+
+def _show(report: StatusReport) -> None:
+    put(f"daemon  {report.state}, process {report.pid}, {duration(age_s(report))} ago")
+    put(f"model   {_UNKNOWN if report.model is None else ', '.join(_model_words(report.model))}")
+    if report.batches:
+        heads = ("batch", "name", "status", "done", "failed", "requests/s", "tokens/s", "cached", "ETA")
+        put_table(heads, map(_cells, report.batches))
+    else:
+        put("no batch is in the house")
+    if report.unclaimable:
+        put_table(("cannot be claimed", "because"), ((item.name, item.reason) for item in report.unclaimable))
+    if report.unclaimable_more:
+        put(f"and {report.unclaimable_more:,} more")
+
+
+def _model_words(model: ModelStatus) -> Iterator[str]:
+    yield f"{model.model or 'none'} {model.state}"
+    if model.slots is not None and model.window_tokens is not None:
+        yield f"{model.slots} x {model.window_tokens:,} tokens"
+    yield f"{model.engine} at {model.address}" if model.address else model.engine
+    if model.detail:
+        yield model.detail
+
+
+def _cells(batch: BatchStatus) -> tuple[str, ...]:
+    return (
+        batch.id,
+        batch.name,
+        batch.status,
+        f"{batch.completed + batch.failed:,}/{batch.total:,}",
+        f"{batch.failed:,}",
+        _UNKNOWN if batch.requests_per_s is None else f"{batch.requests_per_s:.1f}",
+        _UNKNOWN if batch.tokens_per_s is None else f"{batch.tokens_per_s:,.0f}",
+        _UNKNOWN if batch.cached_share is None else f"{batch.cached_share:.0%}",
+        _UNKNOWN if batch.eta_s is None else duration(batch.eta_s),
+    )

@@ -1,0 +1,90 @@
+"""`batchd submit`: hand a batch file in, safely, and know its id before it is claimed.
+
+SUMMARY
+    The spool's own way in does the work: hidden name, sync, rename, the options first. The options of the
+    batch are those that lie beside the file, with the id added; bad ones are refused here, before the
+    batch could fail of them.
+
+    With --wait it looks for the result directory until it is there. Ctrl-C ends the waiting, not the batch.
+
+DIAGNOSTICS
+    Fatal: UsageError for a file or options that cannot be handed in, ConfigError where there is no spool,
+    SpoolError when the inbox cannot be written.
+    Warning: waiting while no daemon writes its status.
+"""
+
+import secrets
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batchd.cli.beside import options_beside
+from batchd.cli.outcome import exit_code, find_result
+from batchd.cli.status import is_old, read_report
+from batchd.cli.terminal import SpoolOption, put, say
+from batchd.core.json import loads
+from batchd.core.options import parse_options
+from batchd.edges.spool import submit_file
+from batchd.errors import SpoolError, UsageError
+from batchd.settings import load_settings
+
+#: A listing of the outbox costs next to nothing, and a person waits.
+_LOOK_INTERVAL_S = 0.5
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A batch file, JSONL.")],
+    spool: SpoolOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait, then print the result directory.")] = False,
+) -> int:
+    """Hand a batch file in and print the id of its batch.
+
+    Options of the batch are taken from NAME.options.json beside NAME.jsonl, if it is there.
+
+    \b
+    Example:
+      batchd submit requests.jsonl --wait
+    """
+    settings = load_settings({"spool": spool})
+    options = _options(file)
+    batch_id = str(options.get("batch_id") or f"batch_{secrets.token_hex(16)}")
+    outbox = settings.spool / "outbox"
+    if find_result(outbox, batch_id) is not None:
+        raise UsageError(
+            f"The outbox has a batch {batch_id} already.", "Take the batch_id out of the options file."
+        )
+    name = submit_file(settings.spool, file, file.name, {**options, "batch_id": batch_id})
+    put(batch_id)
+    say(f"Handed in as {name}.")
+    if not wait:
+        return 0
+    result = _awaited(settings.spool, outbox, batch_id)
+    put(str(result))
+    return exit_code(result, settings.failed_share_max)
+
+
+def _options(file: Path) -> dict[str, object]:
+    """The options beside the file, as they stand there."""
+    raw = options_beside(file)
+    _, refusals = parse_options(raw)
+    if refusals:
+        sentences = " ".join(refusal.message for refusal in refusals)
+        raise UsageError(f"The options beside {file} are not usable: {sentences}", "Nothing was handed in.")
+    value = loads(raw or b"{}")
+    assert isinstance(value, dict)  # the options were checked
+    return value
+
+
+def _awaited(spool: Path, outbox: Path, batch_id: str) -> Path:
+    """The result directory, whenever it comes."""
+    try:
+        is_running = not is_old(read_report(spool))
+    except SpoolError:
+        is_running = False
+    if not is_running:
+        say("No daemon seems to work on this spool. Waiting for one; Ctrl-C ends only the waiting.")
+    while (result := find_result(outbox, batch_id)) is None:
+        time.sleep(_LOOK_INTERVAL_S)
+    return result

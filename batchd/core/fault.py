@@ -1,0 +1,87 @@
+"""Faults: why a line or an attempt did not succeed, as values.
+
+SUMMARY
+    `LineFault` is the submitter's: found by reading the line, before any model sees it.
+    `Refusal` is the submitter's too, and fails the whole batch.
+    `ModelFault` is the model server's: an attempt was made and gave no answer.
+    Neither is an exception, because both are expected; a `match` must handle them.
+
+    The categories are what a submitter sees in `errors.jsonl` and what `metrics.json` counts.
+
+DIAGNOSTICS
+    None: values only.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Category(StrEnum):
+    """What kind of trouble it was, in the words of the results."""
+
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    MODEL = "model"
+    NETWORK = "network"
+    VALIDATION = "validation"
+    CONTEXT_LENGTH = "context_length"
+    CRASH = "crash"
+    RUNAWAY = "runaway"
+    SERVER = "server"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+#: Categories whose request never got an answer: their error lines have `response: null`. The others were
+#: refused by us or by the model, and have `response.status_code` 400 with OpenAI's error body.
+UNANSWERED = frozenset(
+    {
+        Category.OOM,
+        Category.TIMEOUT,
+        Category.NETWORK,
+        Category.CRASH,
+        Category.RUNAWAY,
+        Category.SERVER,
+        Category.EXPIRED,
+        Category.CANCELLED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LineFault:
+    """One refused request line. `custom_id` is None where it cannot be read; `line` counts from 1."""
+
+    line: int
+    code: str
+    message: str
+    param: str | None = None
+    custom_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason why a whole batch fails, as it stands in `errors.data` of `batch.json`."""
+
+    code: str
+    message: str
+    param: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFault:
+    """One attempt without an answer.
+
+    `is_temporary`: another attempt may succeed. `is_server_lost`: the model server (or the runner behind
+    it) is gone or hangs, so every request it held failed with this one. `code` is the code of the error
+    line. The two token counts are given by an overflow answer: what the prompt has, what the window held.
+    """
+
+    category: Category
+    message: str
+    is_temporary: bool
+    is_server_lost: bool = False
+    code: str | None = None
+    prompt_tokens: int | None = None
+    window_tokens: int | None = None

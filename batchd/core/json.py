@@ -1,0 +1,195 @@
+"""JSON: the only file that knows orjson.
+
+SUMMARY
+    `dumps`         a value as compact UTF-8 bytes, without a newline
+    `loads`         bytes that a program wrote: fast, and as trusting as orjson is
+    `loads_strict`  bytes that a person may have written: refuses all that could be read in two ways
+
+    orjson takes the last of two equal keys and turns an integer beyond 64 bits into a float, both without a
+    word. `loads_strict` finds them cheaply. A key ends with a quote and a colon, so a text that has as many
+    of these pairs as the value has keys cannot have doubled one; an integer that lost its digits is a float
+    of 2^63 or more. Only a text under suspicion is read again, slowly and exactly.
+
+DIAGNOSTICS
+    None raised but JsonFault, by `loads_strict`; `loads` raises ValueError for what is not JSON, `dumps`
+    TypeError for what JSON cannot say.
+"""
+
+import json as exact
+import re
+
+import orjson
+
+#: Levels of arrays and objects in one text. orjson cannot write more than 254, and a value read here is
+#: written again, some levels deeper, when it goes to a model server.
+NESTING_MAX = 200
+
+#: From here on a float may be an integer that orjson could not hold.
+_FLOAT_SUSPECT = 2.0**63
+
+#: Digits of a text that int() may convert without being slow; 64 bits have at most 20.
+_INTEGER_DIGITS_MAX = 20
+
+#: Characters of a key that are shown in a reason.
+_KEY_CHARS_SHOWN = 64
+
+_TOO_DEEP = f"it is nested deeper than {NESTING_MAX} levels"
+_BIG_INTEGER = "it has an integer beyond 64 bits"
+
+_BOM = b"\xef\xbb\xbf"
+
+#: Every end of a key, and what looks like one inside of strings: `\":` and a string that begins with a colon.
+_KEY_END_OR_LIKE = re.compile(rb'"\s*:')
+
+#: The same without `\":`. Exact about ends of keys unless a key ends with a backslash (`\\":`).
+_KEY_END = re.compile(rb'"(?<!\\")\s*:')
+_KEY_ENDS_WITH_BACKSLASH = b'\\\\"'
+
+
+class JsonFault(ValueError):  # noqa: N818  (a fault is expected trouble, not an error of ours)
+    """Why a text is refused, as a phrase; ours are expected, so callers turn it into a value.
+
+    `is_syntax`: it is no JSON, and nothing more is to be said than where. `readable` is what can be read
+    nevertheless of a text with doubled keys (those are left out) or a big integer (0 stands for it).
+    """
+
+    def __init__(self, reason: str, readable: object = None, is_syntax: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.readable = readable
+        self.is_syntax = is_syntax
+
+
+def dumps(value: object) -> bytes:
+    """Compact UTF-8, keys in the order of the value."""
+    return orjson.dumps(value)
+
+
+def loads(raw: bytes) -> object:
+    """For our own files and the answers of servers."""
+    value: object = orjson.loads(raw)
+    return value
+
+
+def loads_strict(raw: bytes) -> object:
+    """For texts of strangers. Raises JsonFault."""
+    try:
+        value: object = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise _explain(raw, str(error)) from None
+    key_count, has_suspect_float = _survey(value)
+    if has_suspect_float or not _has_keys(raw, key_count):
+        _read_exactly(raw)
+    return value
+
+
+def _survey(value: object) -> tuple[int, bool]:
+    """How many keys the value has, and whether a float in it may have been an integer.
+
+    Level by level and not by recursion: the depth of a stranger's text is not a depth of our stack.
+    """
+    key_count = 0
+    is_suspect = False
+    level = [value]
+    for _ in range(NESTING_MAX + 1):
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, str):
+                continue
+            if isinstance(item, dict):
+                key_count += len(item)
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+            elif isinstance(item, float) and abs(item) >= _FLOAT_SUSPECT:
+                is_suspect = True
+        if not inner:
+            return key_count, is_suspect
+        level = inner
+    raise JsonFault(_TOO_DEEP)
+
+
+def _has_keys(raw: bytes, key_count: int) -> bool:
+    """Whether the text has exactly so many keys. False also where that cannot be told cheaply."""
+    if len(_KEY_END_OR_LIKE.findall(raw)) == key_count:
+        return True
+    if _KEY_ENDS_WITH_BACKSLASH in raw:
+        return False
+    return len(_KEY_END.findall(raw)) == key_count
+
+
+def _read_exactly(raw: bytes) -> None:
+    """Read the text again and refuse what has two meanings. Returns when it has only one."""
+    reading = _ExactReading()
+    readable = reading.read(raw)
+    if reading.doubled is not None:
+        shown = reading.doubled[:_KEY_CHARS_SHOWN]
+        raise JsonFault(f"the key '{shown}' is doubled", readable)
+    if reading.has_big_integer:
+        raise JsonFault(_BIG_INTEGER, readable)
+
+
+class _ExactReading:
+    """One pass of the standard library's reader, which shows every pair and every digit."""
+
+    def __init__(self) -> None:
+        self.doubled: str | None = None
+        self.has_big_integer = False
+        self.constant: str | None = None
+
+    def read(self, raw: bytes) -> object:
+        return exact.loads(
+            raw.decode(),
+            object_pairs_hook=self._pairs,
+            parse_int=self._integer,
+            parse_constant=self._constant,
+        )
+
+    def _pairs(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        single = dict(pairs)
+        if len(single) == len(pairs):
+            return single
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                self.doubled = self.doubled or key
+                single.pop(key, None)
+            seen.add(key)
+        return single
+
+    def _integer(self, digits: str) -> int:
+        if len(digits) <= _INTEGER_DIGITS_MAX and -(2**63) <= (number := int(digits)) < 2**64:
+            return number
+        self.has_big_integer = True
+        return 0
+
+    def _constant(self, name: str) -> float:
+        self.constant = name
+        return 0.0
+
+
+def _explain(raw: bytes, parser_says: str) -> JsonFault:
+    """Why orjson refused: what a person can act on, else orjson's own words."""
+    if raw.startswith(_BOM):
+        return JsonFault("it begins with a byte-order mark")
+    reading = _ExactReading()
+    try:
+        value = reading.read(raw)
+        _survey(value)  # so that no later step meets a depth of its own
+    except UnicodeDecodeError as error:
+        return JsonFault(f"it is not UTF-8 at byte {error.start + 1}")
+    except RecursionError:
+        return JsonFault(_TOO_DEEP)
+    except JsonFault as fault:
+        return fault
+    except ValueError:
+        return JsonFault(f"it is not JSON: {parser_says}", is_syntax=True)
+    if reading.constant is not None:
+        return JsonFault(f"{reading.constant} is not a number in JSON")
+    if reading.has_big_integer:
+        return JsonFault(_BIG_INTEGER)
+    try:
+        exact.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return JsonFault("it has half of a surrogate pair, which no UTF-8 text can hold")
+    return JsonFault(f"it is not JSON: {parser_says}", is_syntax=True)

@@ -1,0 +1,84 @@
+"""The values that pass between the daemon and a model server.
+
+SUMMARY
+    `Load` is what we ask for; `Loaded` is what the server then says it has. `Answer` is one finished answer
+    with its `Usage`. They live in the core because the two wings of the house share no door.
+
+DIAGNOSTICS
+    None: values only.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """Where a count of cached tokens comes from; written beside the number in every result."""
+
+    ENGINE = "engine"  # the engine reported it for this very answer
+    ESTIMATE = "estimate"  # inferred from the duration of the prefill
+    UNKNOWN = "unknown"  # nobody knows: counted as evaluated
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the model server shall hold: one model, `slots` windows of `window_tokens` tokens each."""
+
+    model: str
+    window_tokens: int
+    slots: int
+    is_embedding: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the model server says it holds after a load. Bytes are of its own accounting; None = not told."""
+
+    model: str
+    digest: str
+    quantization: str | None
+    window_tokens: int
+    slots: int
+    size_bytes: int | None
+    gpu_bytes: int | None
+    window_tokens_max: int | None  # the model's own maximum, from its metadata
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDescription:
+    """Who answers: engine (`ollama`, `llamacpp`), its version, how we came to it, and where it is."""
+
+    engine: str
+    version: str
+    mode: str  # attach, own, child, url
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answer and the engine's own durations in seconds (None = not told).
+
+    `prompt_tokens` counts the whole prompt; `cached_tokens` is the part of it that was not read again.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None
+    cached_source: Source
+    prefill_s: float | None
+    decode_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One finished answer. `embeddings` has one vector per input, in input order; text is then empty.
+
+    `finish_reason` is OpenAI's word: `stop` or `length`.
+    """
+
+    text: str
+    reasoning: str | None
+    finish_reason: str
+    usage: Usage
+    embeddings: tuple[tuple[float, ...], ...] = ()

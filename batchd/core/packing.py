@@ -1,0 +1,230 @@
+"""Packing: the records of the journal as bytes.
+
+SUMMARY
+    One pair of functions for each kind of row. Integers are big-endian.
+
+    `SCHEMA_VERSION` is the number of the whole journal: it goes up when any table or packed form changes, and
+    a journal with a higher number is refused. Result rows carry a number of their own, because they are
+    what must still be readable when all else is not: version, flags, CRC-32, then the line, compressed where
+    that helps. The CRC covers the line index and the flags too, so that a row cannot pass as another's.
+
+DIAGNOSTICS
+    Fatal: a row that cannot be unpacked raises JournalError.
+"""
+
+import hashlib
+import struct
+import sys
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+
+from batchd.core.fault import Category
+from batchd.core.record import Event, Group, LineRow, LineState, LineStatus, Progress, Spent, spent_numbers
+from batchd.errors import JournalError
+
+SCHEMA_VERSION = 1
+RESULT_VERSION = 1
+
+#: Results shorter than this are kept as they are: the gain would be a few bytes.
+COMPRESS_FROM_BYTES = 512
+#: Line indices per row of the order: 16 KiB, which is four pages.
+ORDER_BLOCK = 4096
+
+NEXT_STEP_DAMAGED = (
+    "The journal is damaged. Stop batchd, move the batch's directory out of processing/ and keep it; "
+    "hand its original in again."
+)
+
+_IS_ERROR, _IS_COMPRESSED = 1, 2
+_KEY = struct.Struct(">Q")
+_ROW = struct.Struct(">QIIiI")
+_STATE = struct.Struct(">BIIB")
+_RESULT = struct.Struct(">BBI")
+_SPENT = struct.Struct(">QQQddQQQQ")
+_PROGRESS = struct.Struct(">QQQd")
+_GROUP = struct.Struct(">QQQQ")
+_COUNT = struct.Struct(">Q")
+_LENGTH = struct.Struct(">I")
+_AT = struct.Struct(">d")
+
+#: The numbers are on disk: never give one a new meaning. 0 is no category.
+_CATEGORIES: tuple[Category, ...] = (
+    Category.OOM,
+    Category.TIMEOUT,
+    Category.MODEL,
+    Category.NETWORK,
+    Category.VALIDATION,
+    Category.CONTEXT_LENGTH,
+    Category.CRASH,
+    Category.RUNAWAY,
+    Category.SERVER,
+    Category.EXPIRED,
+    Category.CANCELLED,
+)
+_CATEGORY_NUMBERS: dict[Category | None, int] = {
+    None: 0,
+    **{category: number for number, category in enumerate(_CATEGORIES, start=1)},
+}
+
+
+def custom_id_key(custom_id: str) -> bytes:
+    """Of fixed size, since LMDB's keys end at 511 bytes. Only equality matters, so any string will do."""
+    return hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def pack_key(index: int) -> bytes:
+    """Big-endian, so that the order of keys is the order of lines."""
+    return _KEY.pack(index)
+
+
+def unpack_key(key: bytes) -> int:
+    (index,) = _unpack(_KEY, key, "a key")
+    return int(index)
+
+
+def pack_row(row: LineRow) -> bytes:
+    return _ROW.pack(row.offset, row.length, row.crc, row.group, row.number)
+
+
+def unpack_row(value: bytes) -> LineRow:
+    return LineRow(*_unpack(_ROW, value, "the place of a line"))
+
+
+def pack_state(state: LineState) -> bytes:
+    return _STATE.pack(state.status, state.attempts, state.crashes, _CATEGORY_NUMBERS[state.category])
+
+
+def unpack_state(value: bytes) -> LineState:
+    status, attempts, crashes, number = _unpack(_STATE, value, "the state of a line")
+    if status > max(LineStatus) or number > len(_CATEGORIES):
+        raise _damaged("the state of a line")
+    category = _CATEGORIES[number - 1] if number else None
+    return LineState(LineStatus(status), attempts, crashes, category)
+
+
+def pack_result(index: int, line: bytes, is_error: bool) -> bytes:
+    flags = _IS_ERROR if is_error else 0
+    payload = line
+    if len(line) >= COMPRESS_FROM_BYTES:
+        compressed = zlib.compress(line, 1)
+        if len(compressed) < len(line):
+            payload, flags = compressed, flags | _IS_COMPRESSED
+    return _RESULT.pack(RESULT_VERSION, flags, _result_crc(index, flags, line)) + payload
+
+
+def unpack_result(index: int, value: bytes) -> tuple[bool, bytes]:
+    """(is_error, line). Raises JournalError that names the line when a bit of it has changed."""
+    what = f"the result of line index {index}"
+    if len(value) < _RESULT.size:
+        raise _damaged(what)
+    version, flags, crc = _RESULT.unpack_from(value)
+    if version != RESULT_VERSION:
+        raise _damaged(what)
+    line = value[_RESULT.size :]
+    if flags & _IS_COMPRESSED:
+        try:
+            line = zlib.decompress(line)
+        except zlib.error:
+            raise _damaged(what) from None
+    if _result_crc(index, flags, line) != crc:
+        raise _damaged(what)
+    return bool(flags & _IS_ERROR), line
+
+
+def _result_crc(index: int, flags: int, line: bytes) -> int:
+    return zlib.crc32(line, zlib.crc32(_KEY.pack(index) + bytes((flags,))))
+
+
+def pack_progress(progress: Progress) -> bytes:
+    head = _PROGRESS.pack(progress.total, progress.completed, progress.failed, progress.worked_s)
+    spent = _SPENT.pack(*spent_numbers(progress.spent))
+    faults = (_pack_text(name) + _COUNT.pack(number) for name, number in progress.faults.items())
+    return head + spent + b"".join(faults)
+
+
+def unpack_progress(value: bytes) -> Progress:
+    what = "the counters"
+    total, completed, failed, worked_s = _unpack(_PROGRESS, value[: _PROGRESS.size], what)
+    at = _PROGRESS.size + _SPENT.size
+    spent = Spent(*_unpack(_SPENT, value[_PROGRESS.size : at], what))
+    faults: dict[str, int] = {}
+    while at < len(value):
+        name, at = _unpack_text(value, at, what)
+        (faults[name],) = _unpack(_COUNT, value[at : at + _COUNT.size], what)
+        at += _COUNT.size
+    return Progress(total, completed, failed, spent, faults, worked_s)
+
+
+def pack_group(group: Group) -> bytes:
+    numbers = _GROUP.pack(group.start, group.count, group.prefix_tokens, group.window_tokens)
+    return numbers + _pack_text(group.model) + _pack_text(group.endpoint)
+
+
+def unpack_group(value: bytes) -> Group:
+    what = "a group of the plan"
+    numbers = _unpack(_GROUP, value[: _GROUP.size], what)
+    model, at = _unpack_text(value, _GROUP.size, what)
+    endpoint, _ = _unpack_text(value, at, what)
+    return Group(model, endpoint, *numbers)
+
+
+def pack_order(order: "array[int]") -> Iterator[bytes]:
+    """The order in blocks of `ORDER_BLOCK` unsigned 32-bit integers."""
+    for start in range(0, len(order), ORDER_BLOCK):
+        yield _swapped(order[start : start + ORDER_BLOCK]).tobytes()
+
+
+def unpack_order(blocks: Iterable[bytes]) -> "array[int]":
+    order = array("I")
+    for block in blocks:
+        if len(block) % order.itemsize:
+            raise _damaged("the order of the plan")
+        order.frombytes(block)
+    return _swapped(order)
+
+
+def pack_event(event: Event) -> bytes:
+    texts = (event.name, event.old, event.new, event.cause)
+    return _AT.pack(event.at) + b"".join(_pack_text(text) for text in texts)
+
+
+def unpack_event(value: bytes) -> Event:
+    what = "an event"
+    (moment,) = _unpack(_AT, value[: _AT.size], what)
+    at, texts = _AT.size, []
+    for _ in range(len(fields(Event)) - 1):
+        text, at = _unpack_text(value, at, what)
+        texts.append(text)
+    return Event(moment, *texts)
+
+
+def _swapped(order: "array[int]") -> "array[int]":
+    if sys.byteorder == "little":
+        order.byteswap()
+    return order
+
+
+def _pack_text(text: str) -> bytes:
+    content = text.encode("utf-8", "surrogatepass")
+    return _LENGTH.pack(len(content)) + content
+
+
+def _unpack_text(value: bytes, at: int, what: str) -> tuple[str, int]:
+    (length,) = _unpack(_LENGTH, value[at : at + _LENGTH.size], what)
+    start = at + _LENGTH.size
+    content = value[start : start + length]
+    if len(content) != length:
+        raise _damaged(what)
+    return content.decode("utf-8", "surrogatepass"), start + length
+
+
+def _unpack(form: struct.Struct, value: bytes, what: str) -> tuple[int, ...]:
+    if len(value) != form.size:
+        raise _damaged(what)
+    return form.unpack(value)
+
+
+def _damaged(what: str) -> JournalError:
+    return JournalError(f"The journal's row for {what} cannot be read.", NEXT_STEP_DAMAGED)

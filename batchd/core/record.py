@@ -1,0 +1,179 @@
+"""Records: the values that the journal keeps, and how one outcome changes them.
+
+SUMMARY
+    What a row means stands here, how it is packed in `core/packing`, and LMDB itself in `edges/journal`.
+
+DIAGNOSTICS
+    None: values only.
+"""
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import IntEnum
+from operator import add, attrgetter
+
+from batchd.core.fault import Category
+
+
+@dataclass(frozen=True, slots=True)
+class LineRow:
+    """Where one line stands in our copy of the input: offset and length in bytes, CRC-32 of those bytes.
+
+    `group` is -1 for a line that is faulty. `number` is that of the line in the file, from 1; it is not the
+    line's index plus one where blank lines were skipped.
+    """
+
+    offset: int
+    length: int
+    crc: int
+    group: int
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewLine:
+    """A line as intake writes it. `error_line` is the finished error line of a faulty one."""
+
+    index: int
+    row: LineRow
+    error_line: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Requests of one model with the same beginning and like answers.
+
+    `count` requests; `prefix_tokens` and `window_tokens` are estimates made at intake: the shared beginning,
+    and the longest request with its answer bound. `start` is where its run begins in `Plan.order`.
+    """
+
+    model: str
+    endpoint: str
+    start: int
+    count: int
+    prefix_tokens: int
+    window_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Groups, and the line indices in the order of work: each group is one run in `order` (array 'I')."""
+
+    line_count: int
+    groups: tuple[Group, ...]
+    order: "array[int]"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one outcome cost, summed into the counters. Tokens as the engine counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    empty_answers: int = 0
+    cut_answers: int = 0
+    estimated_answers: int = 0  # cached count is an estimate
+    unknown_answers: int = 0  # cached count is unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one attempt.
+
+    With `line`, it is the outcome of the request: its finished result line (or error line). Without, the
+    attempt failed and the request will be tried again. `charge` says whether the attempt and the crash
+    count; attempts that an unreachable server ended are not charged.
+    """
+
+    index: int
+    line: bytes | None
+    is_error: bool = False
+    category: Category | None = None
+    attempts: int = 0
+    crashes: int = 0
+    spent: Spent = field(default_factory=Spent)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The counters of a batch; they change in the same commit as the rows they count."""
+
+    total: int
+    completed: int
+    failed: int
+    spent: Spent
+    faults: Mapping[str, int]  # category -> outcomes and failed attempts
+    worked_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A decision: when (seconds since the epoch), what, old and new value, and the cause."""
+
+    at: float
+    name: str
+    old: str
+    new: str
+    cause: str
+
+
+class LineStatus(IntEnum):
+    """How a line stands. The numbers are on disk: never give one a new meaning."""
+
+    PENDING = 0
+    COMPLETED = 1
+    FAILED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LineState:
+    """What was tried for one line; a line without such a row was never tried."""
+
+    status: LineStatus
+    attempts: int
+    crashes: int
+    category: Category | None
+
+
+#: The fields of Spent, in order.
+spent_numbers = attrgetter(*(item.name for item in fields(Spent)))
+NO_SPENT = Spent()
+NO_PROGRESS = Progress(0, 0, 0, NO_SPENT, {}, 0.0)
+
+
+def count(progress: Progress, outcome: Outcome) -> Progress:
+    """The counters with this outcome in them."""
+    spent = progress.spent
+    if outcome.spent != NO_SPENT:
+        spent = Spent(*map(add, spent_numbers(spent), spent_numbers(outcome.spent)))
+    faults = progress.faults
+    if outcome.category is not None:
+        faults = {**faults, outcome.category: faults.get(outcome.category, 0) + 1}
+    is_final = outcome.line is not None
+    return replace(
+        progress,
+        completed=progress.completed + (is_final and not outcome.is_error),
+        failed=progress.failed + (is_final and outcome.is_error),
+        spent=spent,
+        faults=faults,
+    )
+
+
+def state_after(outcome: Outcome) -> LineState:
+    """How the line of this outcome stands."""
+    if outcome.line is None:
+        status = LineStatus.PENDING
+    else:
+        status = LineStatus.FAILED if outcome.is_error else LineStatus.COMPLETED
+    return LineState(status, outcome.attempts, outcome.crashes, outcome.category)
+
+
+def intake_outcome(new: NewLine) -> Outcome | None:
+    """The outcome of a line that was faulty when it came in; None for one that will be sent."""
+    if new.error_line is None:
+        return None
+    return Outcome(new.index, new.error_line, is_error=True, category=Category.VALIDATION)

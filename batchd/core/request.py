@@ -1,0 +1,235 @@
+"""Requests: what a valid request line asks, in neutral words.
+
+SUMMARY
+    `parse_line` turns the bytes of one line into a `Request`, or into the `LineFault` that its error line
+    will carry. It is used by intake, by `batchd check`, and again right before sending, so that no place
+    holds a whole batch in memory.
+
+    - A line is one JSON object with custom_id, method, url and body; other keys beside them are ignored.
+      null counts as absent. Codes, messages and params are OpenAI's where it has some.
+    - The url is the batch's: that of its first valid line.
+    - A fault carries the custom_id wherever one can be read, even where the body cannot, so that the
+      submitter can match the error line. An empty custom_id matches nothing and is refused.
+
+    `canonical_text` stands for the prompt that the model will read, `canonical_head` for what comes before
+    the last message. Bytes that no UTF-8 text can hold separate roles and texts, so two requests have equal
+    text only if they ask the same, and equal beginnings stay equal beginnings.
+
+DIAGNOSTICS
+    None raised: every bad line is a value.
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from batchd.core.checks import Flaw, missing, shown, wrong_type, wrong_value
+from batchd.core.content import Message as Message
+from batchd.core.content import read_inputs, read_messages, read_prompt
+from batchd.core.fault import LineFault
+from batchd.core.json import JsonFault, loads_strict
+from batchd.core.lines import Line, too_long_fault
+from batchd.core.parameters import Endpoint as Endpoint
+from batchd.core.parameters import read_parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One valid request.
+
+    `messages` is for chat; `inputs` has the one prompt of a completion, or the texts to embed.
+    `parameters` holds the neutral names of `core/parameters` that the line gives; what is unset is not there.
+    `completion_tokens_max` is the bound of the answer; 0 for embeddings, which have none.
+    """
+
+    custom_id: str
+    endpoint: Endpoint
+    model: str
+    messages: tuple[Message, ...]
+    inputs: tuple[str, ...]
+    parameters: Mapping[str, object]
+    completion_tokens_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class LineLimits:
+    """What one line may be, and the bound of an answer whose line names none."""
+
+    #: Room for a prompt of some two million tokens; reading holds one line in memory, several times over.
+    line_bytes_max: int = 8 * 1024 * 1024
+    completion_tokens_default: int = 1024
+
+
+_NOT_PARSEABLE = "This line is not parseable as valid JSON."
+
+_ENDPOINTS: dict[str, Endpoint] = {endpoint.value: endpoint for endpoint in Endpoint}
+
+_STREAM_TITLES = {
+    Endpoint.CHAT: "Chat Completions",
+    Endpoint.COMPLETIONS: "Completions",
+    Endpoint.EMBEDDINGS: "Embeddings",
+}
+
+Fields = Mapping[str, object]
+
+
+def parse_line(raw: bytes, line: int, limits: LineLimits, endpoint: Endpoint | None) -> Request | LineFault:
+    """The request of line number `line`, or why there is none. `endpoint` None: no line was valid yet."""
+    if len(raw) > limits.line_bytes_max:
+        return too_long_fault(Line(line, 0, len(raw), None), limits.line_bytes_max)
+    try:
+        value = loads_strict(raw)
+    except JsonFault as fault:
+        reason = "" if fault.is_syntax else f" Reason: {fault}."
+        custom_id = _custom_id(fault.readable)
+        return LineFault(line, "invalid_json_line", _NOT_PARSEABLE + reason, custom_id=custom_id)
+    if not isinstance(value, dict):
+        return LineFault(line, "invalid_json_line", f"{_NOT_PARSEABLE} Reason: it is not an object.")
+    request = _read(value, limits, endpoint)
+    if isinstance(request, Flaw):
+        return LineFault(line, request.code, request.message, request.param, _custom_id(value))
+    return request
+
+
+def _custom_id(value: object) -> str | None:
+    custom_id = value.get("custom_id") if isinstance(value, dict) else None
+    return custom_id if isinstance(custom_id, str) else None
+
+
+def _read(value: Fields, limits: LineLimits, expected: Endpoint | None) -> Request | Flaw:
+    endpoint = _envelope(value, expected)
+    if isinstance(endpoint, Flaw):
+        return endpoint
+    custom_id, body = value["custom_id"], value["body"]
+    assert isinstance(custom_id, str), "the envelope was checked"
+    assert isinstance(body, dict), "the envelope was checked"
+    model = _model(body)
+    if isinstance(model, Flaw):
+        return model
+    if flaw := _stream(endpoint, body):
+        return flaw
+    content = _content(endpoint, body)
+    if isinstance(content, Flaw):
+        return content
+    reading = read_parameters(endpoint, body, limits.completion_tokens_default)
+    if isinstance(reading, Flaw):
+        return reading
+    return Request(custom_id, endpoint, model, *content, *reading)
+
+
+def _envelope(value: Fields, expected: Endpoint | None) -> Endpoint | Flaw:
+    """The four keys around the body; the endpoint when they are good."""
+    custom_id, method, url = value.get("custom_id"), value.get("method"), value.get("url")
+    for name in ("custom_id", "method", "url", "body"):
+        if value.get(name) is None:
+            return missing(name)
+    if not isinstance(custom_id, str):
+        return wrong_type("custom_id", "a string", custom_id)
+    if not custom_id:
+        return wrong_value("custom_id", "it is empty")
+    if not isinstance(method, str):
+        return wrong_type("method", "a string", method)
+    if method != "POST":
+        return wrong_value("method", f"expected 'POST', but got '{shown(method)}'")
+    endpoint = _url(url, expected)
+    if isinstance(endpoint, Endpoint) and not isinstance(value["body"], dict):
+        return wrong_type("body", "an object", value["body"])
+    return endpoint
+
+
+def _url(url: object, expected: Endpoint | None) -> Endpoint | Flaw:
+    if not isinstance(url, str):
+        return wrong_type("url", "a string", url)
+    endpoint = _ENDPOINTS.get(url)
+    if endpoint is not None and expected in (None, endpoint):
+        return endpoint
+    message = "The URL provided for this request does not match the batch endpoint."
+    if endpoint is None:
+        message += f" batchd answers {', '.join(Endpoint)}, and not '{shown(url)}'."
+    return Flaw("invalid_url", message, "url")
+
+
+def _model(body: Fields) -> str | Flaw:
+    model = body.get("model")
+    if model is None or model == "":
+        return Flaw("invalid_request", "Model parameter is required.", "body.model")
+    return model if isinstance(model, str) else wrong_type("body.model", "a string", model)
+
+
+def _stream(endpoint: Endpoint, body: Fields) -> Flaw | None:
+    stream = body.get("stream")
+    if stream is None or stream is False:
+        return None
+    if stream is not True:
+        return wrong_type("body.stream", "a boolean", stream)
+    message = f"{_STREAM_TITLES[endpoint]}: Streaming is not supported in the Batch API."
+    return Flaw("streaming_unsupported", message, "body.stream")
+
+
+def _content(endpoint: Endpoint, body: Fields) -> tuple[tuple[Message, ...], tuple[str, ...]] | Flaw:
+    """Messages and inputs; one of them is empty."""
+    match endpoint:
+        case Endpoint.CHAT:
+            messages = read_messages(body)
+            return messages if isinstance(messages, Flaw) else (messages, ())
+        case Endpoint.COMPLETIONS:
+            prompt = read_prompt(body)
+            return prompt if isinstance(prompt, Flaw) else ((), (prompt,))
+        case Endpoint.EMBEDDINGS:
+            inputs = read_inputs(body)
+            return inputs if isinstance(inputs, Flaw) else ((), inputs)
+
+
+def duplicate_custom_id(line: int, custom_id: str) -> LineFault:
+    """An earlier line of the batch has this custom_id."""
+    message = (
+        f"The custom_id '{shown(custom_id)}' for this request is a duplicate of another request. "
+        "The custom_id parameter must be unique for each request in a batch."
+    )
+    return LineFault(line, "duplicate_custom_id", message, "custom_id", custom_id)
+
+
+def mismatched_model(line: int, custom_id: str, model: str) -> LineFault:
+    """With `strict`: the line names another model than the first valid line."""
+    message = (
+        f"The model '{shown(model)}' for this request does not match the rest of the batch. "
+        "Each batch must contain requests for a single model."
+    )
+    return LineFault(line, "mismatched_model", message, "body.model", custom_id)
+
+
+def model_not_found(line: int, custom_id: str, model: str, hint: str = "") -> LineFault:
+    """The model server does not have it; the message ends with what to type."""
+    # Quoted, because a submitter chooses the name and an operator pastes the line into a shell.
+    hint = hint or f"ollama pull {shlex.quote(model)}"
+    message = f"The provided model '{shown(model)}' is not supported by the Batch API. To get it: {hint}"
+    return LineFault(line, "model_not_found", message, "body.model", custom_id)
+
+
+#: No UTF-8 text holds these bytes. The first ends a role, the second a text.
+_ROLE_END = b"\xfe"
+_TEXT_END = b"\xff"
+
+
+def canonical_head(request: Request) -> bytes:
+    """A chat without its last message; empty for a chat of one message and for all that is no chat."""
+    if len(request.messages) < 2:
+        return b""
+    return _effort(request) + b"".join(map(_said, request.messages[:-1]))
+
+
+def canonical_text(request: Request) -> bytes:
+    """The whole of what the model reads. It begins with the canonical head."""
+    if request.messages:
+        return _effort(request) + b"".join(map(_said, request.messages))
+    return b"".join(text.encode() + _TEXT_END for text in request.inputs)
+
+
+def _said(message: Message) -> bytes:
+    return message.role.encode() + _ROLE_END + message.text.encode() + _TEXT_END
+
+
+def _effort(request: Request) -> bytes:
+    """Chat templates write it at the very beginning, so requests that differ in it share nothing."""
+    effort = request.parameters.get("reasoning_effort")
+    return b"" if effort is None else b"reasoning_effort" + _ROLE_END + str(effort).encode() + _TEXT_END

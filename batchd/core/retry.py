@@ -1,0 +1,81 @@
+"""Retry: what a failed attempt leads to.
+
+SUMMARY
+    One pure decision for every fault, from what is known of the request. A server that was out of reach
+    charges nobody. A request that was held by a dying model server is a suspect: it runs alone, after the
+    healthy ones, and when the server dies under it again it is quarantined as `crash`.
+
+    Backoff is full jitter: random(0, min(cap, base * 2^n)), so that retries do not march in step.
+
+DIAGNOSTICS
+    None: values in, decisions out.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.fit import refit
+
+#: The first wait, and the longest, before a request is tried again.
+BACKOFF_BASE_S = 0.5
+BACKOFF_CAP_S = 30.0
+
+#: Deaths of the model server that a request may be present at: once in company, then twice alone.
+CRASHES_MAX = 3
+
+
+class Next(Enum):
+    """What happens to the request."""
+
+    AGAIN = auto()  # after `wait_s`
+    ALONE = auto()  # after the healthy ones, with nothing beside it
+    REFIT = auto()  # with a window of `window_tokens`
+    GIVE_UP = auto()  # its error line is written
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happens next, and what is charged: the counts as they are from now on."""
+
+    next: Next
+    attempts: int
+    crashes: int
+    wait_s: float = 0.0
+    window_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An attempt that failed: the counts before it, and the request's bound and window."""
+
+    attempts: int
+    crashes: int
+    completion_tokens_max: int
+    window_tokens: int
+    window_tokens_max: int
+
+
+def decide(fault: ModelFault, trial: Trial, attempts_max: int, chance: float) -> Decision:
+    """The consequence of a fault. `chance` is a random number in [0, 1)."""
+    attempts, crashes = trial.attempts, trial.crashes
+    if fault.category is Category.CONTEXT_LENGTH and fault.prompt_tokens is not None:
+        need = fault.prompt_tokens + trial.completion_tokens_max
+        window = refit(need, trial.window_tokens, trial.window_tokens_max)
+        if window is not None:
+            return Decision(Next.REFIT, attempts, crashes, window_tokens=window)
+        return Decision(Next.GIVE_UP, attempts + 1, crashes)
+    if fault.category is Category.NETWORK:
+        return Decision(Next.AGAIN, attempts, crashes)
+    if fault.category in (Category.CRASH, Category.OOM) and fault.is_server_lost:
+        if crashes + 1 >= CRASHES_MAX:
+            return Decision(Next.GIVE_UP, attempts, crashes + 1)
+        return Decision(Next.ALONE, attempts, crashes + 1)
+    if not fault.is_temporary or attempts + 1 >= attempts_max:
+        return Decision(Next.GIVE_UP, attempts + 1, crashes)
+    return Decision(Next.AGAIN, attempts + 1, crashes, wait_s=backoff_s(attempts, chance))
+
+
+def backoff_s(tries: int, chance: float, cap_s: float = BACKOFF_CAP_S) -> float:
+    """The wait after so many earlier tries, with full jitter."""
+    return chance * min(cap_s, BACKOFF_BASE_S * 2.0 ** min(tries, 30))

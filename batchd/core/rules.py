@@ -1,0 +1,33 @@
+"""Rules: the operator's settings that the rooms decide by.
+
+SUMMARY
+    The settings stand above the daemon, which may not import them; the app copies out what the rooms need.
+
+DIAGNOSTICS
+    None: values only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Limits carry their unit in the name; the reasons stand beside the settings."""
+
+    slots: int
+    window_tokens_max: int = 32_768
+    request_timeout_s: float = 300.0
+    completion_tokens_default: int = 1_024
+    line_bytes_max: int = 8 * 2**20
+    attempts_max: int = 3
+    strict: bool = False
+    enforce_window: bool = False
+    settle_s: float = 2.0
+    archive_days: float = 30.0
+    model: str | None = None
+    model_aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def served_model(self, name: str) -> str:
+        """The model here that answers lines which name that one."""
+        return self.model or self.model_aliases.get(name, name)

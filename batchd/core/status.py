@@ -1,0 +1,248 @@
+"""Status: what the daemon says of itself, as one value, one file and one line.
+
+SUMMARY
+    `StatusReport` is all that `batchd status` can show. `render` makes the bytes of `status.json`, `parse`
+    reads them back, `status_line` is the line for `systemctl status`. `Rate` measures how fast a count grows.
+
+    Counts, ids, times and file names stand here, never the text of a request or of an answer. Names come
+    from submitters, so every text is made printable on its way out.
+
+    A report carries a version. New fields may be added with a default; a change of meaning is a new version.
+
+DIAGNOSTICS
+    Fatal: `parse` raises SpoolError for bytes that are no report, or one of a newer version.
+"""
+
+from collections import deque
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar, get_type_hints
+
+from batchd.core.json import dumps, loads
+from batchd.core.text import printable
+from batchd.errors import SpoolError
+
+VERSION = 1
+
+#: Listed things of the inbox that cannot be claimed. Anybody who may submit can make a million of them; the
+#: file is written every few seconds.
+UNCLAIMABLE_MAX = 1_000
+
+#: Characters of the line for the service manager, whose display cuts longer ones anywhere.
+_LINE_CHARS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """The model server and what it holds. `state` is what is true now: absent, loading, resident, cooling."""
+
+    engine: str
+    address: str
+    state: str
+    model: str | None = None
+    window_tokens: int | None = None
+    slots: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatus:
+    """One batch. `status` is OpenAI's word; a rate is None until it is measured."""
+
+    id: str
+    name: str
+    status: str
+    total: int
+    completed: int
+    failed: int
+    requests_per_s: float | None = None
+    tokens_per_s: float | None = None
+    cached_share: float | None = None
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unclaimable:
+    """A thing in the inbox that stays where it is, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """The whole report. `state` of the daemon: starting, ready, draining. Moments are since the epoch.
+
+    `next_check_at` is when it looks again at what it waits for. `unclaimable_more` counts what the list
+    leaves out.
+    """
+
+    written_at: float
+    pid: int
+    state: str
+    model: ModelStatus | None = None
+    batches: tuple[BatchStatus, ...] = ()
+    unclaimable: tuple[Unclaimable, ...] = ()
+    next_check_at: float | None = None
+    unclaimable_more: int = 0
+    version: int = VERSION
+
+
+class Rate:
+    """How fast a count grows, over the last `window_s` seconds. Time comes as an argument and never jumps."""
+
+    #: Points kept of a window: the rate is at most one part in this many behind.
+    _STEPS = 60
+
+    def __init__(self, window_s: float = 60.0) -> None:
+        self._window_s = window_s
+        self._points: deque[tuple[float, float]] = deque()
+
+    def __repr__(self) -> str:
+        rate = self.per_s()
+        return f"<Rate {'unknown' if rate is None else f'{rate:.2f}'}/s over {len(self._points)} points>"
+
+    def add(self, now: float, count: float) -> None:
+        """The count at this moment. One that shrank begins anew: it is another batch's."""
+        points = self._points
+        if points and count < points[-1][1]:
+            points.clear()
+        if len(points) > 1 and now - points[-2][0] < self._window_s / self._STEPS:
+            points.pop()
+        points.append((now, count))
+        while len(points) > 2 and now - points[1][0] >= self._window_s:
+            points.popleft()
+
+    def per_s(self) -> float | None:
+        """None until two moments are known."""
+        if len(self._points) < 2:
+            return None
+        (then, before), (now, count) = self._points[0], self._points[-1]
+        return (count - before) / (now - then) if now > then else None
+
+    def eta_s(self, remaining: float) -> float | None:
+        """Seconds until so many more are done; None while nothing moves."""
+        rate = self.per_s()
+        return remaining / rate if rate else None
+
+
+def render(report: StatusReport) -> bytes:
+    """The bytes of status.json."""
+    left_out = max(0, len(report.unclaimable) - UNCLAIMABLE_MAX)
+    short = replace(
+        report,
+        unclaimable=report.unclaimable[:UNCLAIMABLE_MAX],
+        unclaimable_more=report.unclaimable_more + left_out,
+    )
+    return dumps(_cleaned(asdict(short))) + b"\n"
+
+
+def parse(raw: bytes) -> StatusReport:
+    """The report in these bytes."""
+    try:
+        value = loads(raw)
+    except ValueError:
+        raise _unreadable("it is not JSON") from None
+    if not isinstance(value, dict):
+        raise _unreadable("it is not an object")
+    version = value.get("version")
+    if not isinstance(version, int):
+        raise _unreadable("it has no version")
+    if version > VERSION:
+        raise SpoolError(
+            f"status.json has version {version}; this batchd reads up to {VERSION}.",
+            "Ask with the batchd that runs the daemon, or a newer one.",
+        )
+    model = value.get("model")
+    return _built(
+        StatusReport,
+        value,
+        model=None if model is None else _built(ModelStatus, model),
+        batches=tuple(_built(BatchStatus, item) for item in _listed(value, "batches")),
+        unclaimable=tuple(_built(Unclaimable, item) for item in _listed(value, "unclaimable")),
+    )
+
+
+def status_line(report: StatusReport) -> str:
+    """One line: the batch at work, how many wait behind it, and what needs a person."""
+    running = [batch for batch in report.batches if batch.status == "in_progress"] or list(report.batches)
+    parts = [_batch_words(running[0])] if running else ["idle" if report.state == "ready" else report.state]
+    if len(report.batches) > 1:
+        parts.append(f"{len(report.batches) - 1} more")
+    if report.model is not None and report.model.state != "resident" and running:
+        parts.append(f"model {report.model.state}")
+    count = len(report.unclaimable) + report.unclaimable_more
+    if count:
+        parts.append(f"{count} in the inbox cannot be claimed")
+    return printable(" · ".join(parts))[:_LINE_CHARS_MAX]
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units: `2 d 3 h`, `6 h 10 min`, `4 min 30 s`, `12 s`."""
+    left = max(0, round(seconds))
+    parts = []
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        parts.append((count, unit))
+    first = next((index for index, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"
+
+
+def _batch_words(batch: BatchStatus) -> str:
+    done = batch.completed + batch.failed
+    words = [f"{batch.status} {done:,}/{batch.total:,}"]
+    if batch.failed:
+        words.append(f"{batch.failed:,} failed")
+    if batch.requests_per_s is not None:
+        words.append(f"{batch.requests_per_s:.1f}/s")
+    if batch.cached_share is not None:
+        words.append(f"{batch.cached_share:.0%} cached")
+    if batch.eta_s is not None:
+        words.append(f"ETA {duration(batch.eta_s)}")
+    return " · ".join(words)
+
+
+_T = TypeVar("_T")
+
+
+def _built(cls: type[_T], value: object, **ready: object) -> _T:
+    """A dataclass from an object of the file; keys that it does not know are left aside."""
+    if not isinstance(value, dict):
+        raise _unreadable(f"a {cls.__name__} is not an object")
+    hints = get_type_hints(cls)
+    given: dict[str, Any] = dict(ready)
+    for field in fields(cls):  # type: ignore[arg-type]  # every caller hands in a dataclass
+        if field.name in ready or field.name not in value:
+            continue
+        item = value[field.name]
+        if isinstance(item, int) and not isinstance(item, hints[field.name]):
+            item = float(item)  # another writer may have written 3 for 3.0
+        if not isinstance(item, hints[field.name]):
+            raise _unreadable(f"'{field.name}' has a wrong type")
+        given[field.name] = item
+    try:
+        return cls(**given)
+    except TypeError:
+        raise _unreadable(f"a {cls.__name__} lacks a field") from None
+
+
+def _listed(value: dict[str, object], name: str) -> list[object]:
+    found = value.get(name, [])
+    if not isinstance(found, list):
+        raise _unreadable(f"'{name}' is not a list")
+    return found
+
+
+def _cleaned(value: object) -> object:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {key: _cleaned(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cleaned(item) for item in value]
+    return value
+
+
+def _unreadable(why: str) -> SpoolError:
+    return SpoolError(
+        f"status.json cannot be read: {why}.", "A running daemon writes it anew within seconds."
+    )

@@ -1,0 +1,100 @@
+"""The survey: what intake would find in a batch file, counted without a journal.
+
+SUMMARY
+    For `batchd check`: the same `Lines`, `Sieve` and `PrefixGroups` as intake, and a set in the place of the
+    journal's table of custom_ids. Memory grows by a number for each line and by what a group needs.
+
+DIAGNOSTICS
+    None raised here; an OSError of the reader passes through.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from batchd.core.fault import LineFault, Refusal
+from batchd.core.lines import Line, Lines, Reader
+from batchd.core.options import parse_options
+from batchd.core.prefix import GroupSummary, PrefixGroups
+from batchd.core.request import LineLimits, duplicate_custom_id
+from batchd.core.sieve import Sieve, whole_refusal
+
+#: What OpenAI's Batch API takes in one file. Here both are only said.
+OPENAI_LINES_MAX = 50_000
+OPENAI_BYTES_MAX = 200_000_000
+
+
+class Survey:
+    """One file, surveyed once. `options_raw` is what lies in NAME.options.json, if it is there."""
+
+    def __init__(
+        self, reader: Reader, limits: LineLimits, is_strict: bool, options_raw: bytes | None
+    ) -> None:
+        options, self._options_refusals = parse_options(options_raw)
+        self.is_strict = is_strict if options.strict is None else options.strict
+        self.lines = Lines(reader, limits.line_bytes_max)
+        self._sieve = Sieve(limits, self.is_strict)
+        self._groups = PrefixGroups()
+        self._seen: set[int] = set()
+        self.total = 0
+        self.codes: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"<Survey {self.total} requests, {self.faulty} faulty>"
+
+    def __iter__(self) -> Iterator[LineFault | None]:
+        """The fault of each line that is not blank, None for a good one."""
+        for line in self.lines:
+            self.total += 1
+            fault = self._fault(line)
+            if fault is not None:
+                self.codes[fault.code] += 1
+            yield fault
+
+    @property
+    def faulty(self) -> int:
+        """Lines that would get an error line at once."""
+        return self.codes.total()
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Of all good lines together, estimated."""
+        return self._groups.prompt_tokens
+
+    @property
+    def longest_tokens(self) -> int:
+        """The longest prompt, estimated."""
+        return self._groups.longest_tokens
+
+    def groups(self) -> list[GroupSummary]:
+        """The prefix groups, the largest first."""
+        return sorted(self._groups.summary(), key=lambda group: -group.count)
+
+    def refusals(self) -> list[Refusal]:
+        """Why the batch would fail as a whole; empty when it would run."""
+        refusal = whole_refusal(self.total, self.faulty, self.is_strict)
+        return self._options_refusals or ([] if refusal is None else [refusal])
+
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing and no fault."""
+        said = list(self.lines.notes())
+        if self.total > OPENAI_LINES_MAX:
+            said.append(f"OpenAI would refuse this file: it has more than {OPENAI_LINES_MAX:,} requests.")
+        if self.lines.read_bytes > OPENAI_BYTES_MAX:
+            said.append(f"OpenAI would refuse this file: it is larger than {OPENAI_BYTES_MAX // 10**6} MB.")
+        return tuple(said)
+
+    def _fault(self, line: Line) -> LineFault | None:
+        parsed = self._sieve.sort(line)
+        is_taken = parsed.custom_id is not None and self._is_taken(parsed.custom_id)
+        if isinstance(parsed, LineFault):
+            return parsed
+        if is_taken:
+            return duplicate_custom_id(line.number, parsed.custom_id)
+        self._groups.add(parsed)
+        return None
+
+    def _is_taken(self, custom_id: str) -> bool:
+        # 64 bits for each id instead of the id: a million of them meet by chance once in 37 million files.
+        known = len(self._seen)
+        self._seen.add(hash(custom_id))
+        return len(self._seen) == known

@@ -1,0 +1,40 @@
+"""Tokens: how many a prompt has, before anything has counted them.
+
+SUMMARY
+    An estimate on the safe side for ordinary text: a window made from it holds the prompt, and is at most
+    half again as large as needed. The engine's own count replaces it with the first answer.
+
+    Measured: a rubric of 8,681 bytes of English is 2,092 tokens of SmolLM2, that is 4.15 bytes for each.
+    Code, names, numbers and most other languages have fewer; three is taken for all.
+
+DIAGNOSTICS
+    None: numbers in, numbers out.
+"""
+
+from batchd.core.request import Request
+
+#: Bytes of UTF-8 for one token, on the safe side of the measured 4.15.
+_BYTES_PER_TOKEN = 3
+
+#: What a chat template writes around one message: opening mark, role, newline, closing mark, newline.
+_TOKENS_PER_MESSAGE = 8
+
+#: What it writes once: the mark at the start and the opening of the answer, and where no system message is
+#: given a sentence of its own (SmolLM2's has some 20 tokens).
+_TOKENS_PER_TEMPLATE = 32
+
+
+def estimate(text_bytes: int, message_count: int) -> int:
+    """Tokens of so many bytes in so many messages; 0 messages: a bare text, without a chat template."""
+    text_tokens = -(-text_bytes // _BYTES_PER_TOKEN) + 1  # one for the mark at the start
+    if message_count == 0:
+        return text_tokens
+    return text_tokens + message_count * _TOKENS_PER_MESSAGE + _TOKENS_PER_TEMPLATE
+
+
+def estimate_request(request: Request) -> int:
+    """Tokens that the request puts into its slot at one time; texts to embed go in one by one."""
+    if request.messages:
+        text_bytes = sum(len(message.text.encode()) for message in request.messages)
+        return estimate(text_bytes, len(request.messages))
+    return estimate(max(len(text.encode()) for text in request.inputs), 0)

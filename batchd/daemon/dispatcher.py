@@ -1,0 +1,283 @@
+"""Dispatcher: keeps every slot of the model server busy until each request has its outcome.
+
+SUMMARY
+    Section by section (one load of the model each): make the model ready, then one task for each slot takes
+    a line, sends it, hands the outcome to the ledger, and takes the next. There is no barrier: a slot never
+    waits for another, except when the model server was lost; then all of them end, the model is made ready
+    again, and the section goes on.
+
+    What a fault leads to is decided in `core/retry`. Suspects run after the healthy ones, one at a time.
+
+DIAGNOSTICS
+    Fatal: JournalError, SpoolError; a line of our own copy whose CRC is wrong is a SpoolError.
+    Warning: each fault that is not the submitter's, with its category.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import groupby
+
+from loguru import logger
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.fit import window_for
+from batchd.core.model import Answer, Load, Loaded
+from batchd.core.record import Group, LineRow, Outcome, Plan
+from batchd.core.request import Endpoint, LineLimits, Request, parse_line
+from batchd.core.retry import Decision, Next, Trial, decide
+from batchd.core.rules import Rules
+from batchd.daemon.ledger import Ledger
+from batchd.daemon.ports import Batch, Clock, ReadyModel, Spool
+from batchd.daemon.section import Section
+from batchd.daemon.stock import Item, Stock
+from batchd.errors import SpoolError
+
+#: How long the other slots may go on after one of them found the model server lost. A server that is gone
+#: fails them at once; one that hangs would hold them until their own limit.
+LOST_GRACE_S = 5.0
+
+#: A lane that finds nothing ready looks again after this long at the latest.
+IDLE_CHECK_S = 0.25
+
+#: Lines that are closed without an answer are read in blocks of this many.
+CLOSE_BLOCK_LINES = 256
+
+#: The engine may stop a few tokens before the window is full; nearer than this, the window cut the answer.
+WINDOW_SLACK_TOKENS = 8
+
+
+class Dispatcher:
+    """Works through one batch."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        model: ReadyModel,
+        clock: Clock,
+        spool: Spool,
+        rules: Rules,
+        on_durable: Callable[[Outcome], None],
+    ) -> None:
+        self._batch = batch
+        self._model = model
+        self._clock = clock
+        self._rules = rules
+        self._limits = LineLimits(rules.line_bytes_max, rules.completion_tokens_default)
+        self._ledger = Ledger(batch, spool, on_durable)
+        self._stop = asyncio.Event()
+        self._lost = asyncio.Event()
+
+    def stop(self) -> None:
+        """Drain: take nothing new. `work` returns when what runs has ended."""
+        self._stop.set()
+
+    async def work(self) -> bool:
+        """Run until every line has its outcome (True), or until stopped (False)."""
+        journal = self._batch.journal
+        plan, finished, attempts = await asyncio.to_thread(
+            lambda: (journal.plan(), journal.finished(), journal.attempts())
+        )
+        for section in self._sections(plan, finished):
+            section.adopt_suspects(attempts)
+            await self._run_section(section)
+            await self._ledger.drain()
+            if self._batch.closing is not None:
+                await self._close(section, self._batch.closing)
+            elif self._stop.is_set():
+                return False
+        await self._ledger.drain()
+        return True
+
+    def _sections(self, plan: Plan, finished: bytearray) -> Iterator[Section]:
+        def family(group: Group) -> tuple[str, str]:
+            return self._rules.served_model(group.model), group.endpoint
+
+        for (model, endpoint), run in groupby(plan.groups, key=family):
+            groups = list(run)
+            window = window_for((group.window_tokens for group in groups), self._rules.window_tokens_max)
+            load = Load(model, window, self._rules.slots, endpoint == Endpoint.EMBEDDINGS)
+            yield Section(load, groups, plan.order, finished, {})
+
+    async def _run_section(self, section: Section) -> None:
+        while not self._is_halted() and not section.is_done():
+            loaded = await self._ready(section)
+            if loaded is None:
+                return
+            if isinstance(loaded, ModelFault):
+                await self._close(section, loaded)
+                return
+            await self._pump(section, loaded)
+            if section.too_long and not self._lost.is_set():
+                self._refit(section, loaded)
+            elif section.alone and not self._lost.is_set() and not self._is_halted():
+                await self._pump_alone(section, loaded)
+
+    async def _ready(self, section: Section) -> Loaded | ModelFault | None:
+        """The model made ready; None when a stop ended the wait."""
+        self._lost.clear()
+        return await self._model.ensure(section.load, lambda: not self._is_halted())
+
+    async def _pump(self, section: Section, loaded: Loaded) -> None:
+        """All lanes, until nothing is pending, or the server is lost, or we are stopped."""
+        slots = max(loaded.slots, 1)
+        stock = Stock(self._batch.journal, section.groups, section.order, section.taken(), slots)
+        async with asyncio.TaskGroup() as group:
+            lanes = {group.create_task(self._run_lane(section, loaded, stock, slot)) for slot in range(slots)}
+            filling = group.create_task(stock.fill())
+            warden = group.create_task(self._call_off(lanes))
+            await asyncio.wait(lanes)
+            filling.cancel()
+            warden.cancel()
+
+    async def _call_off(self, lanes: set[asyncio.Task[None]]) -> None:
+        await self._lost.wait()
+        await asyncio.sleep(LOST_GRACE_S)
+        for lane in lanes:
+            lane.cancel()
+
+    async def _run_lane(self, section: Section, loaded: Loaded, stock: Stock, slot: int) -> None:
+        while not self._is_halted() and not self._lost.is_set():
+            item = await self._next(section, stock, slot)
+            if item is not None:
+                await self._attempt(section, loaded, item, slot)
+            elif stock.is_exhausted and not section.again:
+                return
+            else:
+                await stock.wait(IDLE_CHECK_S)
+
+    async def _next(self, section: Section, stock: Stock, slot: int) -> Item | None:
+        index = section.due(self._clock.monotonic())
+        if index is None:
+            return stock.take(slot)
+        return await self._fetch(section, index)
+
+    async def _pump_alone(self, section: Section, loaded: Loaded) -> None:
+        """Suspects, one at a time: a death now has one cause."""
+        while section.alone and not self._is_halted() and not self._lost.is_set():
+            index = section.alone.popleft()
+            await self._attempt(section, loaded, await self._fetch(section, index), 0)
+
+    async def _fetch(self, section: Section, index: int) -> Item:
+        try:
+            rows = await asyncio.to_thread(self._batch.journal.read_lines, [index])
+            await self._batch.journal.intend([index])
+        except asyncio.CancelledError:
+            section.requeue(index, self._clock.monotonic())
+            raise
+        return Item(index, rows[0])
+
+    async def _attempt(self, section: Section, loaded: Loaded, item: Item, slot: int) -> None:
+        request = self._read(item.row)
+        served = replace(request, model=section.load.model)
+        try:
+            answer = await self._model.answer(served, slot, self._rules.request_timeout_s)
+        except asyncio.CancelledError:
+            section.requeue(item.index, self._clock.monotonic())
+            raise
+        if isinstance(answer, Answer):
+            cut = _cut_by_window(answer, request, loaded)
+            if cut is None:
+                section.finished[item.index] = 1
+                await self._ledger.answered(item.index, request, served.model, answer, self._clock.now())
+                return
+            answer = cut
+        await self._failed(section, loaded, item, request, answer)
+
+    async def _failed(
+        self, section: Section, loaded: Loaded, item: Item, request: Request, fault: ModelFault
+    ) -> None:
+        attempts, crashes = section.counts.get(item.index, (0, 0))
+        trial = Trial(
+            attempts,
+            crashes,
+            request.completion_tokens_max,
+            fault.window_tokens or loaded.window_tokens,
+            min(self._rules.window_tokens_max, loaded.window_tokens_max or self._rules.window_tokens_max),
+        )
+        decision = decide(fault, trial, self._rules.attempts_max, self._clock.random())
+        if fault.is_server_lost:
+            self._model.suspect(fault)
+            self._lost.set()
+        section.place(item.index, decision, self._clock.monotonic())
+        if decision.next is Next.GIVE_UP:
+            section.finished[item.index] = 1
+            await self._ledger.given_up(item.index, item.row.number, request.custom_id, fault, decision)
+        else:
+            self._say(item.index, fault, decision)
+            await self._ledger.attempted(item.index, fault, decision)
+
+    def _refit(self, section: Section, loaded: Loaded) -> None:
+        window = section.window_needed
+        logger.info(
+            "window {} -> {} tokens for {} requests that are longer than estimated",
+            loaded.window_tokens,
+            window,
+            len(section.too_long),
+        )
+        section.load = replace(section.load, window_tokens=window)
+        for index in section.too_long:
+            section.requeue(index, self._clock.monotonic())
+        section.too_long.clear()
+
+    async def _close(self, section: Section, fault: ModelFault) -> None:
+        """Every pending line of the section ends with this fault."""
+        pending = section.indices()
+        for start in range(0, len(pending), CLOSE_BLOCK_LINES):
+            block = pending[start : start + CLOSE_BLOCK_LINES]
+            rows = await asyncio.to_thread(self._batch.journal.read_lines, block)
+            for index, row in zip(block, rows, strict=True):
+                attempts, crashes = section.counts.get(index, (0, 0))
+                section.finished[index] = 1
+                request = self._read(row)
+                decision = Decision(Next.GIVE_UP, attempts, crashes)
+                await self._ledger.given_up(index, row.number, request.custom_id, fault, decision)
+        await self._ledger.drain()
+
+    def _read(self, row: LineRow) -> Request:
+        self._batch.input.seek(row.offset)
+        raw = self._batch.input.read(row.length)
+        if zlib.crc32(raw) != row.crc:
+            raise SpoolError(
+                f"Line {row.number} of {self._batch.id} is not what intake read.",
+                "The disk damaged processing/; move the batch directory aside and hand the file in again.",
+            )
+        request = parse_line(raw, row.number, self._limits, None)
+        assert isinstance(request, Request), f"line {row.number} was accepted and is now refused: {request}"
+        return request
+
+    def _is_halted(self) -> bool:
+        return self._stop.is_set() or self._batch.closing is not None
+
+    def _say(self, index: int, fault: ModelFault, decision: Decision) -> None:
+        logger.warning(
+            "{} request {}: {} ({}), attempt {}, next: {}",
+            self._batch.id,
+            index,
+            fault.category.value,
+            fault.message[:300],
+            decision.attempts,
+            decision.next.name.lower(),
+        )
+
+
+def _cut_by_window(answer: Answer, request: Request, loaded: Loaded) -> ModelFault | None:
+    """An answer that ended because the window was full, not because its bound was reached."""
+    used = answer.usage.prompt_tokens + answer.usage.completion_tokens
+    if (
+        answer.finish_reason != "length"
+        or answer.usage.completion_tokens >= request.completion_tokens_max
+        or used < loaded.window_tokens - WINDOW_SLACK_TOKENS
+    ):
+        return None
+    need = answer.usage.prompt_tokens + request.completion_tokens_max
+    return ModelFault(
+        Category.CONTEXT_LENGTH,
+        f"This model's window holds {loaded.window_tokens} tokens; the request needs {need} "
+        f"({answer.usage.prompt_tokens} in the messages, {request.completion_tokens_max} for the answer).",
+        is_temporary=False,
+        code="context_length_exceeded",
+        prompt_tokens=answer.usage.prompt_tokens,
+        window_tokens=loaded.window_tokens,
+    )

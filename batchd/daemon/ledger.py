@@ -1,0 +1,129 @@
+"""Ledger: hands finished attempts to the journal, and tells what has become durable.
+
+SUMMARY
+    The dispatcher does not wait for a commit: it hands the outcome over and goes on with the next request.
+    Only when the journal has acknowledged an outcome is it counted, and appended to `partial/`. At most
+    `UNACKNOWLEDGED_MAX` outcomes wait; beyond that the lanes do.
+
+DIAGNOSTICS
+    Fatal: JournalError of the writer, raised at the next `room` or `drain`.
+    Warning: a partial file that cannot be written; the journal has the answers.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from loguru import logger
+
+from batchd.core.fault import ModelFault
+from batchd.core.model import Answer, Source
+from batchd.core.record import Outcome, Spent
+from batchd.core.request import Request
+from batchd.core.result import model_fault_line, request_id, result_line
+from batchd.core.retry import Decision
+from batchd.daemon.ports import Batch, Spool
+from batchd.errors import JournalError, SpoolError
+
+#: Outcomes that may wait for a commit. A commit takes 0.3 to 10 ms and up to 256 outcomes, so this is some
+#: tens of milliseconds of a fast server; what is waiting is lost in a crash and computed again.
+UNACKNOWLEDGED_MAX = 256
+
+#: The longest that a commit may take before we say that the disk is gone. The journal retries for less.
+DURABLE_TIMEOUT_S = 120.0
+
+
+class Ledger:
+    """The outcomes of one batch, from attempt to acknowledgement."""
+
+    def __init__(self, batch: Batch, spool: Spool, on_durable: Callable[[Outcome], None]) -> None:
+        self._batch = batch
+        self._spool = spool
+        self._on_durable = on_durable
+        self._room = asyncio.Semaphore(UNACKNOWLEDGED_MAX)
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._fault: BaseException | None = None
+        self._partial: list[bytes] = []
+        self._warned = False
+
+    def __repr__(self) -> str:
+        return f"Ledger({len(self._waiting)} unacknowledged)"
+
+    async def answered(self, index: int, request: Request, model: str, answer: Answer, now: float) -> None:
+        """The request has its answer; `model` gave it."""
+        line = result_line(request, answer, request_id(self._batch.id, index), now, model)
+        await self._record(Outcome(index, line, spent=_spent(request, answer)))
+
+    async def given_up(
+        self, index: int, line: int, custom_id: str, fault: ModelFault, decision: Decision
+    ) -> None:
+        """The request ends without an answer. `line` is the number of its line, from 1."""
+        content = model_fault_line(custom_id, line, fault, request_id(self._batch.id, index))
+        await self._record(
+            Outcome(index, content, True, fault.category, decision.attempts, decision.crashes)
+        )
+
+    async def attempted(self, index: int, fault: ModelFault, decision: Decision) -> None:
+        """An attempt failed and the request will be tried again."""
+        await self._record(
+            Outcome(index, None, False, fault.category, decision.attempts, decision.crashes)
+        )
+
+    async def _record(self, outcome: Outcome) -> None:
+        async with asyncio.timeout(DURABLE_TIMEOUT_S):
+            await self._room.acquire()
+        self._raise_fault()
+        future = self._batch.journal.record(outcome)
+        self._waiting.add(future)
+        future.add_done_callback(lambda done: self._acknowledge(done, outcome))
+
+    async def drain(self) -> None:
+        """Wait until everything handed over is durable."""
+        if self._waiting:
+            async with asyncio.timeout(DURABLE_TIMEOUT_S):
+                await asyncio.wait(self._waiting)
+        self._raise_fault()
+
+    def _acknowledge(self, future: "asyncio.Future[None]", outcome: Outcome) -> None:
+        self._waiting.discard(future)
+        self._room.release()
+        if future.cancelled():
+            self._fault = JournalError("The journal was closed while an answer waited.")
+        elif fault := future.exception():
+            self._fault = fault
+        else:
+            self._append(outcome)
+            self._on_durable(outcome)
+
+    def _append(self, outcome: Outcome) -> None:
+        if outcome.line is None:
+            return
+        self._partial.append(outcome.line)
+        # A commit acknowledges many at once: they are written with one call, at the last of them.
+        if self._waiting and len(self._partial) < UNACKNOWLEDGED_MAX // 4:
+            return
+        lines, self._partial = self._partial, []
+        try:
+            self._spool.append_partial(self._batch.id, b"".join(line + b"\n" for line in lines))
+        except SpoolError as error:
+            if not self._warned:
+                logger.warning("partial answers of {} are not written: {}", self._batch.id, error)
+            self._warned = True
+
+    def _raise_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+
+def _spent(request: Request, answer: Answer) -> Spent:
+    usage = answer.usage
+    return Spent(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens or 0,
+        prefill_s=usage.prefill_s or 0.0,
+        decode_s=usage.decode_s or 0.0,
+        empty_answers=int(not answer.embeddings and not answer.text.strip()),
+        cut_answers=int(answer.finish_reason == "length" and bool(request.completion_tokens_max)),
+        estimated_answers=int(usage.cached_source is Source.ESTIMATE),
+        unknown_answers=int(usage.cached_source is Source.UNKNOWN),
+    )

@@ -1,0 +1,280 @@
+"""Ports: what the rooms need from the world, as shapes. The edges fit them without importing them.
+
+SUMMARY
+    Clock            time, the only way to it
+    Bell             a hint that the inbox may have changed
+    Spool            every directory and file of the spool; the only renamer
+    Journal          one batch's durable memory (LMDB behind it)
+    ModelServer      one model server: Ollama, llama.cpp, or the simulator of the tests
+    ServiceManager   systemd's notify socket
+    ReadyModel       the supervisor, as the dispatcher sees it
+
+    `Batch` is an accepted batch on its way through the rooms.
+
+    A port's values live in the core. A method that waits takes a limit in seconds or has one of its own.
+
+DIAGNOSTICS
+    None: shapes only. Each port says which error its methods raise.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from batchd.core.fault import ModelFault
+from batchd.core.lifecycle import Phase, Place
+from batchd.core.model import Answer, Load, Loaded, ServerDescription
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress
+from batchd.core.request import Request
+from batchd.core.settle import Seen
+
+
+class Clock(Protocol):
+    """Wall time for people and files, monotonic time for waits."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps."""
+
+    async def sleep(self, duration_s: float) -> None:
+        """Wait."""
+
+    def random(self) -> float:
+        """Chance: a number in [0, 1)."""
+
+
+class Bell(Protocol):
+    """Rings when something may have changed. It may ring too often and may miss: a sweep is the truth."""
+
+    async def wait(self, timeout_s: float) -> bool:
+        """True when it rang, False at the limit. Never raises: a broken watcher only means slow sweeps."""
+
+    async def run(self) -> None:
+        """Watch until `close`; the owner runs it as a task."""
+
+    async def close(self) -> None:
+        """End `run`, and whoever waits."""
+
+
+class Spool(Protocol):
+    """The spool directory. Every method raises SpoolError when the disk or the directory fails us.
+
+    A batch is named by its id everywhere below `processing/`; `name` is the submitter's file name as bytes.
+    """
+
+    def sweep(self) -> Sequence[Seen]:
+        """List the inbox from start to end: one `Seen` for each thing that is not a temporary name."""
+
+    def has_writer(self, name: bytes) -> bool | None:
+        """Whether somebody has the file open for writing; None where the kernel would not tell."""
+
+    def peek_options(self, name: bytes) -> bytes | None:
+        """The bytes of inbox/NAME.options.json (at most 1 MiB) while it still waits, else None."""
+
+    def claim(self, name: bytes, batch_id: str) -> bool:
+        """Rename inbox/NAME into processing/<id>/orig/. False when it has gone meanwhile."""
+
+    def claim_options(self, name: bytes, batch_id: str) -> bytes | None:
+        """Rename NAME.options.json after its batch, if it is there; its bytes (at most 1 MiB), else None.
+
+        Reads those already claimed too, so that it can be repeated.
+        """
+
+    def is_known(self, batch_id: str) -> bool:
+        """Whether a batch of this id is in processing or in the outbox."""
+
+    def original_name(self, batch_id: str) -> bytes | None:
+        """The submitter's name of a claimed batch, None for an empty directory."""
+
+    def copy_nothing(self, batch_id: str) -> tuple[str, int]:
+        """An empty input.jsonl, for a file that cannot be read as one; else as `copy_input`."""
+
+    def copy_input(self, batch_id: str) -> tuple[str, int]:
+        """Copy orig/NAME to our own input.jsonl, durable. Returns its SHA-256 (hex) and its bytes.
+
+        Raises InputChangedError when the original changed while it was read.
+        """
+
+    def open_input(self, batch_id: str) -> BinaryIO:
+        """Our own copy, for reading."""
+
+    def journal_path(self, batch_id: str) -> str:
+        """Where the journal of this batch lives."""
+
+    def reset_intake(self, batch_id: str) -> None:
+        """Delete copy and journal, so that intake begins again from orig/."""
+
+    def append_partial(self, batch_id: str, lines: bytes) -> None:
+        """Append answers to partial/<id>.jsonl. Not synced: the journal is the truth."""
+
+    def begin_publish(self, batch_id: str) -> None:
+        """Make an empty publish/, deleting one that a crash left."""
+
+    def create_result(self, batch_id: str, name: str) -> BinaryIO:
+        """A new file in publish/, for writing; the caller closes it."""
+
+    def seal_publish(self, batch_id: str) -> str:
+        """Sync publish/ and all in it; the SHA-256 (hex) over the names and hashes of its files."""
+
+    def publish(self, batch_id: str, final_name: str) -> str:
+        """Rename publish/ to outbox/<final_name> without overwriting, sync both; the path of it."""
+
+    def archive(self, batch_id: str) -> None:
+        """Move orig/ into the archive; done already is fine."""
+
+    def discard(self, batch_id: str) -> None:
+        """Rename processing/<id> to a trash name, then delete it and the batch's partial file."""
+
+    def places(self) -> Mapping[str, Place]:
+        """What stands in processing/, by batch id, for recovery. Trash is deleted on the way."""
+
+    def result_path(self, batch_id: str) -> str | None:
+        """The outbox directory of a published batch, if it is still there."""
+
+    def free_bytes(self) -> int:
+        """Free space under the spool."""
+
+    def expire_archive(self, older_than_s: float, now: float) -> int:
+        """Delete archived originals older than this; how many."""
+
+    def write_status(self, content: bytes) -> None:
+        """Replace status.json whole."""
+
+    def take_controls(self) -> Sequence[tuple[str, str]]:
+        """(batch id, verb) of each control file found; each is removed."""
+
+
+class Journal(Protocol):
+    """The durable memory of one batch. Methods raise JournalError when LMDB or the disk fails us.
+
+    One writer thread owns all write transactions. Blocking methods are for threads other than the event
+    loop's; `record` and `intend` are for the event loop and are grouped into one commit with what waits.
+    """
+
+    def claim_custom_ids(self, custom_ids: Sequence[str | None], first_index: int) -> set[int]:
+        """Enter these ids; the indices whose id was taken before (by an earlier line)."""
+
+    def add_lines(self, lines: Sequence[NewLine]) -> None:
+        """Write a run of lines, with the result rows of those that are faulty already."""
+
+    def accept(self, plan: Plan, meta: Mapping[str, str]) -> None:
+        """End of intake: groups, order and `meta` durable, and with them the phase `ready`."""
+
+    def phase(self) -> Phase | None:
+        """None: intake did not finish."""
+
+    def set_phase(self, phase: Phase, meta: Mapping[str, str]) -> None:
+        """Change the phase, together with these meta values; durable on return."""
+
+    def meta(self) -> Mapping[str, str]:
+        """All meta values."""
+
+    def progress(self) -> Progress:
+        """The counters, as of the last commit."""
+
+    def plan(self) -> Plan:
+        """Groups and order, as accepted."""
+
+    def finished(self) -> bytearray:
+        """One byte for each line: 1 where it has its outcome."""
+
+    def attempts(self) -> Mapping[int, tuple[int, int]]:
+        """Index to (attempts, crashes) of unfinished lines that had a fault before."""
+
+    def forget_intents(self) -> int:
+        """Recovery: drop the rows of what was running when the daemon died; how many."""
+
+    def read_lines(self, indices: Sequence[int]) -> list[LineRow]:
+        """The rows of these lines."""
+
+    def results(self) -> Iterator[tuple[int, bool, bytes]]:
+        """(index, is_error, result line without newline) in input order; verifies each CRC."""
+
+    def record(self, outcome: Outcome) -> asyncio.Future[None]:
+        """Write one outcome; the future is done when it is durable. The first result of a line wins."""
+
+    def intend(self, indices: Sequence[int]) -> asyncio.Future[None]:
+        """Write that these lines are about to be sent; the future is done when that is durable."""
+
+    def add_worked(self, duration_s: float) -> None:
+        """Add time in which this batch was worked on to `Progress.worked_s`; durable with the next commit."""
+
+    def log_event(self, event: Event) -> None:
+        """Add a decision to the bounded ring of events; durable with the next commit."""
+
+    def events(self) -> Sequence[Event]:
+        """The ring, oldest first."""
+
+    def close(self) -> None:
+        """Finish what is queued and close."""
+
+
+class ModelServer(Protocol):
+    """One model server. Faults are returned, never raised; a cancelled call frees the slot it held."""
+
+    async def describe(self, timeout_s: float) -> ServerDescription | ModelFault:
+        """Who answers, if it answers."""
+
+    async def load(self, load: Load, timeout_s: float) -> Loaded | ModelFault:
+        """Bring the model in with exactly this window and these slots; again when they differ."""
+
+    async def unload(self, timeout_s: float) -> None:
+        """Put the model out, and give the server back the way it was found."""
+
+    async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
+        """One request in one slot of the last load."""
+
+    async def restart(self, timeout_s: float) -> ModelFault | None:
+        """Make room for a fresh load after a death or a hang; None when that was possible."""
+
+    async def close(self) -> None:
+        """End what we started: connections, a child, an own server."""
+
+
+class ServiceManager(Protocol):
+    """systemd, or nobody."""
+
+    def ready(self) -> None:
+        """Recovery is over and the first sweep was made."""
+
+    def status(self, line: str) -> None:
+        """One line for `systemctl status`."""
+
+    def stopping(self) -> None:
+        """We drain."""
+
+    def ping(self) -> None:
+        """The event loop moves."""
+
+    def watchdog_s(self) -> float | None:
+        """How often systemd wants a ping, if it does."""
+
+
+class ReadyModel(Protocol):
+    """The supervisor: one model server, kept ready."""
+
+    async def ensure(self, load: Load, is_wanted: Callable[[], bool]) -> Loaded | ModelFault | None:
+        """Wait as long as it takes until the model is resident and a canary passed; a permanent fault if not.
+
+        None when `is_wanted` became false meanwhile. `Load.slots` is a wish: the governor may give less.
+        """
+
+    async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
+        """One request in one slot."""
+
+    def suspect(self, fault: ModelFault) -> None:
+        """The server died or hangs: the next `ensure` begins with a restart and a canary."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """An accepted batch. `closing` is set when its pending requests shall end as expired or cancelled."""
+
+    id: str
+    name: bytes
+    journal: Journal
+    input: BinaryIO
+    closing: ModelFault | None = None

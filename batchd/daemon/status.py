@@ -1,0 +1,165 @@
+"""Status: counts what became durable, and tells people about it.
+
+SUMMARY
+    Keeps a card for each batch in the house. `tick` (once a second) replaces status.json, gives the service
+    manager its one line and its ping, and logs progress: every 100 requests or every 30 s, whichever is
+    later, so that a batch of 170,000 does not fill the journal of the system.
+
+DIAGNOSTICS
+    Warning: a status that cannot be written (a full disk); the work goes on.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from batchd.core.metrics import saved_share
+from batchd.core.record import Outcome, Progress, count
+from batchd.core.settle import Seen
+from batchd.core.status import (
+    BatchStatus,
+    ModelStatus,
+    Rate,
+    StatusReport,
+    Unclaimable,
+    render,
+    status_line,
+)
+from batchd.core.text import printable
+from batchd.daemon.ports import Clock, ServiceManager, Spool
+from batchd.errors import SpoolError
+
+#: A line of progress is logged when both have passed since the last one.
+LOG_REQUESTS = 100
+LOG_INTERVAL_S = 30.0
+
+
+@dataclass(slots=True)
+class Card:
+    """What is known of one batch in the house."""
+
+    batch_id: str
+    name: str
+    status: str
+    progress: Progress
+    requests: Rate = field(default_factory=Rate)
+    tokens: Rate = field(default_factory=Rate)
+    logged_at: float = 0.0
+    logged_count: int = 0
+
+    def done(self) -> int:
+        """Requests with an outcome."""
+        return self.progress.completed + self.progress.failed
+
+
+class StatusBoard:
+    """The cards, and who reads them."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        service: ServiceManager,
+        clock: Clock,
+        pid: int,
+        model: Callable[[], ModelStatus],
+        unclaimable: Callable[[], Iterable[Seen]],
+    ) -> None:
+        self._spool = spool
+        self._service = service
+        self._clock = clock
+        self._pid = pid
+        self._model = model
+        self._unclaimable = unclaimable
+        self._cards: dict[str, Card] = {}
+        self._warned = False
+        self.state = "starting"
+
+    def enter(self, batch_id: str, name: str, status: str, progress: Progress) -> None:
+        """A batch came into the house, or its status changed."""
+        card = self._cards.get(batch_id)
+        if card is None:
+            card = Card(batch_id, printable(name), status, progress, logged_at=self._clock.monotonic())
+            card.logged_count = card.done()
+            self._cards[batch_id] = card
+        card.status = status
+        card.progress = progress
+
+    def durable(self, batch_id: str, outcome: Outcome) -> None:
+        """An outcome was acknowledged by the journal."""
+        card = self._cards[batch_id]
+        card.progress = count(card.progress, outcome)
+
+    def leave(self, batch_id: str) -> None:
+        """A batch was published."""
+        self._cards.pop(batch_id, None)
+
+    def progress_of(self, batch_id: str) -> Progress:
+        """The counters as shown."""
+        return self._cards[batch_id].progress
+
+    def report(self) -> StatusReport:
+        """Everything, as of now."""
+        return StatusReport(
+            written_at=self._clock.now(),
+            pid=self._pid,
+            state=self.state,
+            model=self._model(),
+            batches=tuple(self._describe(card) for card in self._cards.values()),
+            unclaimable=tuple(
+                Unclaimable(printable(item.name.decode("utf-8", "surrogateescape")), item.reason)
+                for item in self._unclaimable()
+            ),
+        )
+
+    def tick(self) -> StatusReport:
+        """Measure, write, tell, log."""
+        now = self._clock.monotonic()
+        for card in self._cards.values():
+            spent = card.progress.spent
+            card.requests.add(now, card.done())
+            card.tokens.add(now, spent.prompt_tokens + spent.completion_tokens)
+            self._log(card, now)
+        report = self.report()
+        self._service.status(status_line(report))
+        self._service.ping()
+        try:
+            self._spool.write_status(render(report))
+            self._warned = False
+        except SpoolError as error:
+            if not self._warned:
+                logger.warning("the status cannot be written: {}", error.message)
+            self._warned = True
+        return report
+
+    def _describe(self, card: Card) -> BatchStatus:
+        rate = card.requests.per_s()
+        left = card.progress.total - card.done()
+        return BatchStatus(
+            id=card.batch_id,
+            name=card.name,
+            status=card.status,
+            total=card.progress.total,
+            completed=card.progress.completed,
+            failed=card.progress.failed,
+            requests_per_s=rate,
+            tokens_per_s=card.tokens.per_s(),
+            cached_share=saved_share(card.progress),
+            eta_s=left / rate if rate else None,
+        )
+
+    def _log(self, card: Card, now: float) -> None:
+        done = card.done()
+        if done - card.logged_count < LOG_REQUESTS or now - card.logged_at < LOG_INTERVAL_S:
+            return
+        card.logged_at, card.logged_count = now, done
+        described = self._describe(card)
+        logger.info(
+            "{} {} of {} done, {} failed, {:.2f} requests/s, {} left",
+            card.batch_id,
+            done,
+            card.progress.total,
+            card.progress.failed,
+            described.requests_per_s or 0.0,
+            "?" if described.eta_s is None else f"{described.eta_s:.0f} s",
+        )

@@ -1,0 +1,99 @@
+"""Stock: the few request lines that each slot finds ready, read and with their intents durable.
+
+SUMMARY
+    A line is sent only after the journal knows that it is about to be. Waiting for that before each request
+    would leave the model idle, so the intents run ahead: a few lines for each slot are read and entered in
+    one commit, while the slots still work on the ones before. That commit carries answers too.
+
+    A slot whose own stock is empty takes from the fullest one, so that no slot idles at the end.
+
+DIAGNOSTICS
+    Fatal: JournalError from the journal.
+"""
+
+import asyncio
+from array import array
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batchd.core.lanes import Lanes
+from batchd.core.record import Group, LineRow
+from batchd.daemon.ports import Journal
+
+#: Lines that a slot has ready at most: four times the chunk in all, measured as enough that a commit of
+#: 8 ms is hidden behind answers of 20 ms.
+READY_LINES_MAX = 4
+
+#: Below this a slot's stock is filled up again.
+READY_LINES_LOW = 3
+
+#: The longest that reading rows and committing intents may take before we say that the disk is gone.
+INTEND_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A line that may be sent now."""
+
+    index: int
+    row: LineRow
+
+
+class Stock:
+    """Ready lines by slot, filled by one task."""
+
+    def __init__(
+        self, journal: Journal, groups: Sequence[Group], order: "array[int]", taken: bytearray, slots: int
+    ) -> None:
+        self._journal = journal
+        self._lanes = Lanes(groups, order, taken, slots)
+        self._ready: list[deque[Item]] = [deque() for _ in range(slots)]
+        self._wanted = asyncio.Event()
+        self._filled = asyncio.Event()
+        self._wanted.set()
+        self.is_exhausted = False
+
+    def __repr__(self) -> str:
+        return f"Stock({[len(ready) for ready in self._ready]} ready, {self._lanes})"
+
+    def take(self, slot: int) -> Item | None:
+        """A ready line for this slot; None when none is ready now."""
+        ready = self._ready[slot]
+        if not ready and self.is_exhausted:
+            ready = max(self._ready, key=len)
+        if len(self._ready[slot]) <= READY_LINES_LOW:
+            self._wanted.set()
+        return ready.popleft() if ready else None
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until something became ready, or the limit."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._filled.wait()
+        except TimeoutError:
+            return
+
+    async def fill(self) -> None:
+        """Keep the slots' stock up until nothing is pending. Runs as a task of its own."""
+        while not self.is_exhausted:
+            await self._wanted.wait()
+            self._wanted.clear()
+            picked = [
+                (slot, index)
+                for slot, ready in enumerate(self._ready)
+                for _ in range(READY_LINES_MAX - len(ready))
+                if (index := self._lanes.take(slot)) is not None
+            ]
+            if not picked:
+                self.is_exhausted = any(len(ready) < READY_LINES_MAX for ready in self._ready)
+                self._filled.set()
+                continue
+            indices = [index for _, index in picked]
+            async with asyncio.timeout(INTEND_TIMEOUT_S):
+                rows = await asyncio.to_thread(self._journal.read_lines, indices)
+                await self._journal.intend(indices)
+            for (slot, index), row in zip(picked, rows, strict=True):
+                self._ready[slot].append(Item(index, row))
+            self._filled.set()
+            self._filled.clear()

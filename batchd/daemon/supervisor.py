@@ -1,0 +1,186 @@
+"""Supervisor: keeps one model resident in one model server, and ready.
+
+SUMMARY
+    absent -> loading -> canary -> ready; suspect after a death; cooling between tries that failed.
+
+    `ensure` walks that line: load with explicit window and slots, then one request with a known shape (the
+    canary), because only an answer proves life: a server goes on listing a model whose runner was killed. A
+    server that is gone is waited for with backoff, as long as somebody wants it. Out of memory at load goes
+    to the governor.
+
+DIAGNOSTICS
+    Warning: each fault of the server, once per change, with the time of the next try.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from loguru import logger
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.governor import Change, Limits, after_out_of_memory
+from batchd.core.model import Answer, Load, Loaded, ServerDescription
+from batchd.core.request import Endpoint, Message, Request
+from batchd.core.retry import backoff_s
+from batchd.daemon.ports import Clock, ModelServer
+
+#: A load reads the whole model from disk: 40 GB at 200 MB/s. Ollama's own stall limit is five minutes.
+LOAD_TIMEOUT_S = 600.0
+
+#: A question about the server itself.
+DESCRIBE_TIMEOUT_S = 15.0
+
+#: The canary is a few tokens; a cold CPU needs seconds for them.
+CANARY_TIMEOUT_S = 120.0
+
+#: Unloading waits for a hung runner to be killed: five seconds, measured.
+RESTART_TIMEOUT_S = 60.0
+
+#: The longest wait between two tries to bring the model back.
+COOLING_CAP_S = 30.0
+
+#: A wait looks this often whether it is still wanted.
+WANTED_CHECK_S = 0.5
+
+
+class State(StrEnum):
+    """What is true of the model now."""
+
+    ABSENT = "absent"
+    LOADING = "loading"
+    CANARY = "canary"
+    READY = "ready"
+    SUSPECT = "suspect"
+    COOLING = "cooling"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The supervisor's face: what `batchd status` shows of the model."""
+
+    state: State
+    detail: str = ""
+    loaded: Loaded | None = None
+
+
+class Supervisor:
+    """One model server, its limits, and the model in it."""
+
+    def __init__(
+        self, server: ModelServer, clock: Clock, limits: Limits, on_change: Callable[[Change], None]
+    ) -> None:
+        self._server = server
+        self._clock = clock
+        self._limits = limits
+        self._on_change = on_change
+        self._wanted: Load | None = None
+        self._canary_spent = 0
+        self.loads: list[Loaded] = []
+        self.description: ServerDescription | None = None
+        self.standing = Standing(State.ABSENT)
+
+    def __repr__(self) -> str:
+        return f"Supervisor({self.standing.state.value}, {self._wanted})"
+
+    async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
+        """One request in one slot."""
+        return await self._server.answer(request, slot, timeout_s)
+
+    def suspect(self, fault: ModelFault) -> None:
+        """The server died or hangs: the next `ensure` begins with a restart and a canary."""
+        if self.standing.state is State.READY:
+            logger.warning("model server lost: {} ({})", fault.category.value, fault.message[:300])
+        self.standing = Standing(State.SUSPECT, fault.message[:300])
+
+    async def ensure(self, load: Load, is_wanted: Callable[[], bool]) -> Loaded | ModelFault | None:
+        """See `ports.ReadyModel`."""
+        tries = 0
+        while is_wanted():
+            load = replace(load, slots=min(load.slots, self._limits.slots))
+            if self.standing.state is State.READY and self._wanted == load:
+                return self.standing.loaded
+            outcome = await self._bring_up(load)
+            if isinstance(outcome, Loaded):
+                return outcome
+            if not outcome.is_temporary and outcome.category is not Category.OOM:
+                self.standing = Standing(State.ABSENT, outcome.message)
+                return outcome
+            if not self._shrink(outcome):
+                await self._cool(outcome, tries, is_wanted)
+                tries += 1
+        return None
+
+    async def release(self) -> None:
+        """Put the model out and give the server back the way it was found."""
+        if self._wanted is not None:
+            await self._server.unload(RESTART_TIMEOUT_S)
+        self._wanted = None
+        self.standing = Standing(State.ABSENT)
+
+    async def _bring_up(self, load: Load) -> Loaded | ModelFault:
+        if self.standing.state in (State.SUSPECT, State.COOLING):
+            fault = await self._server.restart(RESTART_TIMEOUT_S)
+            if fault is not None:
+                return fault
+        self.standing = Standing(State.LOADING, load.model)
+        self._wanted = load
+        loaded = await self._server.load(load, LOAD_TIMEOUT_S)
+        if isinstance(loaded, ModelFault):
+            return loaded
+        described = await self._server.describe(DESCRIBE_TIMEOUT_S)
+        if isinstance(described, ModelFault):
+            return described
+        self.description = described
+        self.standing = Standing(State.CANARY, load.model, loaded)
+        answer = await self._server.answer(_canary(load), 0, CANARY_TIMEOUT_S)
+        if isinstance(answer, ModelFault):
+            return _as_systemic(answer)
+        self._canary_spent += answer.usage.prompt_tokens
+        self.loads.append(loaded)
+        self.standing = Standing(State.READY, load.model, loaded)
+        logger.info(
+            "model {} ready: window {} tokens, {} slots, loaded in {:.1f} s",
+            load.model,
+            loaded.window_tokens,
+            loaded.slots,
+            loaded.load_s,
+        )
+        return loaded
+
+    def take_canary_tokens(self) -> int:
+        """Prompt tokens that canaries cost since the last call; they count as evaluated."""
+        spent, self._canary_spent = self._canary_spent, 0
+        return spent
+
+    def _shrink(self, fault: ModelFault) -> bool:
+        if fault.category is not Category.OOM:
+            return False
+        self._limits, change = after_out_of_memory(self._limits, fault.message[:300])
+        if change is None:
+            return False
+        logger.warning("{}: {} -> {}, because: {}", change.name, change.old, change.new, change.cause)
+        self._on_change(change)
+        return True
+
+    async def _cool(self, fault: ModelFault, tries: int, is_wanted: Callable[[], bool]) -> None:
+        wait_s = backoff_s(tries, 0.5 + self._clock.random() / 2, COOLING_CAP_S)
+        if tries == 0 or self.standing.detail != fault.message[:300]:
+            logger.warning("model not ready: {}; next try in {:.1f} s", fault.message[:300], wait_s)
+        self.standing = Standing(State.COOLING, fault.message[:300])
+        until = self._clock.monotonic() + wait_s
+        while is_wanted() and (left := until - self._clock.monotonic()) > 0:
+            await self._clock.sleep(min(left, WANTED_CHECK_S))
+
+
+def _canary(load: Load) -> Request:
+    """A request whose good answer has a known shape: any text, or one vector."""
+    if load.is_embedding:
+        return Request("canary", Endpoint.EMBEDDINGS, load.model, (), ("ready?",), {}, 0)
+    messages = (Message("user", "Say: ready."),)
+    return Request("canary", Endpoint.CHAT, load.model, messages, (), {"temperature": 0}, 1)
+
+
+def _as_systemic(fault: ModelFault) -> ModelFault:
+    """A canary that is refused says nothing about a request: the model is broken, and may come back."""
+    return replace(fault, is_temporary=True)

@@ -1,0 +1,125 @@
+"""The journal: the durable memory of one batch, in one LMDB environment.
+
+SUMMARY
+    Fits the port `Journal`. An outcome is acknowledged only after the commit that holds it, and after that no
+    kill and no power cut takes it back. All writing is done by one thread (`writer`); reading is done by the
+    caller, in short transactions. Tables stand in `rows`, the files in `environment`.
+
+    One event loop uses a journal. `record`, `intend`, `add_worked` and `log_event` never wait; who calls them
+    keeps the number of unacknowledged ones small.
+
+DIAGNOSTICS
+    Warning: a commit that fails is tried again for some 11 s.
+    Fatal: JournalError when a journal cannot be opened, read or written; nothing acknowledged is lost.
+    Bug: AssertionError for a phase or line index out of order, for too many unacknowledged changes, and for
+    use after `close`.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+
+from batchd.core.lifecycle import NEXT_PHASES, Phase
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress
+from batchd.edges.journal.environment import Environment
+from batchd.edges.journal.writer import Retry, Writer
+
+__all__ = ["PATIENT", "Journal", "Retry"]
+
+PATIENT = Retry()
+
+
+class Journal:
+    """One batch's journal. Make one with `create` or `open`; end it with `close`."""
+
+    def __init__(self, environment: Environment, retry: Retry) -> None:
+        self._environment = environment
+        self._writer = Writer(environment, retry)
+
+    @classmethod
+    def create(cls, path: str, retry: Retry = PATIENT) -> "Journal":
+        """A new journal in a directory of its own, made if need be; its parent must be there."""
+        return cls(Environment.create(path), retry)
+
+    @classmethod
+    def open(cls, path: str, retry: Retry = PATIENT) -> "Journal":
+        """The journal in this directory, checked. One killed while it was made is empty: it has no phase."""
+        return cls(Environment.open(path), retry)
+
+    def __repr__(self) -> str:
+        return f"Journal({self._environment!r}, {self._writer!r})"
+
+    def claim_custom_ids(self, custom_ids: Sequence[str | None], first_index: int) -> set[int]:
+        return self._writer.run(lambda rows: rows.claim_custom_ids(custom_ids, first_index))
+
+    def add_lines(self, lines: Sequence[NewLine]) -> None:
+        self._writer.run(lambda rows: rows.add_lines(lines))
+
+    def accept(self, plan: Plan, meta: Mapping[str, str]) -> None:
+        self._assert_next(Phase.READY)
+        self._writer.run(lambda rows: rows.accept(plan, meta))
+
+    def phase(self) -> Phase | None:
+        with self._environment.read() as rows:
+            return rows.phase()
+
+    def set_phase(self, phase: Phase, meta: Mapping[str, str]) -> None:
+        assert phase is not Phase.READY, "only accept() ends the intake"
+        self._assert_next(phase)
+        self._writer.run(lambda rows: rows.set_phase(phase, meta))
+
+    def meta(self) -> Mapping[str, str]:
+        with self._environment.read() as rows:
+            return rows.meta()
+
+    def progress(self) -> Progress:
+        with self._environment.read() as rows:
+            return rows.progress()
+
+    def plan(self) -> Plan:
+        with self._environment.read() as rows:
+            return rows.plan()
+
+    def finished(self) -> bytearray:
+        with self._environment.read() as rows:
+            return rows.finished()
+
+    def attempts(self) -> Mapping[int, tuple[int, int]]:
+        with self._environment.read() as rows:
+            return rows.attempts()
+
+    def forget_intents(self) -> int:
+        return self._writer.run(lambda rows: rows.forget_intents())
+
+    def read_lines(self, indices: Sequence[int]) -> list[LineRow]:
+        with self._environment.read() as rows:
+            return rows.lines(indices)
+
+    def results(self) -> Iterator[tuple[int, bool, bytes]]:
+        return self._environment.results()
+
+    def record(self, outcome: Outcome) -> "asyncio.Future[None]":
+        return self._writer.record(lambda rows: rows.record(outcome), len(outcome.line or b""))
+
+    def intend(self, indices: Sequence[int]) -> "asyncio.Future[None]":
+        return self._writer.record(lambda rows: rows.intend(indices), len(indices))
+
+    def add_worked(self, duration_s: float) -> None:
+        """Add time in which this batch was worked on; durable with the next commit."""
+        self._writer.put(lambda rows: rows.add_worked(duration_s))
+
+    def log_event(self, event: Event) -> None:
+        self._writer.put(lambda rows: rows.log_event(event))
+
+    def events(self) -> Sequence[Event]:
+        with self._environment.read() as rows:
+            return rows.events()
+
+    def close(self) -> None:
+        """Safe to repeat."""
+        self._writer.close()
+        self._environment.close()
+
+    def _assert_next(self, phase: Phase) -> None:
+        """In the caller's thread, so that the bug shows there."""
+        before = self.phase()
+        assert phase in NEXT_PHASES[before], f"phase {phase} cannot follow {before}"

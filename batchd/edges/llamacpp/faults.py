@@ -1,0 +1,130 @@
+"""Faults: what came from a llama-server instead of an answer, as values.
+
+SUMMARY
+    `fault_of_error`   an error body
+    `fault_of_end`     a running server ended: its exit code and the last lines of its standard error
+    `fault_of_load`    the same before it listened
+    The others name a fault that was found here.
+
+DIAGNOSTICS
+    None raised: every text has a fault; an unknown one is `server`, temporary, with the text kept.
+"""
+
+import re
+import signal
+from collections.abc import Mapping
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.json import loads
+
+#: What drivers and allocators write when memory is short.
+_OOM_TEXTS = (
+    "out of memory",
+    "out of device memory",
+    "cudamalloc failed",
+    "hipmalloc failed",
+    "failed to allocate",
+    "allocation failed",
+    "not enough memory",
+    "insufficient memory",
+    "vk_error_out_of_device_memory",
+    "erroroutofmemory",
+    "std::bad_alloc",
+)
+
+#: The overflow of an embedding, where the physical batch is the window.
+_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*?batch size: (\d+)", re.DOTALL)
+
+#: The time and the level that begin a line of llama.cpp's log.
+_STAMP = re.compile(r"^\d[\d.]* [A-Z] ")
+
+#: How much of a foreign text is kept in a fault.
+_TEXT_CHARS_MAX = 600
+
+#: Lines of a dead server's standard error that its fault quotes.
+_QUOTED_LINES = 3
+
+
+def fault_of_error(status: int, raw: bytes) -> ModelFault:
+    """What any other status says."""
+    error = _error_object(raw)
+    text = str(error.get("message") or raw.decode(errors="replace"))[:_TEXT_CHARS_MAX]
+    if error.get("type") == "exceed_context_size_error":
+        return too_long(text, error.get("n_prompt_tokens"), error.get("n_ctx"))
+    if found := _TOO_LARGE.search(text):
+        return too_long(text, int(found[1]), int(found[2]))
+    if is_oom(text):
+        return ModelFault(Category.OOM, text, is_temporary=True)
+    said = f"llama-server answered {status}: {text}"
+    if status in (400, 422):
+        return ModelFault(Category.VALIDATION, text, is_temporary=False, code="invalid_request")
+    if status in (401, 403):
+        return ModelFault(Category.SERVER, f"{said} (its key is wrong)", is_temporary=False)
+    if status in (404, 501):
+        return ModelFault(Category.MODEL, said, is_temporary=False, code="unsupported_by_server")
+    return ModelFault(Category.SERVER, said, is_temporary=True)
+
+
+def fault_of_end(reason: str, exit_code: int) -> ModelFault:
+    """Why a running server ended."""
+    is_killed = exit_code == -signal.SIGKILL  # no last words then: what stands there is of an older trouble
+    words = reason.split("\n")[0] if is_killed else _last_words(reason)
+    category = Category.OOM if is_oom(words) else Category.CRASH
+    said = f"the llama.cpp server is gone: {words}"
+    return ModelFault(category, said, is_temporary=True, is_server_lost=True)
+
+
+def fault_of_load(reason: str, exit_code: int) -> ModelFault:
+    """Why a server ended before it listened. A signal may spare the next one."""
+    said = f"the model cannot be loaded: {_last_words(reason)}"
+    if is_oom(reason):
+        return ModelFault(Category.OOM, said, is_temporary=True, is_server_lost=True)
+    if exit_code < 0:
+        return ModelFault(Category.CRASH, said, is_temporary=True, is_server_lost=True)
+    return ModelFault(Category.MODEL, said, is_temporary=False, code="model_load_failed")
+
+
+def is_oom(text: str) -> bool:
+    """Whether a text speaks of memory that was not to be had."""
+    lowered = text.lower()
+    return any(words in lowered for words in _OOM_TEXTS)
+
+
+def too_long(text: str, prompt_tokens: object, window_tokens: object) -> ModelFault:
+    """A prompt, or a prompt with its answer, that the window does not hold."""
+    return ModelFault(
+        Category.CONTEXT_LENGTH,
+        text,
+        is_temporary=False,
+        code="context_length_exceeded",
+        prompt_tokens=prompt_tokens if isinstance(prompt_tokens, int) else None,
+        window_tokens=window_tokens if isinstance(window_tokens, int) else None,
+    )
+
+
+def unsupported(text: str) -> ModelFault:
+    """A wish that this engine would ignore."""
+    return ModelFault(Category.VALIDATION, text, is_temporary=False, code="unsupported_parameter")
+
+
+def strange(what: str) -> ModelFault:
+    """A 200 that is none."""
+    said = f"an answer that batchd cannot read: {what}"[:_TEXT_CHARS_MAX]
+    return ModelFault(Category.SERVER, said, is_temporary=True)
+
+
+def _error_object(raw: bytes) -> Mapping[str, object]:
+    try:
+        value = loads(raw)
+    except ValueError:
+        return {}
+    error = value.get("error") if isinstance(value, dict) else None
+    return error if isinstance(error, dict) else {"message": error}
+
+
+def _last_words(reason: str) -> str:
+    """How it ended, and the lines that say why: those on memory, else the last ones."""
+    how, *lines = reason.split("\n")
+    lines = [_STAMP.sub("", line) for line in lines]
+    telling = [line for line in lines if is_oom(line)] or lines[-_QUOTED_LINES:]
+    return "; ".join([how, *telling[:_QUOTED_LINES]])[:_TEXT_CHARS_MAX]

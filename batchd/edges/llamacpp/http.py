@@ -1,0 +1,132 @@
+"""Http: one exchange with a llama-server, and what a broken one means.
+
+SUMMARY
+    `Route` is the way to one server: a child of ours, or a url. `ask` returns the body of a 200, `question`
+    its JSON object, `props` what the server says of itself.
+
+    One connection for each exchange: the server closes idle ones after a few seconds, and a request that is
+    sent into a closing connection looks like a crash.
+
+DIAGNOSTICS
+    None raised: every trouble is a ModelFault.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+import httpx
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.json import dumps, loads
+from batchd.edges.llamacpp import faults
+from batchd.edges.llamacpp.props import Props, props_of
+
+#: A loopback connection is accepted at once or not at all; over a network it may take a moment.
+CONNECT_S = 5.0
+
+#: A dying child closes its connections some milliseconds before the kernel reports its end.
+END_SEEN_S = 2.0
+END_STEP_S = 0.02
+
+#: Questions about the server itself are answered between two batches of tokens.
+QUESTION_S = 10.0
+
+
+class Child(Protocol):
+    """A llama-server of ours. `exit_code` is None while it lives, negative after a signal."""
+
+    key: str
+    address: str
+
+    def exit_code(self) -> int | None:
+        """None while it lives."""
+
+    def exit_reason(self) -> str:
+        """How it ended, and below that its last lines."""
+
+    def kill(self) -> None:
+        """End it now; `stop` is still to be awaited."""
+
+    async def stop(self) -> None:
+        """End it and forget it."""
+
+
+class Route:
+    """The way to one server. With a child, the address and the key are the child's."""
+
+    def __init__(self, url: str | None, key: str) -> None:
+        self.url = url.rstrip("/") if url is not None else None
+        self.child: Child | None = None
+        self._key = key
+        self._client = httpx.AsyncClient(
+            trust_env=False,  # a proxy of the environment has no business on loopback
+            # as many connections as the caller has requests, which is one for each slot
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        )
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self._client.aclose()
+
+    async def props(self, timeout_s: float) -> Props | ModelFault:
+        props = await self.question("GET", "/props", timeout_s=timeout_s)
+        if isinstance(props, ModelFault):
+            return props
+        listing = await self.question("GET", "/v1/models", timeout_s=timeout_s)
+        if isinstance(listing, ModelFault):
+            return listing
+        try:
+            return props_of(props, listing)
+        except (KeyError, TypeError, ValueError) as error:
+            return faults.strange(f"{type(error).__name__} in what it says of itself: {error}")
+
+    async def question(
+        self, method: str, path: str, body: Mapping[str, object] | None = None, timeout_s: float = QUESTION_S
+    ) -> Mapping[str, object] | ModelFault:
+        raw = await self.ask(method, path, timeout_s, body)
+        if isinstance(raw, ModelFault):
+            return raw
+        try:
+            value = loads(raw)
+        except ValueError:
+            return faults.strange(f"{path} is not JSON")
+        return value if isinstance(value, dict) else faults.strange(f"{path} is not an object")
+
+    async def ask(
+        self, method: str, path: str, timeout_s: float, body: Mapping[str, object] | None = None
+    ) -> bytes | ModelFault:
+        """One exchange: the body of a 200, else why not."""
+        child = self.child
+        address, key = (child.address, child.key) if child is not None else (self.url or "", self._key)
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self._client.request(
+                    method,
+                    address + path,
+                    content=None if body is None else dumps(body),
+                    headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+                    timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
+                )
+        except (TimeoutError, httpx.ReadTimeout):
+            said = f"no answer within {timeout_s:.0f} s"
+            return ModelFault(Category.TIMEOUT, said, is_temporary=True, is_server_lost=True)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return await self._lost(child, f"{type(error).__name__}: {error}")
+        if response.status_code != httpx.codes.OK:
+            return faults.fault_of_error(response.status_code, response.content)
+        return response.content
+
+    async def _lost(self, child: Child | None, error: str) -> ModelFault:
+        """The connection failed: the child is dead, dying, or alive all the same."""
+        if child is None:
+            said = f"{self.url} does not answer ({error})"
+            return ModelFault(Category.NETWORK, said, is_temporary=True, is_server_lost=True)
+        for _ in range(round(END_SEEN_S / END_STEP_S)):
+            exit_code = child.exit_code()
+            if exit_code is not None:
+                return faults.fault_of_end(child.exit_reason(), exit_code)
+            await asyncio.sleep(END_STEP_S)
+        return ModelFault(
+            Category.SERVER, f"the llama.cpp server broke a connection ({error})", is_temporary=True
+        )

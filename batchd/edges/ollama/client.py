@@ -1,0 +1,86 @@
+"""HTTP to Ollama: the client of the `ollama` package, with raw bodies and limits of our own.
+
+SUMMARY
+    Exchanger.exchange    one call; the body that came with status 200, or the fault that it was
+
+    The package's own methods drop `truncate`, `shift` and unknown fields of an answer, and have no time
+    limit, so the bytes go through the HTTP client inside of it. One client for each slot: a shared pool gets
+    slower with every request in flight. On loopback the proxy settings of the environment do not apply.
+
+DIAGNOSTICS
+    None raised: every failure is a ModelFault. Time-outs and broken connections say that the server is lost.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import httpx
+import ollama
+
+from batchd.core import json
+from batchd.core.fault import Category, ModelFault
+from batchd.edges.ollama.faults import classify
+
+#: A server on the same machine or network accepts at once; its backlog may hold a moment.
+CONNECT_S = 5.0
+
+#: A body of some megabytes on a slow network.
+WRITE_S = 60.0
+
+#: The client's own read limit comes after ours, so that one place decides what a time-out is.
+READ_MARGIN_S = 5.0
+
+
+class Exchanger(ollama.AsyncClient):
+    """One connection to the server, for one slot or for the control calls."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host, trust_env=not is_loopback(host), follow_redirects=False)
+
+    @property
+    def address(self) -> str:
+        return str(self._client.base_url).rstrip("/")
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def exchange(
+        self, method: str, path: str, body: Mapping[str, object] | None, timeout_s: float
+    ) -> object | ModelFault:
+        content = None if body is None else json.dumps(body)
+        limits = httpx.Timeout(timeout_s + READ_MARGIN_S, connect=CONNECT_S, write=WRITE_S, pool=CONNECT_S)
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self._client.request(method, path, content=content, timeout=limits)
+        except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout):
+            message = f"No answer within {timeout_s:g} s."
+            return ModelFault(Category.TIMEOUT, message, is_temporary=True, is_server_lost=True)
+        except httpx.HTTPError as error:
+            message = f"The model server cannot be reached: {str(error) or type(error).__name__}."
+            return ModelFault(Category.NETWORK, message, is_temporary=True, is_server_lost=True)
+        return _read(response.status_code, response.content)
+
+
+def _read(status: int, content: bytes) -> object | ModelFault:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        if status == 200:
+            return ModelFault(Category.SERVER, "The answer is not JSON.", is_temporary=True)
+        value = None
+    if status == 200:
+        if isinstance(value, dict) and isinstance(value.get("error"), str):
+            return classify(500, value["error"])
+        return value
+    said = value.get("error") if isinstance(value, dict) else None
+    return classify(status, said if isinstance(said, str) else content.decode(errors="replace"))
+
+
+def is_loopback(host: str) -> bool:
+    name = urlsplit(host if "://" in host else f"//{host}").hostname or "localhost"
+    try:
+        return ipaddress.ip_address(name).is_loopback or ipaddress.ip_address(name).is_unspecified
+    except ValueError:
+        return name == "localhost"

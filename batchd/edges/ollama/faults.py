@@ -1,0 +1,158 @@
+"""Faults of Ollama: its status and text, as a `ModelFault`.
+
+SUMMARY
+    classify    pure; from the texts of Ollama 0.33 and of the engines up to 0.24
+
+    Texts that quote the submitter (a schema, a format, a model's name) are recognised first, by their
+    shape, so that words inside of a quotation decide nothing. Then memory, then death, then the rest.
+    A text that nobody knows is temporary trouble of the server, and the text is kept.
+
+DIAGNOSTICS
+    None raised.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from batchd.core import json
+from batchd.core.fault import Category, ModelFault
+
+#: The text ends up in the error line of each request; an engine's whole log does not belong there.
+TEXT_CHARS_MAX = 2_000
+
+#: Ollama's own list (`llm/status.go`), and older engines' and MLX's words. The kernel's OOM killer has none.
+_OOM = (
+    "out of memory",
+    "out-of-memory",
+    "out of device memory",
+    "cudamalloc failed",
+    "hipmalloc failed",
+    "failed to allocate",
+    "allocation failed",
+    "not enough memory",
+    "insufficient memory",
+    "vk_error_out_of_device_memory",
+    "erroroutofmemory",
+    "requires more system memory",
+    "memory layout cannot be allocated",
+    "unable to load full model on gpu",
+)
+_OOM_PATTERN = re.compile(r"model requires .* but only .* (are|is) available")
+
+_CONTEXT = (
+    "exceed_context_size_error",
+    "exceeds the available context size",
+    "longer than the context length",
+    "input length exceeds the context length",
+    "exceeds the model's maximum context length",
+    "exceeds maximum context length",
+)
+_TOKENS = re.compile(r"\((\d+) tokens\)")
+
+_MODEL_MISSING = re.compile(r"model ['\"](.+?)['\"] not found")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    words: tuple[str, ...]
+    category: Category
+    is_temporary: bool = True
+    is_server_lost: bool = False
+
+
+#: Read from top to bottom; the first that has one of its words in the text (lower case) decides.
+_RULES = (
+    _Rule(("does not support embeddings", "may be incompatible with your version"), Category.MODEL, False),
+    _Rule(_OOM, Category.OOM, is_server_lost=True),
+    _Rule(("token repeat limit",), Category.RUNAWAY),
+    _Rule(("timed out waiting for",), Category.TIMEOUT, is_server_lost=True),
+    _Rule(("server busy", "loading model", "no slots available", "8 mb limit"), Category.SERVER),
+    _Rule(
+        (
+            "unexpected eof",
+            ": eof",
+            "unexpectedly stopped",
+            "no longer running",
+            "process has terminated",
+            "model failed to load, this may be due to resource",
+            "error reading llama-server",
+            "server not responding",
+            "connection refused",
+            "connection reset",
+            "broken pipe",
+            "health resp:",
+            "an error was encountered while running the model",
+        ),
+        Category.CRASH,
+        is_server_lost=True,
+    ),
+)
+
+#: Statuses that speak of the request itself where no text says otherwise. Two 500s do as well: `_refused`.
+_REFUSED = frozenset({400, 413, 422})
+
+
+def classify(status: int, text: str) -> ModelFault:
+    """What this answer of an Ollama server means. `text` is its `error`, or the body where it has none."""
+    quoting = _missing(status, text) or _refused(status, text) or _too_long(text)
+    fault = quoting or _by_words(status, text or f"status {status} without a text")
+    return replace(fault, message=fault.message[:TEXT_CHARS_MAX])
+
+
+def _by_words(status: int, text: str) -> ModelFault:
+    lowered = text.lower()
+    if _OOM_PATTERN.search(lowered):
+        return ModelFault(Category.OOM, text, is_temporary=True, is_server_lost=True)
+    for rule in _RULES:
+        if any(word in lowered for word in rule.words):
+            return ModelFault(rule.category, text, rule.is_temporary, rule.is_server_lost)
+    if status in _REFUSED:
+        return ModelFault(Category.VALIDATION, text, is_temporary=False)
+    return ModelFault(Category.SERVER, text, is_temporary=True)
+
+
+def _missing(status: int, text: str) -> ModelFault | None:
+    if status != 404 or (found := _MODEL_MISSING.search(text)) is None:
+        return None
+    message = f"The model '{found[1]}' does not exist here; get it with: ollama pull {found[1]}"
+    return ModelFault(Category.MODEL, message, is_temporary=False, code="model_not_found")
+
+
+def _refused(status: int, text: str) -> ModelFault | None:
+    """Texts that quote the request, of which two come with a 500."""
+    if status == 500 and text.startswith(("invalid format:", 'option "')):
+        return ModelFault(Category.VALIDATION, text, is_temporary=False)
+    inner = _inner_error(text)
+    if inner.get("type") == "invalid_request_error":
+        return ModelFault(Category.VALIDATION, str(inner.get("message", text)), is_temporary=False)
+    return None
+
+
+def _too_long(text: str) -> ModelFault | None:
+    lowered = text.lower()
+    if not any(words in lowered for words in _CONTEXT):
+        return None
+    inner = _inner_error(text)
+    prompt, window = inner.get("n_prompt_tokens"), inner.get("n_ctx")
+    said = [int(number) for number in _TOKENS.findall(text)]
+    return ModelFault(
+        Category.CONTEXT_LENGTH,
+        str(inner.get("message", text)),
+        is_temporary=False,
+        code="context_length_exceeded",
+        prompt_tokens=prompt if isinstance(prompt, int) else (said[0] if said else None),
+        window_tokens=window if isinstance(window, int) else (said[1] if len(said) > 1 else None),
+    )
+
+
+def _inner_error(text: str) -> Mapping[str, object]:
+    """llama-server's own error object, which Ollama passes on as a text."""
+    if not text.startswith("{"):
+        return {}
+    try:
+        outer = json.loads(text.encode())
+    except ValueError:
+        return {}
+    inner = outer.get("error") if isinstance(outer, dict) else None
+    return inner if isinstance(inner, dict) else {}

@@ -1,0 +1,277 @@
+"""OllamaServer: Ollama, attached or our own, as the port `ModelServer`.
+
+SUMMARY
+    describe, load, unload, answer, restart, close     as the port says
+    OwnServer    what an own `ollama serve` must offer; `edges/ollama_server` fits it
+
+    An attached server is never restarted and its service never changed: a restart puts the model out, and
+    an unload gives it back its five minutes of keep-alive. An own server is really restarted, and with
+    other slots, which only its environment can set.
+
+DIAGNOSTICS
+    None raised: every failure is a ModelFault.
+    Warning: a model that gets one slot although more were asked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from loguru import logger
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.model import Answer, Load, Loaded, ServerDescription
+from batchd.core.request import Request
+from batchd.edges.ollama.cached import ColdRate
+from batchd.edges.ollama.client import Exchanger
+from batchd.edges.ollama.wire import (
+    FOREVER,
+    Model,
+    is_remote_name,
+    preload_call,
+    read_answer,
+    read_model,
+    request_call,
+)
+
+#: `/api/ps` may block for seconds while a runner goes; the others answer in milliseconds.
+CONTROL_S = 15.0
+
+#: A hung runner is gone five seconds after it was put out (measured); a busy one when its requests end.
+PUT_OUT_S = 30.0
+
+#: How often we look whether a model has gone.
+LOOK_S = 0.1
+
+#: What Ollama gives a model that nobody set.
+KEEP_ALIVE_DEFAULT = "5m"
+
+
+class OwnServer(Protocol):
+    """An `ollama serve` that is ours."""
+
+    async def ensure(self, slots: int | None) -> str | ModelFault:
+        """Its address. Starts it where it does not run; again where it has other slots."""
+
+    async def stop(self) -> None:
+        """End it and its runners."""
+
+
+class Clock(Protocol):
+    """Time, as `daemon/ports` has it."""
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, duration_s: float) -> None: ...
+
+
+@dataclass(slots=True)
+class _Resident:
+    """The model of the last load."""
+
+    name: str
+    model: Model
+    window: int
+    is_embedding: bool
+    rate: ColdRate
+
+
+class OllamaServer:
+    """One Ollama server. `aliases`: a name in batch files → a name here."""
+
+    def __init__(
+        self,
+        host: str,
+        mode: str,
+        clock: Clock,
+        aliases: Mapping[str, str] | None = None,
+        allow_remote: bool = False,
+        own: OwnServer | None = None,
+    ) -> None:
+        self._host = host
+        self._mode = mode
+        self._clock = clock
+        self._aliases = aliases or {}
+        self._allow_remote = allow_remote
+        self._own = own
+        self._clients: dict[int | None, Exchanger] = {}
+        self._resident: _Resident | None = None
+
+    def __repr__(self) -> str:
+        name = self._resident.name if self._resident else "nothing"
+        return f"<OllamaServer {self._mode} {self._host}: {name}>"
+
+    async def describe(self, timeout_s: float) -> ServerDescription | ModelFault:
+        if (fault := await self._reach(None)) is not None:
+            return fault
+        body = await self._control("GET", "/api/version", None, timeout_s)
+        if isinstance(body, ModelFault):
+            return body
+        version = body.get("version")
+        if not isinstance(version, str):
+            return ModelFault(Category.SERVER, "What answers there is not Ollama.", is_temporary=True)
+        return ServerDescription("ollama", version, self._mode, self._client(None).address)
+
+    async def load(self, load: Load, timeout_s: float) -> Loaded | ModelFault:
+        name = self._aliases.get(load.model, load.model)
+        if is_remote_name(name) and not self._allow_remote:
+            return _remote_fault(name)
+        if (fault := await self._reach(load.slots)) is not None:
+            return fault
+        shown = await self._control("POST", "/api/show", {"model": name, "verbose": False}, CONTROL_S)
+        if isinstance(shown, ModelFault):
+            return shown
+        model = read_model(name, shown)
+        if model.is_remote and not self._allow_remote:
+            return _remote_fault(name)
+        if self._resident is not None and self._resident.name != name:
+            await self._put_out(self._resident.name, PUT_OUT_S)
+        return await self._bring_in(load, name, model, timeout_s)
+
+    async def _bring_in(self, load: Load, name: str, model: Model, timeout_s: float) -> Loaded | ModelFault:
+        began = self._clock.monotonic()
+        path, body = preload_call(name, load.window_tokens, load.is_embedding, FOREVER)
+        answered = await self._control("POST", path, body, timeout_s)
+        if isinstance(answered, ModelFault):
+            return answered
+        load_s = self._clock.monotonic() - began
+        listed = await self._listed(name)
+        if isinstance(listed, ModelFault):
+            return listed
+        if listed is None:
+            return ModelFault(Category.SERVER, "The model was gone right after its load.", is_temporary=True)
+        self._resident = _Resident(name, model, load.window_tokens, load.is_embedding, ColdRate())
+        loaded = _read_loaded(name, listed, load, model, load_s)
+        return replace(loaded, slots=1) if self._loses_slots(load, model) else loaded
+
+    def _loses_slots(self, load: Load, model: Model) -> bool:
+        if load.slots == 1 or not model.is_serial:
+            return False
+        logger.warning("Ollama gives a model of this kind one slot, not {}: {}", load.slots, model.family)
+        return True
+
+    async def unload(self, timeout_s: float) -> None:
+        resident, self._resident = self._resident, None
+        if resident is None:
+            return
+        if self._own is not None:
+            await self._put_out(resident.name, timeout_s)
+            return
+        if await self._listed(resident.name):
+            path, body = preload_call(
+                resident.name, resident.window, resident.is_embedding, KEEP_ALIVE_DEFAULT
+            )
+            await self._control("POST", path, body, timeout_s)
+
+    async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
+        resident = self._resident
+        if resident is None:
+            return ModelFault(Category.SERVER, "No model is loaded.", is_temporary=True, is_server_lost=True)
+        call = request_call(request, resident.name, resident.window, resident.model)
+        if isinstance(call, ModelFault):
+            return call
+        started = resident.rate.start()
+        answer: Answer | ModelFault | None = None
+        try:
+            body = await self._client(slot).exchange("POST", call[0], call[1], timeout_s)
+            answer = body if isinstance(body, ModelFault) else read_answer(request, body)
+        finally:
+            usage = resident.rate.finish(started, answer.usage if isinstance(answer, Answer) else None)
+        if isinstance(answer, Answer) and usage is not None:
+            return replace(answer, usage=usage)
+        return answer
+
+    async def restart(self, timeout_s: float) -> ModelFault | None:
+        resident, self._resident = self._resident, None
+        if self._own is not None:
+            await self._own.stop()
+            return await self._reach(None)
+        if resident is None:
+            described = await self.describe(timeout_s)
+            return described if isinstance(described, ModelFault) else None
+        return await self._put_out(resident.name, timeout_s)
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+        if self._own is not None:
+            await self._own.stop()
+
+    async def _put_out(self, name: str, timeout_s: float) -> ModelFault | None:
+        """Unload and wait until it has gone: the answer comes before the memory is free."""
+        deadline = self._clock.monotonic() + timeout_s
+        body = {"model": name, "keep_alive": 0, "stream": False}
+        answered = await self._control("POST", "/api/generate", body, timeout_s)
+        if isinstance(answered, ModelFault):
+            return answered
+        while self._clock.monotonic() < deadline:
+            listed = await self._listed(name)
+            if listed is None or isinstance(listed, ModelFault):
+                return listed
+            await self._clock.sleep(LOOK_S)
+        message = f"The model was still in memory {timeout_s:g} s after it was put out."
+        return ModelFault(Category.TIMEOUT, message, is_temporary=True, is_server_lost=True)
+
+    async def _listed(self, name: str) -> Mapping[str, object] | ModelFault | None:
+        body = await self._control("GET", "/api/ps", None, CONTROL_S)
+        if isinstance(body, ModelFault):
+            return body
+        models = body.get("models")
+        for entry in models if isinstance(models, list) else []:
+            if isinstance(entry, dict) and full_name(name) in (entry.get("name"), entry.get("model")):
+                return entry
+        return None
+
+    async def _control(
+        self, method: str, path: str, body: Mapping[str, object] | None, timeout_s: float
+    ) -> Mapping[str, object] | ModelFault:
+        answered = await self._client(None).exchange(method, path, body, timeout_s)
+        if isinstance(answered, ModelFault | dict):
+            return answered
+        return ModelFault(Category.SERVER, "The answer is not a JSON object.", is_temporary=True)
+
+    async def _reach(self, slots: int | None) -> ModelFault | None:
+        """An own server must run, with these slots; its address may be a new one."""
+        if self._own is None:
+            return None
+        address = await self._own.ensure(slots)
+        if isinstance(address, ModelFault):
+            return address
+        if address != self._host:
+            for client in self._clients.values():
+                await client.close()
+            self._clients.clear()
+            self._host = address
+        return None
+
+    def _client(self, slot: int | None) -> Exchanger:
+        """One for each slot, and one (None) for control calls, so that a full slot cannot block them."""
+        if (client := self._clients.get(slot)) is None:
+            client = self._clients[slot] = Exchanger(self._host)
+        return client
+
+
+def full_name(name: str) -> str:
+    """`smollm2` is listed as `smollm2:latest`."""
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+
+
+def _remote_fault(name: str) -> ModelFault:
+    message = f"The model '{name}' would be run by another machine; allow_remote_models is off."
+    return ModelFault(Category.MODEL, message, is_temporary=False, code="remote_model_refused")
+
+
+def _read_loaded(name: str, listed: Mapping[str, object], load: Load, model: Model, load_s: float) -> Loaded:
+    window, size, gpu = (listed.get(key) for key in ("context_length", "size", "size_vram"))
+    return Loaded(
+        model=name,
+        digest=str(listed.get("digest", "")),
+        quantization=model.quantization,
+        window_tokens=window if isinstance(window, int) else load.window_tokens,
+        slots=load.slots,
+        size_bytes=size if isinstance(size, int) else None,
+        gpu_bytes=gpu if isinstance(gpu, int) else None,
+        window_tokens_max=model.window_tokens_max,
+        load_s=load_s,
+    )

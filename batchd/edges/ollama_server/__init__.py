@@ -1,0 +1,15 @@
+"""Our own Ollama: a private `ollama serve` on a port of loopback; and whether to use one at all.
+
+SUMMARY
+    own      OwnOllama: starts, restarts with other slots, ends; fits `OwnServer` of the Ollama edge
+    child    the process behind it
+    mode     `auto` decided once: attach if one answers, wait where its unit is installed, else own
+
+DIAGNOSTICS
+    None: nothing runs on import.
+"""
+
+from batchd.edges.ollama_server.mode import Step, choose_step, find_mode
+from batchd.edges.ollama_server.own import OwnOllama
+
+__all__ = ["OwnOllama", "Step", "choose_step", "find_mode"]

@@ -1,0 +1,136 @@
+"""OwnOllama: an `ollama serve` that is ours, on a free port of loopback.
+
+SUMMARY
+    OwnOllama    starts, restarts with other slots, ends. Models are only read.
+
+DIAGNOSTICS
+    Fatal: ConfigError for a program that cannot be started.
+    None else: a server that does not come up is a ModelFault with the end of its log.
+"""
+
+import signal
+import socket
+from collections.abc import Mapping
+
+from loguru import logger
+
+from batchd.core.fault import Category, ModelFault
+from batchd.edges.ollama_server.child import Child, spawn
+from batchd.edges.ollama_server.mode import Clock, is_answering
+from batchd.errors import ConfigError
+
+#: From start to the first answer of `/api/version`: it looks for GPUs first, which takes seconds at most.
+START_S = 30.0
+
+#: How long `ollama serve` may take to put its runners out after SIGTERM; a hung one takes five seconds.
+STOP_S = 10.0
+
+#: After SIGKILL only the kernel is in the way.
+KILL_S = 5.0
+
+#: How often we look whether it answers.
+LOOK_S = 0.05
+
+#: Lines of the log in a fault's message.
+LOG_LINES_SHOWN = 5
+
+
+class OwnOllama:
+    """One `ollama serve` of ours. `environment` is what it inherits; `models` its model directory."""
+
+    def __init__(
+        self,
+        binary: str,
+        slots: int,
+        environment: Mapping[str, str],
+        clock: Clock,
+        models: str | None = None,
+        kv_type: str | None = None,
+    ) -> None:
+        self._binary = binary
+        self._slots = slots
+        self._inherited = dict(environment)
+        self._clock = clock
+        self._models = models
+        self._kv_type = kv_type
+        self._child: Child | None = None
+        self._address = ""
+
+    def __repr__(self) -> str:
+        state = self._address if self._is_running else "not running"
+        return f"<OwnOllama {self._slots} slots, {state}>"
+
+    @property
+    def _is_running(self) -> bool:
+        return self._child is not None and not self._child.has_exited
+
+    @property
+    def log_lines(self) -> list[str]:
+        """The end of its log."""
+        return list(self._child.lines) if self._child is not None else []
+
+    async def ensure(self, slots: int | None = None) -> str | ModelFault:
+        """Its address. Starts it where it does not run; again where it has other slots."""
+        wanted = slots or self._slots
+        if self._is_running and wanted == self._slots:
+            return self._address
+        await self.stop()
+        self._slots = wanted
+        return await self._start()
+
+    async def stop(self) -> None:
+        """Ask it to end, then kill its whole group."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.send(signal.SIGTERM)
+        if not await child.wait(STOP_S):
+            logger.warning("Our own Ollama did not end within {:g} s and is killed", STOP_S)
+            child.kill_group()
+            await child.wait(KILL_S)
+        child.close()
+
+    def child_environment(self, port: int) -> dict[str, str]:
+        """What it is started with: ours wins over what it inherits."""
+        ours = {
+            "OLLAMA_HOST": f"127.0.0.1:{port}",
+            "OLLAMA_NUM_PARALLEL": str(self._slots),
+            "OLLAMA_MAX_LOADED_MODELS": "1",
+            "OLLAMA_KEEP_ALIVE": "-1",
+            "OLLAMA_NOPRUNE": "1",  # the models are the user's: nothing is deleted at start
+            "OLLAMA_NO_CLOUD": "1",
+            # Copies of whole slots in host memory, up to 8 GiB; a slot keeps its own prefix without them.
+            "LLAMA_ARG_CACHE_RAM": "0",
+        }
+        if self._models is not None:
+            ours["OLLAMA_MODELS"] = self._models
+        if self._kv_type is not None:
+            ours["OLLAMA_KV_CACHE_TYPE"] = self._kv_type
+        return {**self._inherited, **ours}
+
+    async def _start(self) -> str | ModelFault:
+        port = _free_port()
+        self._address = f"http://127.0.0.1:{port}"
+        try:
+            child = await spawn(self._binary, self.child_environment(port))
+        except OSError as error:
+            raise ConfigError(
+                f"The program '{self._binary}' cannot be started: {error.strerror}.",
+                "Install Ollama, or name its program with ollama.binary.",
+            ) from error
+        self._child = child
+        deadline = self._clock.monotonic() + START_S
+        while not child.has_exited and self._clock.monotonic() < deadline:
+            if await is_answering(self._address) and not child.has_exited:
+                logger.info("Our own Ollama answers at {} with {} slots", self._address, self._slots)
+                return self._address
+            await self._clock.sleep(LOOK_S)
+        said = " | ".join(list(child.lines)[-LOG_LINES_SHOWN:])
+        await self.stop()
+        return ModelFault(Category.SERVER, f"Our own Ollama did not come up: {said}", is_temporary=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,180 @@
+"""The spool: every directory and file of it, and the only renamer.
+
+SUMMARY
+    A file is in exactly one place, and its place is its state; each change is one rename that overwrites
+    nothing and is synced before anybody relies on it. The rooms:
+
+    layout      the directories: made, locked, probed      disk      rename, sync, delete
+    inbox       sweep, writers, claim                      outbox    build, publish, archive
+    processing  copies, recovery's places, trash           board     partial answers, status, controls
+                                                           submit    handing in, for the command line
+
+    All methods block and are short, but for copy_input, seal_publish and discard, which want a thread. At
+    most one thread at a time works on one batch; `append_partial` belongs to one thread for all.
+
+DIAGNOSTICS
+    Fatal: SpoolError when the disk or the directory fails us, with the next step.
+    Warning: NotUsableError and InputChangedError, both SpoolErrors, concern one batch; the daemon goes on.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from batchd.core.lifecycle import Place
+from batchd.core.settle import Seen
+from batchd.edges.spool.board import Board
+from batchd.edges.spool.disk import translated
+from batchd.edges.spool.inbox import Inbox
+from batchd.edges.spool.layout import Layout
+from batchd.edges.spool.outbox import Outbox, final_name
+from batchd.edges.spool.processing import INPUT_BYTES_MAX, Processing, checked_id
+from batchd.edges.spool.submit import submit_file
+
+__all__ = ["Spool", "final_name", "submit_file"]
+
+
+class Spool:
+    """The port `Spool`, on a real disk."""
+
+    def __init__(self, layout: Layout, input_bytes_max: int) -> None:
+        self._layout = layout
+        self._inbox = Inbox(layout)
+        self._processing = Processing(layout, input_bytes_max)
+        self._outbox = Outbox(layout)
+        self._board = Board(layout)
+
+    def __repr__(self) -> str:
+        return f"Spool({os.fspath(self._layout.path)!a})"
+
+    @classmethod
+    def open(cls, root: Path, outbox: Path | None = None, input_bytes_max: int = INPUT_BYTES_MAX) -> "Spool":
+        """Make what lacks and hold the spool until `close`. UnavailableError when another batchd holds it."""
+        return cls(Layout.open(root, outbox), input_bytes_max)
+
+    def close(self) -> None:
+        """Release the spool."""
+        self._board.close()
+        self._layout.close()
+
+    def default_settle_s(self) -> float:
+        """How long a file should lie still here before it is claimed, unless the operator says otherwise."""
+        return self._layout.default_settle_s()
+
+    @translated("the inbox was listed")
+    def sweep(self) -> Sequence[Seen]:
+        return self._inbox.sweep()
+
+    @translated("a file was asked for its writers")
+    def has_writer(self, name: bytes) -> bool | None:
+        return self._inbox.has_writer(name)
+
+    @translated("the options of a file were read")
+    def peek_options(self, name: bytes) -> bytes | None:
+        return self._inbox.peek_options(name)
+
+    @translated("a batch was claimed")
+    def claim(self, name: bytes, batch_id: str) -> bool:
+        return self._inbox.claim(name, checked_id(batch_id))
+
+    @translated("the options of a batch were claimed")
+    def claim_options(self, name: bytes, batch_id: str) -> bytes | None:
+        return self._inbox.claim_options(name, checked_id(batch_id))
+
+    @translated("a batch id was looked up")
+    def is_known(self, batch_id: str) -> bool:
+        return (
+            self._processing.has(batch_id)
+            or self._outbox.result_path(batch_id) is not None
+            or self._outbox.has_archived(batch_id)
+        )
+
+    @translated("the name of a batch was read")
+    def original_name(self, batch_id: str) -> bytes | None:
+        return self._processing.original_name(batch_id)
+
+    @translated("a batch file was copied")
+    def copy_input(self, batch_id: str) -> tuple[str, int]:
+        return self._processing.copy_input(batch_id)
+
+    @translated("an empty copy was made")
+    def copy_nothing(self, batch_id: str) -> tuple[str, int]:
+        return self._processing.copy_nothing(batch_id)
+
+    @translated("the copy of a batch file was opened")
+    def open_input(self, batch_id: str) -> BinaryIO:
+        return self._processing.open_input(batch_id)
+
+    def journal_path(self, batch_id: str) -> str:
+        return os.fspath(self._layout.path / "processing" / checked_id(batch_id) / "journal")
+
+    @translated("an intake was reset")
+    def reset_intake(self, batch_id: str) -> None:
+        self._processing.reset_intake(batch_id)
+
+    @translated("an answer was written to partial/")
+    def append_partial(self, batch_id: str, lines: bytes) -> None:
+        self._board.append_partial(batch_id, lines)
+
+    @translated("publish/ was made")
+    def begin_publish(self, batch_id: str) -> None:
+        self._outbox.begin_publish(batch_id)
+
+    @translated("a result file was made")
+    def create_result(self, batch_id: str, name: str) -> BinaryIO:
+        return self._outbox.create_result(batch_id, name)
+
+    @translated("results were synced")
+    def seal_publish(self, batch_id: str) -> str:
+        return self._outbox.seal_publish(batch_id)
+
+    @translated("a batch was published")
+    def publish(self, batch_id: str, final_name: str) -> str:
+        return self._outbox.publish(batch_id, final_name)
+
+    @translated("an original was archived")
+    def archive(self, batch_id: str) -> None:
+        self._outbox.archive(batch_id)
+
+    @translated("a batch was deleted")
+    def discard(self, batch_id: str) -> None:
+        self._processing.trash(checked_id(batch_id))
+        self._end(batch_id)
+
+    @translated("processing/ was listed")
+    def places(self) -> Mapping[str, Place]:
+        for batch_id in self._processing.trashed():
+            self._end(batch_id)
+        return self._processing.places()
+
+    @translated("processing/ was listed")
+    def strangers(self) -> list[str]:
+        """Names in processing/ that are no batch's, for the log of recovery."""
+        return self._processing.strangers()
+
+    @translated("a result was looked up")
+    def result_path(self, batch_id: str) -> str | None:
+        return self._outbox.result_path(batch_id)
+
+    @translated("free space was measured")
+    def free_bytes(self) -> int:
+        space = os.fstatvfs(self._layout.root)
+        return space.f_bavail * space.f_frsize
+
+    @translated("old originals were deleted")
+    def expire_archive(self, older_than_s: float, now: float) -> int:
+        return self._outbox.expire_archive(older_than_s, now)
+
+    @translated("the status was written")
+    def write_status(self, content: bytes) -> None:
+        self._board.write_status(content)
+
+    @translated("controls were read")
+    def take_controls(self) -> Sequence[tuple[str, str]]:
+        return self._board.take_controls()
+
+    def _end(self, batch_id: str) -> None:
+        # The partial file first: the trash is what reminds recovery of a deletion that was interrupted.
+        self._board.remove_partial(batch_id)
+        self._processing.empty_trash(batch_id)

@@ -1,0 +1,116 @@
+"""What people see and say while a batch runs: partial/, status.json and control/.
+
+SUMMARY
+    None of it is the truth, so none of it is synced: after a power cut the journal has every answer, the next
+    status is written within seconds, and a control that was not obeyed is given again.
+
+DIAGNOSTICS
+    Fatal: OSError, which the spool translates. After one, the file is opened anew and its torn end is cut.
+"""
+
+import collections
+import os
+from dataclasses import dataclass, field
+
+from batchd.core.options import is_batch_id
+from batchd.edges.spool import disk
+from batchd.edges.spool.layout import Layout
+from batchd.edges.spool.processing import checked_id
+
+#: Open partial files: more batches than this do not answer at the same time; the oldest is closed.
+_OPEN_MAX = 32
+
+#: How much is read at a time when the last newline is looked for, backwards.
+_TAIL_BYTES = 2**16
+
+#: Controls taken in one call: more wait for the next one.
+_CONTROLS_MAX = 1000
+
+_VERBS = frozenset({"pause", "resume", "cancel"})
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Writes what is shown, reads what is told."""
+
+    layout: Layout
+    _open: "collections.OrderedDict[str, int]" = field(default_factory=collections.OrderedDict)
+
+    def append_partial(self, batch_id: str, lines: bytes) -> None:
+        """One write call, so that a reader sees whole lines."""
+        fd = self._open.get(batch_id)
+        if fd is None:
+            fd = self._opened(batch_id)
+        try:
+            disk.write_all(fd, lines)
+        except OSError:
+            self._close(batch_id)
+            raise
+
+    def remove_partial(self, batch_id: str) -> None:
+        """The batch is published, or gone."""
+        self._close(batch_id)
+        disk.remove_file(f"{checked_id(batch_id)}.jsonl", self.layout.partial)
+
+    def write_status(self, content: bytes) -> None:
+        """A reader sees the old one or the new one."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(".status.json", flags, 0o640, dir_fd=self.layout.root)
+        try:
+            disk.write_all(fd, content)
+        finally:
+            os.close(fd)
+        # Not synced: it is a view, and a stale or empty one after a power cut is replaced at the next start.
+        os.replace(".status.json", "status.json", src_dir_fd=self.layout.root, dst_dir_fd=self.layout.root)
+
+    def take_controls(self) -> list[tuple[str, str]]:
+        """In the order in which they were written."""
+        found = []
+        with os.scandir(self.layout.control) as entries:
+            for entry in entries:
+                batch_id, _, verb = entry.name.partition(".")
+                if verb in _VERBS and is_batch_id(batch_id) and not entry.is_dir(follow_symlinks=False):
+                    found.append((entry.stat(follow_symlinks=False).st_mtime_ns, batch_id, verb))
+        return [
+            (batch_id, verb)
+            for _, batch_id, verb in sorted(found)[:_CONTROLS_MAX]
+            if disk.remove_file(f"{batch_id}.{verb}", self.layout.control)
+        ]
+
+    def close(self) -> None:
+        """Close what is open."""
+        for batch_id in list(self._open):
+            self._close(batch_id)
+
+    def _opened(self, batch_id: str) -> int:
+        if len(self._open) >= _OPEN_MAX:
+            self._close(next(iter(self._open)))
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(f"{checked_id(batch_id)}.jsonl", flags, 0o640, dir_fd=self.layout.partial)
+        try:
+            disk.grant(fd, 0o640)
+            _cut_torn_line(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        self._open[batch_id] = fd
+        return fd
+
+    def _close(self, batch_id: str) -> None:
+        fd = self._open.pop(batch_id, None)
+        if fd is not None:
+            os.close(fd)
+
+
+def _cut_torn_line(fd: int) -> None:
+    """Cut what a killed daemon or a full disk left behind the last newline."""
+    size_bytes = end = os.fstat(fd).st_size
+    while end > 0:
+        start = max(0, end - _TAIL_BYTES)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size_bytes:
+        os.ftruncate(fd, end)

@@ -1,0 +1,155 @@
+"""What the rooms of the spool do with the disk: rename, sync, delete, relative to open directories.
+
+SUMMARY
+    A rename never overwrites and is synced on both sides before anybody relies on it. Names are looked up
+    below descriptors that are held open, so that no link in a path can lead elsewhere. `renameat2` is
+    reached through ctypes because Python has no door to it.
+
+DIAGNOSTICS
+    Fatal: an OSError becomes one SpoolError with a sentence and the next step (`translated`).
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import functools
+import os
+import shutil
+import signal
+import stat
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
+
+from batchd.errors import SpoolError
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+#: From linux/fs.h: fail with EEXIST instead of replacing the target.
+_RENAME_NOREPLACE = 1
+#: What a kernel without renameat2 (ENOSYS), or a file system without its flags (EINVAL), answers.
+_NO_RENAMEAT2 = frozenset({errno.ENOSYS, errno.EINVAL})
+
+_NEXT_STEPS = {
+    errno.ENOSPC: "Make room on this disk and start batchd again; nothing is lost.",
+    errno.EDQUOT: "Raise the disk quota or make room, and start batchd again; nothing is lost.",
+    errno.EROFS: "Mount the spool's file system writable; under systemd it must be in ReadWritePaths=.",
+    errno.EACCES: "Give the spool's directories to the user that runs batchd.",
+    errno.EPERM: "Give the spool's directories to the user that runs batchd.",
+    errno.EIO: "The disk reports an error: look at the kernel's log.",
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def translated(doing: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Turn the OSError of a method into a SpoolError that says what was being done."""
+
+    def wrap(method: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(method)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            try:
+                return method(*args, **kwargs)
+            except OSError as error:
+                raise as_spool_error(doing, error) from error
+
+        return call
+
+    return wrap
+
+
+def as_spool_error(doing: str, error: OSError) -> SpoolError:
+    """One sentence and the next step. The name is written in ASCII: a submitter may have chosen it."""
+    name = "" if error.filename is None else f" ({error.filename!a})"
+    next_step = _NEXT_STEPS.get(error.errno or 0, "Look at the spool's directory and start batchd again.")
+    return SpoolError(f"The spool failed when {doing}: {error.strerror or error}{name}.", next_step)
+
+
+@contextlib.contextmanager
+def opened_directory(name: str | bytes, dir_fd: int) -> Iterator[int]:
+    """A descriptor of the directory `name`, which must not be a link."""
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def has_name(name: str | bytes, dir_fd: int) -> bool:
+    """Whether the name is taken, be it by a broken link."""
+    try:
+        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def rename_new(source: str | bytes, source_fd: int, target: str | bytes, target_fd: int) -> None:
+    """Rename without overwriting: FileExistsError when the target's name is taken. The caller syncs."""
+    ctypes.set_errno(0)
+    done = _libc.renameat2(
+        source_fd, os.fsencode(source), target_fd, os.fsencode(target), ctypes.c_uint(_RENAME_NOREPLACE)
+    )
+    if done == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in _NO_RENAMEAT2:
+        raise OSError(code, os.strerror(code), source, None, target)
+    # Without the flag two steps are all there is; every target directory but the inbox has one writer: us.
+    if has_name(target, target_fd):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), source, None, target)
+    os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
+
+
+def write_all(fd: int, content: bytes | memoryview) -> None:
+    """Write to the last byte."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def grant(fd: int, wanted: int) -> None:
+    """Add the permissions that a stricter umask took.
+
+    Only when some are missing: with the set-group bit in the mode, RestrictSUIDSGID= refuses any chmod.
+    """
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    if mode & wanted != wanted:
+        os.fchmod(fd, mode | wanted)
+
+
+def remove_tree(name: str, dir_fd: int) -> bool:
+    """Delete a directory and all below it, following no link. False when there is none."""
+    try:
+        shutil.rmtree(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove_file(name: str | bytes, dir_fd: int) -> bool:
+    """Delete a file. False when there is none."""
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def has_writer(fd: int) -> bool | None:
+    """Whether the file of this read-only descriptor is open for writing; None: the kernel does not say.
+
+    A read lease is granted only while nobody writes (fcntl(2)); it needs ownership of the file or CAP_LEASE.
+    """
+    try:
+        # Who opens the file for writing while we hold the lease makes the kernel send us SIGIO, which would
+        # end the process. SIGURG in its place is ignored by default.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False

@@ -1,0 +1,228 @@
+"""The directories of one spool, opened for life.
+
+SUMMARY
+    `Layout.open` makes what lacks, takes the spool lock, refuses a remote file system, and proves with real
+    renames that a claim and a publication can work: two bind mounts of one file system look alike (equal
+    st_dev) and still refuse a rename.
+
+    Directories that exist keep their modes: on a machine with several submitters the service's tmpfiles
+    snippet made them. Those that we make are for one person, so the root lets nobody else in.
+
+DIAGNOSTICS
+    Fatal: UnavailableError when another batchd holds the spool; ConfigError for a remote file system, or for
+    directories that lie on different mounts; SpoolError when the disk refuses.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchd.edges.spool.disk import as_spool_error, has_writer, write_all
+from batchd.errors import ConfigError, UnavailableError
+
+#: Modes for directories that we make. Set-group: what is made inside belongs to the directory's group.
+_MODES = {
+    "inbox": 0o2770,
+    "processing": 0o2700,
+    "outbox": 0o2750,
+    "partial": 0o2750,
+    "control": 0o2770,
+    "archive": 0o2700,
+}
+
+#: File systems whose server is elsewhere: no inotify for what others write, cached attributes, uncertain
+#: locks. FUSE can be anything (sshfs, cloud drives), so it counts as remote.
+_REMOTE = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "ceph", "lustre", "afs", "gpfs", "beegfs"}
+    | {"glusterfs", "ocfs2", "gfs2", "ncpfs", "fuse", "fuseblk"}
+)
+
+#: How long a file must not change: where the kernel tells us of writers, two seconds only spare us the
+#: question; where it does not, ten seconds bridge the pauses of a slow copy.
+_SETTLE_WITH_LEASE_S = 2.0
+_SETTLE_WITHOUT_LEASE_S = 10.0
+
+#: From linux/capability.h; the bit's number in CapEff of /proc/self/status.
+_CAP_LEASE = 28
+
+_README = """\
+This directory is the spool of batchd. batchd owns it, and only batchd renames or deletes in it.
+
+  inbox/       put NAME.jsonl here, under a hidden name first, then rename it (or: batchd submit NAME.jsonl)
+  outbox/      one complete directory for each finished batch: take it away when you like
+  partial/     answers of running batches, for reading along; not the result
+  control/     <batch id>.pause, .resume or .cancel
+  processing/  batches at work: leave it alone
+  archive/     the files as they were handed in, kept for a while
+  status.json  what `batchd status` shows
+  lock         held while batchd runs
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Descriptors of every directory, and two paths for those who must have one."""
+
+    path: Path
+    outbox_path: Path
+    root: int
+    inbox: int
+    processing: int
+    outbox: int
+    partial: int
+    control: int
+    archive: int
+    lock: int
+
+    @classmethod
+    def open(cls, path: Path, outbox_path: Path | None) -> "Layout":
+        """Make, lock, check and probe."""
+        path = path.absolute()
+        outside = None if outbox_path is None else outbox_path.absolute()
+        with contextlib.ExitStack() as undo:
+            try:
+                root = _enter(undo, _made(path, 0o700))
+                _refuse_remote(root, path)
+                lock = _enter(undo, _locked(root, path))
+                fds = {name: _enter(undo, _made_below(root, name)) for name in _MODES if name != "outbox"}
+                outbox = _made_below(root, "outbox") if outside is None else _made(outside, 0o777)
+                _enter(undo, outbox)
+                layout = cls(path, outside or path / "outbox", root=root, outbox=outbox, lock=lock, **fds)
+                _write_readme(root)
+                _probe_rename(layout)
+            except OSError as error:
+                raise as_spool_error("it was opened", error) from error
+            undo.pop_all()
+            return layout
+
+    def close(self) -> None:
+        """Give the directories back; closing the lock's descriptor releases the spool."""
+        for fd in (self.inbox, self.processing, self.outbox, self.partial, self.control, self.archive):
+            os.close(fd)
+        os.close(self.root)
+        os.close(self.lock)
+
+    def default_settle_s(self) -> float:
+        """How long a file here should lie still before it is claimed."""
+        return _SETTLE_WITH_LEASE_S if self._has_leases() else _SETTLE_WITHOUT_LEASE_S
+
+    def _has_leases(self) -> bool:
+        # A lease on a file that another user owns needs the capability; where nobody else may write into the
+        # inbox, all files are our own.
+        is_ours_alone = not os.fstat(self.inbox).st_mode & 0o022
+        if not is_ours_alone and not _has_capability(_CAP_LEASE):
+            return False
+        fd = os.open("lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.root)
+        try:
+            # We hold it open for writing ourselves, so a kernel that knows leases here says True.
+            return has_writer(fd) is True
+        finally:
+            os.close(fd)
+
+
+def _enter(undo: contextlib.ExitStack, fd: int) -> int:
+    undo.callback(os.close, fd)
+    return fd
+
+
+def _made(path: Path, mode: int) -> int:
+    if not path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode, exist_ok=True)
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _made_below(root: int, name: str) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.mkdir(name, _MODES[name] & 0o777, dir_fd=root)
+    except FileExistsError:
+        return os.open(name, flags, dir_fd=root)
+    fd = os.open(name, flags, dir_fd=root)
+    # A sandbox may forbid the set-group bit (RestrictSUIDSGID=); then results have the daemon's own group.
+    with contextlib.suppress(PermissionError):
+        os.fchmod(fd, _MODES[name])
+    return fd
+
+
+def _locked(root: int, path: Path) -> int:
+    fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=root)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()  # 20 bytes: any process id
+        os.close(fd)
+        raise UnavailableError(
+            f"The spool {ascii(str(path))[1:-1]} is held by another batchd (process {holder or 'unknown'}).",
+            "Hand the file to that one with `batchd submit --wait FILE`, or look at `batchd status`.",
+        ) from None
+    os.ftruncate(fd, 0)
+    write_all(fd, b"%d\n" % os.getpid())
+    return fd
+
+
+def file_system_of(mountinfo: str, fdinfo: str) -> str:
+    """The type of the mount that a descriptor lies on, empty when the two texts do not say."""
+    mount_id = next((line.split()[1] for line in fdinfo.splitlines() if line.startswith("mnt_id:")), None)
+    for line in mountinfo.splitlines():
+        head, _, tail = line.partition(" - ")
+        if head.split(" ", 1)[0] == mount_id:
+            return tail.split(" ", 1)[0]
+    return ""
+
+
+def is_remote(file_system: str) -> bool:
+    """Whether a file system of this type may be changed behind the kernel's back."""
+    return file_system in _REMOTE or file_system.startswith("fuse.")
+
+
+def _refuse_remote(root: int, path: Path) -> None:
+    mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    fdinfo = Path(f"/proc/self/fdinfo/{root}").read_text(encoding="ascii")
+    file_system = file_system_of(mountinfo, fdinfo)
+    if is_remote(file_system):
+        raise ConfigError(
+            f"The spool {ascii(str(path))[1:-1]} lies on {file_system}, which is not a local disk.",
+            "Give a directory on a local disk with --spool; locks, leases and durable writes need one.",
+        )
+
+
+def _write_readme(root: int) -> None:
+    with contextlib.suppress(FileExistsError):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open("README", flags, 0o644, dir_fd=root)
+        try:
+            write_all(fd, _README.encode())
+        finally:
+            os.close(fd)
+
+
+def _probe_rename(layout: Layout) -> None:
+    # Chance in the name: members of the submit group could hold a fixed one in the inbox and keep us out.
+    name = f".probe-{secrets.token_hex(8)}"
+    stations = (layout.inbox, layout.processing, layout.outbox)
+    os.mkdir(name, 0o700, dir_fd=stations[0])
+    place = stations[0]
+    try:
+        for station in stations[1:]:
+            os.rename(name, name, src_dir_fd=place, dst_dir_fd=station)
+            place = station
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise ConfigError(
+            "inbox, processing and outbox do not lie on one mount, so that no rename between them works.",
+            "Put them under one directory; under systemd, under one ReadWritePaths= entry.",
+        ) from None
+    finally:
+        os.rmdir(name, dir_fd=place)
+
+
+def _has_capability(number: int) -> bool:
+    status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    effective = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
+    return bool(int(effective, 16) >> number & 1)

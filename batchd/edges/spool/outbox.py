@@ -1,0 +1,141 @@
+"""publish/, the outbox and the archive: how a finished batch leaves.
+
+SUMMARY
+    A result directory is built in processing/<id>/publish, synced file by file, and appears in the outbox by
+    one rename that never overwrites. A collector may take it away at any moment after that.
+
+DIAGNOSTICS
+    Fatal: OSError, which the spool translates; SpoolError when the outbox has the name already.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from batchd.core.options import is_batch_id
+from batchd.edges.spool import disk
+from batchd.edges.spool.layout import Layout
+from batchd.edges.spool.processing import checked_id
+from batchd.errors import SpoolError
+
+#: What the submit group may do with results: read. The set-group bit is inherited, see `disk.grant`.
+_DIRECTORY_MODE = 0o750
+_FILE_MODE = 0o640
+
+#: Result lines are a few KB; one write call for several hundred of them.
+_BUFFER_BYTES = 2**20
+
+#: With the id (38) and the dot it stays far below NAME_MAX (255) and fits one line of a terminal.
+_STEM_CHARACTERS_MAX = 120
+
+_UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def final_name(original_name: bytes, batch_id: str) -> str:
+    """The name of the result directory: what is harmless of the submitter's name, then the id."""
+    stem = _UNSAFE.sub(b"_", original_name.removesuffix(b".jsonl"))[:_STEM_CHARACTERS_MAX].decode("ascii")
+    if stem[:1] in {".", "-"}:  # hidden from a collector, or taken for an option by a shell's command
+        stem = "_" + stem[1:]
+    return f"{stem or 'batch'}.{batch_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Builds, seals, publishes; keeps originals for a while."""
+
+    layout: Layout
+
+    def begin_publish(self, batch_id: str) -> None:
+        """An empty publish/."""
+        with disk.opened_directory(checked_id(batch_id), self.layout.processing) as place:
+            disk.remove_tree("publish", place)
+            os.mkdir("publish", _DIRECTORY_MODE, dir_fd=place)
+            with disk.opened_directory("publish", place) as publish:
+                disk.grant(publish, _DIRECTORY_MODE)
+
+    def create_result(self, batch_id: str, name: str) -> BinaryIO:
+        """A new file in publish/."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with self._publish(batch_id) as (_, publish):
+            fd = os.open(_plain(name), flags, _FILE_MODE, dir_fd=publish)
+        disk.grant(fd, _FILE_MODE)
+        return os.fdopen(fd, "wb", buffering=_BUFFER_BYTES)
+
+    def seal_publish(self, batch_id: str) -> str:
+        """A digest line for each file, in the order of names; the digest of those lines is the answer."""
+        whole = hashlib.sha256()
+        with self._publish(batch_id) as (place, publish):
+            for name in sorted(os.listdir(publish)):
+                with os.fdopen(os.open(name, _READ, dir_fd=publish), "rb") as file:
+                    os.fsync(file.fileno())
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                whole.update(f"{digest}  {name}\n".encode())
+            os.fsync(publish)
+            os.fsync(place)
+        return whole.hexdigest()
+
+    def publish(self, batch_id: str, name: str) -> str:
+        """The rename that publishes, durable on both sides."""
+        with disk.opened_directory(checked_id(batch_id), self.layout.processing) as place:
+            try:
+                disk.rename_new("publish", place, _plain(name), self.layout.outbox)
+            except FileExistsError:
+                raise SpoolError(
+                    f"The outbox has a {name} already, and batchd overwrites nothing.",
+                    "Move it away and start batchd again.",
+                ) from None
+            os.fsync(self.layout.outbox)
+            os.fsync(place)
+        return os.fspath(self.layout.outbox_path / name)
+
+    def result_path(self, batch_id: str) -> str | None:
+        """Where the result lies, unless it was collected."""
+        suffix = f".{checked_id(batch_id)}"
+        with os.scandir(self.layout.outbox) as entries:
+            found = sorted(
+                entry.name
+                for entry in entries
+                if entry.name.endswith(suffix) and entry.is_dir(follow_symlinks=False)
+            )
+        return os.fspath(self.layout.outbox_path / found[0]) if found else None
+
+    def archive(self, batch_id: str) -> None:
+        """orig/ becomes archive/<id>."""
+        with disk.opened_directory(checked_id(batch_id), self.layout.processing) as place:
+            with contextlib.suppress(FileNotFoundError):
+                disk.rename_new("orig", place, batch_id, self.layout.archive)
+            os.fsync(self.layout.archive)
+            os.fsync(place)
+
+    def has_archived(self, batch_id: str) -> bool:
+        """Whether the original of this id is kept."""
+        return disk.has_name(checked_id(batch_id), self.layout.archive)
+
+    def expire_archive(self, older_than_s: float, now: float) -> int:
+        """The change time of a directory is the moment of its rename; nobody can set it back."""
+        with os.scandir(self.layout.archive) as entries:
+            names = [
+                entry.name
+                for entry in entries
+                if is_batch_id(entry.name) and now - entry.stat(follow_symlinks=False).st_ctime > older_than_s
+            ]
+        return sum(disk.remove_tree(name, self.layout.archive) for name in names)
+
+    @contextlib.contextmanager
+    def _publish(self, batch_id: str) -> Iterator[tuple[int, int]]:
+        with (
+            disk.opened_directory(checked_id(batch_id), self.layout.processing) as place,
+            disk.opened_directory("publish", place) as publish,
+        ):
+            yield place, publish
+
+
+def _plain(name: str) -> str:
+    if not name or name.startswith(".") or "/" in name:
+        raise SpoolError(f"{name!a} cannot name a result.")
+    return name

@@ -1,0 +1,153 @@
+"""The settings themselves: names, types, defaults and bounds.
+
+SUMMARY
+    One frozen model. `Settings(...)` looks at nothing but its arguments: laying flags, environment and file
+    over each other is `settings.load_settings`.
+
+DIAGNOSTICS
+    None of its own: pydantic's ValidationError is turned into a ConfigError by `load_settings`.
+"""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def _server_url(text: str) -> str:
+    """`host`, `host:port` or a URL, as Ollama reads OLLAMA_HOST; the address to call, not to listen on."""
+    has_scheme = "://" in text
+    scheme, _, rest = text.partition("://") if has_scheme else ("http", "", text)
+    place, slash, path = rest.strip().partition("/")
+    if scheme not in ("http", "https"):
+        raise ValueError(f"'{text}' is not an address: it must be host, host:port, or an http(s) URL")
+    host, port = _host_and_port(place)
+    port = port or {False: "11434", True: "443" if scheme == "https" else "80"}[has_scheme]
+    if not port.isdecimal() or int(port) > 65_535:
+        raise ValueError(f"'{text}' is not an address: the port must be a number up to 65535")
+    if host in ("", "0.0.0.0", "::"):
+        host = "127.0.0.1"  # a server listens on every address; a caller needs one
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{host}:{port}{slash}{path}".rstrip("/")
+
+
+def _host_and_port(place: str) -> tuple[str, str]:
+    try:
+        return str(ip_address(place.strip("[]"))), ""
+    except ValueError:
+        host, _, port = place.rpartition(":") if ":" in place else (place, "", "")
+        return host.strip("[]"), port
+
+
+def _http_url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError(f"'{text}' must begin with http:// or https://")
+    return text.rstrip("/")
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+LocalPath = Annotated[Path, AfterValidator(_absolute)]
+LogLevel = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
+
+
+class OllamaSettings(BaseModel):
+    """The default engine. `host` is whom to attach to; `binary` and `models_dir` are for an own server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    host: Annotated[str, AfterValidator(_server_url)] = "127.0.0.1:11434"
+    mode: Literal["auto", "attach", "own"] = "auto"
+    binary: LocalPath | None = None
+    models_dir: LocalPath | None = None
+
+
+class LlamacppSettings(BaseModel):
+    """The embedded engine: a child of ours, or any llama-server that `url` names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: dict[str, LocalPath] = {}  # name in the batch file -> GGUF file
+    gguf: LocalPath | None = None  # answers every name that `models` lacks
+    url: Annotated[str, AfterValidator(_http_url)] | None = None
+    api_key: SecretStr | None = None
+    cache_ram_mib: int = Field(
+        default=8192, ge=0, le=1 << 20
+    )  # as llama.cpp does by itself; counts as memory
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. A bound keeps out what can only be a slip of the hand."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    spool: LocalPath
+    engine: Literal["ollama", "llamacpp"] = "ollama"
+    slots: int | None = Field(default=None, ge=1, le=256)
+    window_tokens_max: int = Field(default=32_768, ge=256, le=1 << 24)
+    strict: bool = False
+    request_timeout_s: float = Field(default=300.0, ge=1, le=86_400)
+    completion_tokens_default: int = Field(default=1_024, ge=1, le=1 << 20)
+    enforce_window: bool = False
+    settle_s: float | None = Field(default=None, ge=0, le=86_400)  # None: by the file system of the inbox
+    drain_s: float = Field(default=30.0, ge=0, le=3_600)
+    archive_days: int = Field(default=30, ge=0, le=36_500)
+    failed_share_max: float = Field(default=0.0, ge=0, le=1)
+    model_aliases: dict[str, str] = {}
+    model: str | None = Field(default=None, min_length=1)
+    allow_remote_models: bool = False
+    line_bytes_max: int = Field(default=8 << 20, ge=1 << 10, le=1 << 30)
+    attempts_max: int = Field(default=3, ge=1, le=100)
+    log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
+    ollama: OllamaSettings = OllamaSettings()
+    llamacpp: LlamacppSettings = LlamacppSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load_settings` lays the layers itself, because it must say where each value came from.
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _answer_fits_window(self) -> "Settings":
+        if self.completion_tokens_default >= self.window_tokens_max:
+            raise ValueError(
+                f"completion_tokens_default ({self.completion_tokens_default}) leaves no room for a prompt "
+                f"in window_tokens_max ({self.window_tokens_max})"
+            )
+        return self
+
+    def slots_for(self, is_attached: bool) -> int:
+        """The slots to ask for. An attached server's own are unknown, and 1 is right for all of them."""
+        return self.slots if self.slots is not None else 1 if is_attached else 4
+
+    def answer_settings(self) -> dict[str, Any]:
+        """What can change an answer: two batches are the same only where these are."""
+        return self.model_dump(
+            mode="json",
+            include={
+                "engine": True,
+                "model": True,
+                "model_aliases": True,
+                "allow_remote_models": True,
+                "completion_tokens_default": True,
+                "window_tokens_max": True,
+                "line_bytes_max": True,
+                "strict": True,
+                "llamacpp": {"models", "gguf", "url"},
+            },
+        )
