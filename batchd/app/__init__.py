@@ -15,11 +15,11 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from batchd.app.engines import Engine, build_engine, wait_for
-from batchd.app.foreground import Wanted, hand_in, identify, options_beside, run_wanted
+from batchd.app.foreground import Wanted, hand_in, identify, run_wanted
 from batchd.app.house import House, Outside
 from batchd.app.provenance import describe_model, provenance
 from batchd.core.rules import Rules
@@ -52,10 +52,11 @@ async def run_files(
     settings: Settings,
     around: Surroundings,
     files: Sequence[Path],
+    options: Sequence[Mapping[str, object]],
     outbox: Path | None,
     on_tick: OnTick,
 ) -> list[str]:
-    """The result directory of each file. Raises KeyboardInterrupt when a signal came first."""
+    """The result directory of each file, handed in with its options. Raises KeyboardInterrupt when a signal came first."""
     # The bar says what the log would, so only trouble is logged unless more was asked for.
     log.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, sys.stderr, False)
     spool = Spool.open(settings.spool, outbox)
@@ -64,7 +65,9 @@ async def run_files(
         engine = await build_engine(settings, clock)
         described = await wait_for(engine.server, engine.address, clock)
         answer_settings = {**settings.answer_settings(), "engine_version": described.version}
-        wanted = [identify(file, options_beside(file), answer_settings) for file in files]
+        wanted = [
+            identify(file, asked, answer_settings) for file, asked in zip(files, options, strict=True)
+        ]
         hand_in(spool, settings.spool, wanted)
         house = _house(settings, around, spool, engine, wanted, on_tick)
         finished: dict[str, str] = {}
@@ -108,9 +111,7 @@ def _house(
     outside = Outside(
         spool=spool,
         clock=SystemClock(),
-        service=Systemd(
-            around.notify_socket, _text(around.watchdog_usec), _text(around.watchdog_pid)
-        ),
+        service=Systemd(around.notify_socket, around.watchdog_usec, around.watchdog_pid),
         bell=Bell(settings.spool / "inbox"),
         server=engine.server,
         final_name=final_name,
@@ -156,7 +157,3 @@ def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> BatchdError | No
         if isinstance(error, BaseExceptionGroup) and (found := _first_of_ours(error)):
             return found
     return None
-
-
-def _text(number: int | None) -> str | None:
-    return None if number is None else str(number)

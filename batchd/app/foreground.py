@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from batchd.app.house import House
-from batchd.core.json import dumps, loads
+from batchd.core.json import dumps
 from batchd.core.options import peek_batch_id
 from batchd.core.settle import Kind
 from batchd.daemon.ports import Spool
@@ -50,30 +50,16 @@ def identify(source: Path, options: Mapping[str, object], answer_settings: Mappi
     return Wanted(source, batch_id, {**options, "batch_id": batch_id})
 
 
-def options_beside(source: Path) -> dict[str, object]:
-    """The options file that stands beside a batch file, if one does; a bad one is intake's to refuse."""
-    path = source.with_name(source.name.removesuffix(".jsonl") + ".options.json")
-    try:
-        value = loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is not usable: {error}.", "Mend it or remove it.") from error
-    if not isinstance(value, dict):
-        raise UsageError(f"{path} must hold one JSON object.", "Mend it or remove it.")
-    return value
-
-
 def hand_in(spool: Spool, root: Path, wanted: Sequence[Wanted]) -> None:
     """Submit those that this spool does not have yet."""
-    waiting = {
+    here = set(spool.places()) | {
         peek_batch_id(spool.peek_options(seen.name)) for seen in spool.sweep() if seen.kind is Kind.BATCH
     }
     for item in wanted:
-        if item.batch_id not in waiting and not spool.is_known(item.batch_id):
+        if item.batch_id not in here and spool.result_path(item.batch_id) is None:
             name = item.source.name if item.source.name.endswith(".jsonl") else f"{item.source.name}.jsonl"
             submit_file(root, item.source, name, item.options)
-            waiting.add(item.batch_id)
+            here.add(item.batch_id)
 
 
 async def run_wanted(house: House, spool: Spool, wanted: Sequence[Wanted]) -> dict[str, str]:

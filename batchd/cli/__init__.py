@@ -27,6 +27,9 @@ import typer
 from batchd import __version__
 from batchd.cli.check import check
 from batchd.cli.config import config
+from batchd.cli.daemon import daemon
+from batchd.cli.demo import demo
+from batchd.cli.run import run
 from batchd.cli.status import status
 from batchd.cli.submit import submit
 from batchd.cli.terminal import put, say, say_error
@@ -35,7 +38,7 @@ from batchd.errors import BatchdError, UsageError
 #: Returns its exit code; None is 0.
 Verb = Callable[..., int | None]
 
-VERBS: tuple[Verb, ...] = (submit, check, status, config)
+VERBS: tuple[Verb, ...] = (daemon, run, submit, check, status, config, demo)
 
 EXIT_INTERRUPTED = 130
 

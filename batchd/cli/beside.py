@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from batchd.core.json import loads
+from batchd.core.options import parse_options
 from batchd.core.settle import options_name
 from batchd.errors import UsageError
 
@@ -31,3 +33,15 @@ def options_beside(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise UsageError(f"{options} cannot be read: {error.strerror}.", "Mend or remove it.") from error
+
+
+def checked_options(path: Path) -> dict[str, object]:
+    """The options beside this file as they stand there, empty without one. UsageError when they are bad."""
+    raw = options_beside(path)
+    _, refusals = parse_options(raw)
+    if refusals:
+        sentences = " ".join(refusal.message for refusal in refusals)
+        raise UsageError(f"The options beside {path} are not usable: {sentences}", "Nothing was handed in.")
+    value = loads(raw or b"{}")
+    assert isinstance(value, dict)  # the options were checked
+    return value

@@ -8,21 +8,18 @@ DIAGNOSTICS
 """
 
 import asyncio
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from batchd.app import serve
+from batchd.cli.terminal import ConfigOption, SpoolOption
 from batchd.settings import load_settings, surroundings
 
 
-def daemon(
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="A TOML file.")] = None,
-    spool: Annotated[Path | None, typer.Option("--spool", metavar="DIR", help="The spool directory.")] = None,
-) -> None:
+def daemon(config: ConfigOption = None, spool: SpoolOption = None) -> int:
     """Watch the spool, run what arrives, publish the results. Stops by Ctrl-C or SIGTERM.
 
-    Example: batchd daemon --spool /var/spool/batchd
+    \b
+    Example:
+      batchd daemon --spool /var/spool/batchd
     """
     asyncio.run(serve(load_settings({"spool": spool}, config), surroundings()))
+    return 0

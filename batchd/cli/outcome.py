@@ -26,6 +26,20 @@ def exit_code(result: Path, failed_share_max: float) -> int:
     return 0 if status == "completed" and failed <= failed_share_max * total else 1
 
 
+def read_result(result: Path) -> dict[str, object]:
+    """A published batch in a few words, for a program."""
+    status, total, failed = _summary(result)
+    metrics = loads((result / "metrics.json").read_bytes())
+    assert isinstance(metrics, dict)  # we wrote it
+    return {
+        "batch_id": metrics["batch_id"],
+        "path": str(result),
+        "status": status,
+        "request_counts": {"total": total, "completed": total - failed, "failed": failed},
+        "tokens": metrics["tokens"],
+    }
+
+
 def _summary(result: Path) -> tuple[str, int, int]:
     try:
         batch = loads((result / "batch.json").read_bytes())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from batchd.core.status import BatchStatus, StatusReport, duration
 
@@ -31,6 +31,18 @@ def progress_display() -> Iterator[Show]:
             yield bars.show
     else:
         yield _Lines().show
+
+
+@contextmanager
+def fetch_display() -> Iterator[Callable[[int, int], None]]:
+    """A function to hand (bytes so far, bytes in all) to."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("fetching"), BarColumn(bar_width=24), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("")
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 def rates(batch: BatchStatus) -> str:

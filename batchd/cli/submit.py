@@ -20,12 +20,10 @@ from typing import Annotated
 
 import typer
 
-from batchd.cli.beside import options_beside
+from batchd.cli.beside import checked_options
 from batchd.cli.outcome import exit_code, find_result
 from batchd.cli.status import is_old, read_report
 from batchd.cli.terminal import SpoolOption, put, say
-from batchd.core.json import loads
-from batchd.core.options import parse_options
 from batchd.edges.spool import submit_file
 from batchd.errors import SpoolError, UsageError
 from batchd.settings import load_settings
@@ -48,7 +46,7 @@ def submit(
       batchd submit requests.jsonl --wait
     """
     settings = load_settings({"spool": spool})
-    options = _options(file)
+    options = checked_options(file)
     batch_id = str(options.get("batch_id") or f"batch_{secrets.token_hex(16)}")
     outbox = settings.spool / "outbox"
     if find_result(outbox, batch_id) is not None:
@@ -63,18 +61,6 @@ def submit(
     result = _awaited(settings.spool, outbox, batch_id)
     put(str(result))
     return exit_code(result, settings.failed_share_max)
-
-
-def _options(file: Path) -> dict[str, object]:
-    """The options beside the file, as they stand there."""
-    raw = options_beside(file)
-    _, refusals = parse_options(raw)
-    if refusals:
-        sentences = " ".join(refusal.message for refusal in refusals)
-        raise UsageError(f"The options beside {file} are not usable: {sentences}", "Nothing was handed in.")
-    value = loads(raw or b"{}")
-    assert isinstance(value, dict)  # the options were checked
-    return value
 
 
 def _awaited(spool: Path, outbox: Path, batch_id: str) -> Path:

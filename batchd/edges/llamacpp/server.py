@@ -8,7 +8,7 @@ SUMMARY
 
 DIAGNOSTICS
     None raised: every trouble is a ModelFault.
-    Bug: a slot that the last load does not have.
+    Bug: an embedded server without `start_child`.
 """
 
 import asyncio
@@ -23,6 +23,9 @@ from batchd.core.request import Endpoint, Request
 from batchd.edges.llamacpp import faults, wire
 from batchd.edges.llamacpp.http import QUESTION_S, Child, Route
 from batchd.edges.llamacpp.props import Props
+
+#: Where a child will listen; its port is chosen when it starts.
+LOOPBACK = "http://127.0.0.1"
 
 #: Starts a child with this file; one that could not load is returned too, ended. TimeoutError at the limit.
 StartChild = Callable[[Path, Load, float], Awaitable[Child]]
@@ -63,9 +66,8 @@ class LlamaServer:
         except PackageNotFoundError:
             said = "the embedded engine is not installed: pip install 'batchd[embedded]'"
             return ModelFault(Category.MODEL, said, is_temporary=False, code="engine_missing")
-        return ServerDescription(
-            "llamacpp", release, "child", self._route.child.address if self._route.child else ""
-        )
+        address = self._route.child.address if self._route.child is not None else LOOPBACK
+        return ServerDescription("llamacpp", release, "child", address)
 
     async def load(self, load: Load, timeout_s: float) -> Loaded | ModelFault:
         if self._route.url is None and self._is_resident(load) and self._loaded is not None:
@@ -86,11 +88,11 @@ class LlamaServer:
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         if self._loaded is None:
             return ModelFault(Category.SERVER, "no model is loaded", is_temporary=True, is_server_lost=True)
-        assert 0 <= slot < self._loaded.slots, f"slot {slot} of {self._loaded.slots}"
         refused = wire.refuse(request, self._can_think)
         if refused is not None:
             return refused
         window_tokens = self._loaded.window_tokens
+        slot %= self._loaded.slots  # with one that it does not have, the server would choose by itself
         raw = await self._route.ask(
             "POST", wire.PATHS[request.endpoint], timeout_s, wire.body_of(request, slot)
         )

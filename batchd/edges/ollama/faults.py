@@ -113,6 +113,8 @@ def _by_words(status: int, text: str) -> ModelFault:
 
 
 def _missing(status: int, text: str) -> ModelFault | None:
+    if text in ("invalid model name", "model is required"):
+        return ModelFault(Category.MODEL, text, is_temporary=False, code="model_not_found")
     if status != 404 or (found := _MODEL_MISSING.search(text)) is None:
         return None
     message = f"The model '{found[1]}' does not exist here; get it with: ollama pull {found[1]}"

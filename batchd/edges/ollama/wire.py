@@ -225,13 +225,15 @@ def _read_embeddings(body: Mapping[str, object], count: int) -> Answer | ModelFa
 
 def _usage(body: Mapping[str, object]) -> Usage:
     cached = body.get("prompt_eval_cached_count")
+    completion = _count(body.get("eval_count"))
     return Usage(
         _count(body.get("prompt_eval_count")),
-        _count(body.get("eval_count")),
+        completion,
         cached if isinstance(cached, int) else None,
         Source.ENGINE if isinstance(cached, int) else Source.UNKNOWN,
         _seconds(body.get("prompt_eval_duration")),
-        _seconds(body.get("eval_duration")),
+        # The first token belongs to the prefill: an answer of one has 1 µs here, which is no duration.
+        _seconds(body.get("eval_duration")) if completion > 1 else None,
     )
 
 

@@ -68,6 +68,8 @@ class Inbox:
 
     def claim(self, name: bytes, batch_id: str) -> bool:
         """Make processing/<id>/orig/ durable first, then rename: no batch is in a place not yet kept."""
+        if name in {b"", b".", b".."} or b"/" in name:
+            raise SpoolError(f"{name!a} is not a name in the inbox.")
         processing = self.layout.processing
         try:
             os.mkdir(batch_id, 0o750, dir_fd=processing)

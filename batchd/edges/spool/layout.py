@@ -113,7 +113,8 @@ class Layout:
     def _has_leases(self) -> bool:
         # A lease on a file that another user owns needs the capability; where nobody else may write into the
         # inbox, all files are our own.
-        is_ours_alone = not os.fstat(self.inbox).st_mode & 0o022
+        is_closed = not os.fstat(self.root).st_mode & 0o011
+        is_ours_alone = is_closed or not os.fstat(self.inbox).st_mode & 0o022
         if not is_ours_alone and not _has_capability(_CAP_LEASE):
             return False
         fd = os.open("lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.root)
