@@ -10,6 +10,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ports import Batch, Clock, Spool
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.status import StatusBoard
-from batchd.daemon.supervisor import Supervisor
+from batchd.daemon.supervisor import State, Supervisor
 
 REFUSED = ModelFault(
     Category.VALIDATION,
@@ -69,7 +70,8 @@ class Desk:
             batch, tools.supervisor, tools.clock, tools.spool, tools.rules, self._durable
         )
         self._moments: dict[str, float] = {}
-        self._deadline: float | None = None
+        self._is_working = False
+        self._left_s = math.inf  # of the completion window, where the operator enforces it
 
     def __repr__(self) -> str:
         return f"Desk({self.batch.id})"
@@ -88,15 +90,24 @@ class Desk:
         now = self._tools.clock.now()
         self.batch.journal.log_event(Event(now, change.name, change.old, change.new, change.cause))
 
-    def tick(self) -> None:
-        """Once a second: has the batch expired?"""
-        if self._deadline is not None and self._tools.clock.monotonic() >= self._deadline:
+    def tick(self, duration_s: float) -> None:
+        """Once a second: count the time that the model was ours to use; has the batch expired?"""
+        if not self._is_working or self._tools.supervisor.standing.state is not State.READY:
+            return
+        self.batch.journal.add_worked(duration_s)
+        self._left_s -= duration_s
+        if self._left_s <= 0:
             self.batch.closing = self.batch.closing or EXPIRED
 
     async def work(self) -> str | None:
         """The path of the result directory, or None when stopped before the end."""
         acceptance = await asyncio.to_thread(self._begin)
-        if not await self._dispatcher.work():
+        self._is_working = True
+        try:
+            is_finished = await self._dispatcher.work()
+        finally:
+            self._is_working = False
+        if not is_finished:
             return None
         return await asyncio.to_thread(self._publish, acceptance)
 
@@ -111,8 +122,7 @@ class Desk:
         if acceptance.refusals:
             self.batch.closing = REFUSED
         if self._tools.rules.enforce_window:
-            worked_s = journal.progress().worked_s
-            self._deadline = clock.monotonic() + window_s(acceptance.options.completion_window) - worked_s
+            self._left_s = window_s(acceptance.options.completion_window) - journal.progress().worked_s
         self._tools.board.enter(self.batch.id, acceptance.name, "in_progress", journal.progress())
         return acceptance
 

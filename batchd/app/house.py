@@ -207,7 +207,7 @@ class House:
         while True:
             self._on_tick(self.board.tick())
             if self._desk is not None:
-                self._desk.tick()
+                self._desk.tick(TICK_S)
             self._obey()
             now = self._outside.clock.monotonic()
             if now >= expire_at:

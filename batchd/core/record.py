@@ -28,7 +28,7 @@ class LineRow:
     length: int
     crc: int
     group: int
-    number: int = 0
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 SUMMARY
     All of it is optional: no card, no driver, another maker's card or a sandbox without devices give None,
-    and the house works on with what the model server says. The library is opened for each reading: a driver that
-    was reloaded answers "unknown error" to old sessions for ever.
+    and the house works on with what the model server says. The library is opened for each reading: a driver
+    that was reloaded answers "unknown error" to old sessions for ever.
 
 DIAGNOSTICS
     None: trouble is no reading.

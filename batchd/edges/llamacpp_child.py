@@ -143,7 +143,7 @@ class LlamaChild:
         """End it now. `stop` still has to be awaited."""
         self._running().kill()
 
-    async def stop(self) -> None:
+    async def stop(self, timeout_s: float = STOP_S) -> None:
         """Ask it to end, make it end, and forget its pipes. May be called again."""
         process = self._running()
         if process.stdin is not None:
@@ -151,7 +151,7 @@ class LlamaChild:
                 process.stdin.close()
         if process.stdout is not None:
             process.stdout.close()
-        for limit_s in (STOP_S, KILL_S):
+        for limit_s in (timeout_s, KILL_S):
             try:
                 await asyncio.to_thread(process.wait, limit_s)
                 return

@@ -64,8 +64,9 @@ class Bell:
         while not self._closing.is_set():
             try:
                 await self._watch()
-            except (OSError, RuntimeError) as error:  # RuntimeError: what the watcher's Rust half raises
-                self._say_once(error)
+            except* (OSError, RuntimeError) as group:
+                # RuntimeError is what the watcher's Rust half raises; `awatch` hands it on in a group.
+                self._say_once(_first(group))
             self._rung.set()  # something happened, or was missed between two watchers
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._pause_s)
@@ -94,8 +95,14 @@ class Bell:
         found = self._directory.stat()
         return (found.st_dev, found.st_ino)
 
-    def _say_once(self, error: Exception) -> None:
+    def _say_once(self, error: BaseException) -> None:
         kind = type(error).__name__
         if kind not in self._said:
             self._said.add(kind)
             logger.warning("the watcher of the inbox broke and is built anew: {}", printable(str(error)))
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

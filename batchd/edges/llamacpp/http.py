@@ -33,6 +33,9 @@ END_STEP_S = 0.02
 QUESTION_S = 10.0
 
 
+_JSON = {"Content-Type": "application/json"}
+
+
 class Child(Protocol):
     """A llama-server of ours. `exit_code` is None while it lives, negative after a signal."""
 
@@ -105,7 +108,7 @@ class Route:
                     method,
                     address + path,
                     content=None if body is None else dumps(body),
-                    headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+                    headers=_JSON | ({"Authorization": f"Bearer {key}"} if key else {}),
                     timeout=httpx.Timeout(None, connect=CONNECT_S),
                 )
         except TimeoutError:

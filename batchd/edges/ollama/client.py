@@ -37,7 +37,9 @@ class Exchanger(ollama.AsyncClient):
     """One connection to the server, for one slot or for the control calls."""
 
     def __init__(self, host: str) -> None:
-        super().__init__(host, trust_env=not is_loopback(host), follow_redirects=False)
+        # Reading the certificates of the system takes 30 ms, for each slot: only where they are needed.
+        verify = host.startswith("https://")
+        super().__init__(host, trust_env=not is_loopback(host), follow_redirects=False, verify=verify)
 
     @property
     def address(self) -> str:

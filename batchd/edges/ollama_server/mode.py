@@ -102,7 +102,9 @@ async def find_mode(
 async def is_answering(address: str) -> bool:
     url = address if "://" in address else f"http://{address}"
     try:
-        async with httpx.AsyncClient(timeout=PROBE_S, trust_env=not _is_local(address)) as client:
+        async with httpx.AsyncClient(
+            timeout=PROBE_S, trust_env=not _is_local(address), verify=url.startswith("https://")
+        ) as client:
             response = await client.get(f"{url.rstrip('/')}/api/version")
     except (httpx.HTTPError, httpx.InvalidURL):
         return False

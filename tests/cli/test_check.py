@@ -1,0 +1,91 @@
+"""`batchd check`: every bad line by its number and code, the counts, the exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from batchd.cli import call
+
+GOOD = {
+    "custom_id": "a",
+    "method": "POST",
+    "url": "/v1/chat/completions",
+    "body": {"model": "m", "messages": [{"role": "user", "content": "hello"}]},
+}
+
+
+def write(folder: Path, content: bytes, name: str = "batch.jsonl") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def good(custom_id: str) -> bytes:
+    return json.dumps({**GOOD, "custom_id": custom_id}).encode() + b"\n"
+
+
+def test_a_good_file_ends_with_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["check", str(write(tmp_path, good("a") + good("b")))]) == 0
+    out = capsys.readouterr().out
+    assert "2 requests, 0 of them faulty" in out
+    assert "prefix groups: 1" in out
+    assert "estimated" in out
+
+
+def test_each_bad_line_is_told_by_its_number_and_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = b"\xef\xbb\xbf" + good("a") + b"\r\n" + good("a") + b"nope\n" + good("c").rstrip()
+    path = write(tmp_path, content)
+    assert call(["check", str(path)]) == 1
+    out = capsys.readouterr().out
+    assert f"{path}:3: duplicate_custom_id: " in out
+    assert f"{path}:4: invalid_json_line: " in out
+    assert "4 requests, 2 of them faulty" in out
+    assert all(word in out for word in ("byte-order mark", "CR LF", "Blank lines: 1", "no newline"))
+
+
+def test_json_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [write(tmp_path, good("a") + b"nope\n"), write(tmp_path, good("b"), "other.jsonl")]
+    assert call(["check", "--json", *map(str, paths)]) == 1
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["file"], first["total"], first["faulty"]) == (str(paths[0]), 2, 1)
+    assert [(fault["line"], fault["code"]) for fault in first["faults"]] == [(2, "invalid_json_line")]
+    assert (second["faulty"], second["faults"], second["group_count"]) == (0, [], 1)
+
+
+def test_a_batch_that_would_fail_as_a_whole_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, b"\n")
+    write(tmp_path, b'{"metadat": {}}', "batch.options.json")
+    assert call(["check", str(path)]) == 1
+    assert "The batch would fail: Unknown option 'metadat'" in capsys.readouterr().out
+
+
+def test_a_request_that_cannot_fit_is_foretold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHD_WINDOW_TOKENS_MAX", "1025")
+    assert call(["check", str(write(tmp_path, good("a")))]) == 0
+    assert "window_tokens_max is 1,025" in capsys.readouterr().out
+
+
+def test_many_groups_are_shown_in_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = []
+    for number in range(12):
+        body = {"model": f"m{number}", "messages": [{"role": "user", "content": "x"}]}
+        lines.append(json.dumps({**GOOD, "custom_id": str(number), "body": body}).encode() + b"\n")
+    assert call(["check", str(write(tmp_path, b"".join(lines)))]) == 0
+    out = capsys.readouterr().out
+    assert "prefix groups: 12" in out
+    assert "and 2 more" in out
+
+
+@pytest.mark.parametrize("name", ["absent.jsonl", "."])
+def test_no_batch_file_is_a_usage_error(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(["check", str(tmp_path / name)]) == 2
+    assert "cannot be read" in capsys.readouterr().err

@@ -1,0 +1,119 @@
+"""The command line as a whole: help, version, exit codes, and what a person reads when it goes wrong."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from batchd import __version__
+from batchd.cli import VERBS, call
+from batchd.errors import BatchdError, ConfigError, SpoolError, UnavailableError
+
+NAMES = [verb.__name__ for verb in VERBS]
+
+
+def failing(error: BaseException) -> Callable[[], int]:
+    def fail() -> int:
+        """Fail.
+
+        Example: fail
+        """
+        raise error
+
+    return fail
+
+
+def run_failing(error: BaseException) -> int:
+    return call(["fail"], (failing(error), *VERBS))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_help_of_each_verb_has_an_example_of_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call([name, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Example" in out
+    assert re.search(rf"batchd {name}\b", out.partition("Example")[2])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_the_help_lists_every_verb(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(arguments) == 0
+    out = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} ", out, re.MULTILINE) for name in NAMES)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["--version"]) == 0
+    assert capsys.readouterr().out == f"batchd {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["stauts"], "'status'"),
+        (["status", "--jsonn"], "--json"),
+        (["status", "--spool"], "--spool"),
+        (["check"], "FILE"),
+        (["submit", "a", "b"], "b"),
+    ],
+)
+def test_a_command_typed_wrongly_is_one_sentence_and_a_step(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    sentence, step = told.err.splitlines()
+    assert sentence.startswith("batchd: ")
+    assert said in sentence
+    assert "--help" in step
+
+
+@pytest.mark.parametrize(("kind", "code"), [(ConfigError, 78), (UnavailableError, 75), (SpoolError, 1)])
+def test_expected_trouble_is_one_sentence_and_the_next_step(
+    kind: type[BatchdError], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_failing(kind("It broke.", "Mend it.")) == code
+    assert capsys.readouterr().err == "batchd: It broke.\nMend it.\n"
+
+
+def test_an_interrupted_command_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_failing(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_a_bug_is_one_sentence_and_a_file_with_the_trace(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run_failing(ZeroDivisionError("secret")) == 1
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError" in err
+    assert "Traceback" not in err
+    (trace,) = tmp_path.iterdir()
+    assert str(trace) in err
+    assert "Traceback" in trace.read_text()
+    assert oct(trace.stat().st_mode)[-3:] == "600"
+
+
+def test_a_verb_that_returns_nothing_is_fine() -> None:
+    def quiet() -> None:
+        """Do nothing.
+
+        Example: quiet
+        """
+
+    assert call(["quiet"], (quiet, *VERBS)) == 0
+
+
+def test_python_dash_m_is_the_same_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import runpy
+
+    monkeypatch.setattr("sys.argv", ["batchd", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("batchd", run_name="__main__", alter_sys=False)
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"batchd {__version__}\n"

@@ -1,0 +1,22 @@
+"""What all tests may ask for."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from batchd.edges.model_store import ensure_small_model
+from batchd.errors import UnavailableError
+
+
+@pytest.fixture(scope="session")
+def small_model() -> Path:
+    """The real model, fetched once into the cache that `batchd demo` uses too. For tests marked `embedded`."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("the extra batchd[embedded] is not installed")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "batchd"
+    try:
+        return ensure_small_model(cache, lambda _so_far, _in_all: None)
+    except UnavailableError as error:
+        pytest.skip(error.message)

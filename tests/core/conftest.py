@@ -1,0 +1,6 @@
+"""How properties are tried: time is never a reason to fail, since the machine may be busy or its caches cold."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")

@@ -1,0 +1,62 @@
+import pytest
+
+from batchd.core.options import Options, is_batch_id, parse_options, peek_batch_id, window_s
+
+ID = "batch_" + "0123456789abcdef" * 2
+
+
+def test_no_file_and_an_empty_object_are_the_defaults() -> None:
+    assert parse_options(None) == (Options(), [])
+    assert parse_options(b"{}") == (Options(), [])
+
+
+def test_all_known_options_are_taken() -> None:
+    raw = b'{"batch_id":"%s","metadata":{"a":"b"},"completion_window":"48h","strict":true}' % ID.encode()
+    assert parse_options(raw) == (Options(ID, {"a": "b"}, "48h", True), [])
+    assert peek_batch_id(raw) == ID
+
+
+@pytest.mark.parametrize(
+    ("raw", "param", "words"),
+    [
+        (b"{", None, "not usable JSON"),
+        (b'{"strict":true,"strict":false}', None, "not usable JSON"),
+        (b"[]", None, "one JSON object"),
+        (b'{"meta_data":{}}', "meta_data", "Did you mean 'metadata'?"),
+        (b'{"zzz":1}', "zzz", "Known are"),
+        (b'{"batch_id":"batch_1"}', "batch_id", "32 hex"),
+        (b'{"batch_id":7}', "batch_id", "32 hex"),
+        (b'{"strict":1}', "strict", "true or false"),
+        (b'{"completion_window":"soon"}', "completion_window", "24h"),
+        (b'{"completion_window":24}', "completion_window", "24h"),
+        (b'{"metadata":[]}', "metadata", "object"),
+        (b'{"metadata":{"a":1}}', "metadata", "string"),
+        (b'{"metadata":{"%s":"v"}}' % (b"k" * 65), "metadata", "64 characters"),
+        (
+            b'{"metadata":{%s}}' % b",".join(b'"%d":"v"' % number for number in range(17)),
+            "metadata",
+            "16 pairs",
+        ),
+    ],
+)
+def test_a_bad_options_file_says_what_is_wrong(raw: bytes, param: str | None, words: str) -> None:
+    options, refusals = parse_options(raw)
+    assert options == Options()
+    assert [refusal.param for refusal in refusals] == [param]
+    assert words in refusals[0].message
+    assert {refusal.code for refusal in refusals} == {"invalid_options"}
+
+
+def test_several_faults_are_all_named() -> None:
+    _, refusals = parse_options(b'{"strict":1,"colour":2}')
+    assert {refusal.param for refusal in refusals} == {"strict", "colour"}
+
+
+def test_a_window_is_a_number_and_a_unit() -> None:
+    assert [window_s(text) for text in ("30s", "5m", "24h", "7d")] == [30, 300, 86_400, 604_800]
+
+
+def test_batch_ids_are_exact() -> None:
+    assert is_batch_id(ID)
+    assert not is_batch_id(ID.upper())
+    assert not is_batch_id(ID + "\n")

@@ -1,0 +1,69 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.retry import BACKOFF_CAP_S, CRASHES_MAX, Decision, Next, Trial, backoff_s, decide
+
+
+def fault(category: Category, is_temporary: bool = True, **more: object) -> ModelFault:
+    return ModelFault(category, "text", is_temporary, **more)  # type: ignore[arg-type]  # keywords vary
+
+
+def trial(attempts: int = 0, crashes: int = 0) -> Trial:
+    return Trial(attempts, crashes, 64, 4_096, 8_192)
+
+
+def ends_after(category: Category, is_server_lost: bool) -> int:
+    """How many times a request is tried that meets the same fault each time."""
+    attempts = crashes = 0
+    for tries in range(1, 100):
+        decision = decide(
+            fault(category, is_server_lost=is_server_lost), trial(attempts, crashes), attempts_max=3, chance=0.5
+        )
+        if decision.next is Next.GIVE_UP:
+            return tries
+        attempts, crashes = decision.attempts, decision.crashes
+    return 100
+
+
+def test_a_temporary_fault_is_tried_again_until_the_attempts_are_used_up() -> None:
+    assert ends_after(Category.SERVER, is_server_lost=False) == 3
+    assert ends_after(Category.TIMEOUT, is_server_lost=True) == 3
+
+
+def test_a_server_out_of_reach_charges_nobody() -> None:
+    assert decide(fault(Category.NETWORK, is_server_lost=True), trial(2, 2), 3, 0.5) == Decision(Next.AGAIN, 2, 2)
+    assert ends_after(Category.NETWORK, is_server_lost=True) == 100
+
+
+def test_a_permanent_fault_ends_at_once() -> None:
+    assert decide(fault(Category.VALIDATION, False), trial(), 3, 0.5).next is Next.GIVE_UP
+
+
+def test_a_request_present_at_a_death_runs_alone_and_dying_alone_twice_ends_it() -> None:
+    death = fault(Category.CRASH, is_server_lost=True)
+    first = decide(death, trial(), 3, 0.5)
+    second = decide(death, trial(0, first.crashes), 3, 0.5)
+    third = decide(death, trial(0, second.crashes), 3, 0.5)
+    assert [step.next for step in (first, second, third)] == [Next.ALONE, Next.ALONE, Next.GIVE_UP]
+    assert third.crashes == CRASHES_MAX
+    assert third.attempts == 0
+
+
+def test_an_overflow_refits_while_a_larger_window_is_allowed() -> None:
+    overflow = fault(Category.CONTEXT_LENGTH, False, prompt_tokens=6_000, window_tokens=4_096)
+    assert decide(overflow, trial(), 3, 0.5) == Decision(Next.REFIT, 0, 0, window_tokens=6_144)
+
+
+def test_an_overflow_of_every_window_ends_at_once() -> None:
+    overflow = fault(Category.CONTEXT_LENGTH, False, prompt_tokens=8_150, window_tokens=4_096)
+    assert decide(overflow, trial(), 3, 0.5).next is Next.GIVE_UP
+
+
+@given(st.integers(0, 1_000), st.floats(0, 1, exclude_max=True))
+def test_backoff_is_never_longer_than_the_cap(tries: int, chance: float) -> None:
+    assert 0 <= backoff_s(tries, chance) <= BACKOFF_CAP_S
+
+
+def test_backoff_doubles() -> None:
+    assert [backoff_s(tries, 1.0) for tries in range(4)] == [0.5, 1.0, 2.0, 4.0]

@@ -1,0 +1,173 @@
+"""The status report: what is written is read back, what is newer is refused, a rate is a rate."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchd.core.status import (
+    UNCLAIMABLE_MAX,
+    BatchStatus,
+    ModelStatus,
+    Rate,
+    StatusReport,
+    Unclaimable,
+    duration,
+    parse,
+    render,
+    status_line,
+)
+from batchd.errors import SpoolError
+
+words = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20)
+counts = st.integers(min_value=0, max_value=10**9)
+numbers = st.none() | st.floats(min_value=0, max_value=1e9)
+models = st.builds(
+    ModelStatus, words, words, words, st.none() | words, st.none() | counts, st.none() | counts, words
+)
+batches = st.builds(
+    BatchStatus, words, words, words, counts, counts, counts, numbers, numbers, numbers, numbers
+)
+reports = st.builds(
+    StatusReport,
+    st.floats(min_value=0, max_value=1e10),
+    counts,
+    st.sampled_from(["starting", "ready", "draining"]),
+    st.none() | models,
+    st.lists(batches, max_size=3).map(tuple),
+    st.lists(st.builds(Unclaimable, words, words), max_size=3).map(tuple),
+    numbers,
+    counts,
+)
+
+
+@given(reports)
+def test_what_is_written_is_read_back(report: StatusReport) -> None:
+    assert parse(render(report)) == report
+
+
+@given(st.builds(BatchStatus, st.just("batch_0"), st.text(), st.just("in_progress"), counts, counts, counts))
+def test_no_name_breaks_the_file_or_reaches_the_terminal_raw(batch: BatchStatus) -> None:
+    report = StatusReport(1.0, 2, "ready", batches=(batch,))
+    text = render(report).decode("utf-8")
+    assert text.count("\n") == 1
+    assert not [char for char in parse(text.encode()).batches[0].name if ord(char) < 0x20 or char == "\x7f"]
+
+
+@given(reports)
+def test_the_line_for_the_service_is_one_short_line(report: StatusReport) -> None:
+    line = status_line(report)
+    assert 0 < len(line) <= 200
+    assert line.isprintable()
+
+
+def test_a_newer_version_is_refused_with_both_numbers() -> None:
+    with pytest.raises(SpoolError, match=r"version 2; this batchd reads up to 1") as caught:
+        parse(b'{"version": 2, "anything": []}')
+    assert caught.value.next_step
+
+
+def test_a_field_of_a_later_batchd_is_left_aside_and_an_integer_may_stand_for_a_float() -> None:
+    raw = json.loads(render(StatusReport(1.5, 2, "ready", batches=(BatchStatus("b", "n", "s", 1, 1, 0),))))
+    raw["later"] = True
+    raw["batches"][0]["later"] = {}
+    raw["batches"][0]["eta_s"] = 3
+    assert parse(json.dumps(raw).encode()).batches[0].eta_s == 3.0
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"version": "1"}',
+        b'{"version": 1}',
+        b'{"version": 1, "written_at": "now", "pid": 1, "state": "ready"}',
+        b'{"version": 1, "written_at": 1, "pid": 1, "state": "ready", "batches": {}}',
+        b'{"version": 1, "written_at": 1, "pid": 1, "state": "ready", "batches": [3]}',
+        b'{"version": 1, "written_at": 1, "pid": 1, "state": "ready", "model": []}',
+        b'{"version": 1, "written_at": 1, "pid": 1, "state": "ready", "batches": [{"id": "b"}]}',
+    ],
+)
+def test_what_is_no_report_is_refused(raw: bytes) -> None:
+    with pytest.raises(SpoolError):
+        parse(raw)
+
+
+def test_a_flooded_inbox_keeps_the_file_small_and_the_count_right() -> None:
+    many = tuple(Unclaimable(str(index), "a link") for index in range(UNCLAIMABLE_MAX + 5))
+    report = parse(render(StatusReport(1.0, 2, "ready", unclaimable=many, unclaimable_more=2)))
+    assert (len(report.unclaimable), report.unclaimable_more) == (UNCLAIMABLE_MAX, 7)
+
+
+def test_the_line_tells_of_the_batch_at_work_and_of_what_needs_a_person() -> None:
+    waiting = BatchStatus("batch_1", "later.jsonl", "validating", 0, 0, 0)
+    working = BatchStatus("batch_2", "job.jsonl", "in_progress", 170_000, 61_200, 4, 4.12, 80.0, 0.97, 22_200)
+    model = ModelStatus("ollama", "http://127.0.0.1:11434", "cooling")
+    report = StatusReport(1.0, 2, "ready", model, (waiting, working), (Unclaimable("x", "a link"),))
+    assert status_line(report) == (
+        "in_progress 61,204/170,000 · 4 failed · 4.1/s · 97% cached · ETA 6 h 10 min · 1 more"
+        " · model cooling · 1 in the inbox cannot be claimed"
+    )
+
+
+@pytest.mark.parametrize(("state", "line"), [("ready", "idle"), ("draining", "draining")])
+def test_the_line_of_a_daemon_without_a_batch_is_its_state(state: str, line: str) -> None:
+    assert status_line(StatusReport(1.0, 2, state)) == line
+
+
+@given(st.floats(min_value=0.5, max_value=50), st.lists(st.floats(min_value=0.01, max_value=5), min_size=2))
+def test_a_steady_count_has_its_own_rate(per_s: float, steps: list[float]) -> None:
+    rate = Rate(window_s=20)
+    now = 0.0
+    for step in steps:
+        now += step
+        rate.add(now, per_s * now)
+    assert rate.per_s() == pytest.approx(per_s)
+    assert rate.eta_s(100) == pytest.approx(100 / per_s)
+
+
+def test_a_rate_forgets_what_is_older_than_its_window_and_keeps_few_points() -> None:
+    rate = Rate(window_s=60)
+    for tick in range(10_000):
+        rate.add(tick / 10, tick if tick < 5_000 else 5_000 + (tick - 5_000) * 2)
+    assert rate.per_s() == pytest.approx(20, rel=0.05)
+    assert int(repr(rate).split()[-2]) <= 80
+
+
+def test_a_rate_is_unknown_until_it_is_measured_and_begins_anew_with_another_batch() -> None:
+    rate = Rate()
+    assert (rate.per_s(), rate.eta_s(1), repr(rate)) == (None, None, "<Rate unknown/s over 0 points>")
+    rate.add(1.0, 100)
+    rate.add(1.0, 100)
+    assert rate.per_s() is None
+    rate.add(11.0, 200)
+    assert rate.per_s() == 10
+    rate.add(12.0, 0)
+    assert rate.per_s() is None
+
+
+def test_a_count_that_stands_still_has_no_eta() -> None:
+    rate = Rate()
+    rate.add(1.0, 5)
+    rate.add(2.0, 5)
+    assert (rate.per_s(), rate.eta_s(10)) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (-3, "0 s"),
+        (12.4, "12 s"),
+        (60, "1 min"),
+        (270, "4 min 30 s"),
+        (3_605, "1 h"),
+        (22_200, "6 h 10 min"),
+        (183_600, "2 d 3 h"),
+    ],
+)
+def test_a_duration_is_said_in_its_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

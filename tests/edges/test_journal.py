@@ -1,0 +1,168 @@
+"""The journal on a real disk: made, opened, newer, and damaged.
+
+DIAGNOSTICS
+    None: tests.
+"""
+
+import zlib
+from array import array
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from batchd.core.lifecycle import Phase
+from batchd.core.packing import SCHEMA_VERSION, pack_key
+from batchd.core.record import LineRow, NewLine, Outcome, Plan
+from batchd.edges.journal import Journal
+from batchd.edges.journal.environment import Environment
+from batchd.errors import JournalError
+
+TABLES = ("meta", "reqs", "cid", "state", "results", "inflight", "events", "plan")
+
+
+def make(path: Path, lines: int) -> Journal:
+    journal = Journal.create(str(path))
+    journal.add_lines([NewLine(index, LineRow(index, 1, zlib.crc32(b"x"), 0, index + 1)) for index in range(lines)])
+    journal.accept(Plan(lines, (), array("I")), {})
+    journal.set_phase(Phase.IN_PROGRESS, {})
+    return journal
+
+
+def change(path: Path, table: str, key: bytes, value: bytes) -> None:
+    """Write into a closed journal behind its back."""
+    with (
+        lmdb.open(str(path), max_dbs=len(TABLES), lib_version=0) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        transaction.put(key, value, db=environment.open_db(table.encode(), txn=transaction))
+
+
+def value_of(path: Path, table: str, key: bytes) -> bytes:
+    with (
+        lmdb.open(str(path), max_dbs=len(TABLES), lib_version=0) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        return transaction.get(key, b"", db=environment.open_db(table.encode(), txn=transaction))
+
+
+def test_opening_where_no_journal_is_names_the_next_step(tmp_path: Path) -> None:
+    with pytest.raises(JournalError) as caught:
+        Journal.open(str(tmp_path / "journal"))
+    assert "no journal" in caught.value.message
+    assert caught.value.next_step
+    assert not (tmp_path / "journal").exists()
+
+
+def test_a_journal_is_never_made_over_another(tmp_path: Path) -> None:
+    make(tmp_path / "journal", 3).close()
+    with pytest.raises(JournalError, match="already"):
+        Journal.create(str(tmp_path / "journal"))
+    again = Journal.open(str(tmp_path / "journal"))
+    assert again.progress().total == 3
+    again.close()
+
+
+def test_a_journal_cannot_be_made_where_its_parent_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(JournalError) as caught:
+        Journal.create(str(tmp_path / "missing" / "journal"))
+    assert caught.value.next_step
+
+
+def test_a_journal_that_was_killed_while_it_was_made_has_no_phase(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.mkdir()
+    journal = Journal.open(str(path))
+    assert journal.phase() is None
+    journal.close()
+
+
+def test_an_environment_without_a_commit_has_no_phase(tmp_path: Path) -> None:
+    lmdb.open(str(tmp_path / "journal"), lib_version=0).close()
+    journal = Journal.open(str(tmp_path / "journal"))
+    assert journal.phase() is None
+    assert journal.progress().total == 0
+    journal.close()
+
+
+def test_only_the_owner_may_read_the_files(tmp_path: Path) -> None:
+    make(tmp_path / "journal", 1).close()
+    assert (tmp_path / "journal").stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "journal").iterdir()} == {0o600}
+
+
+def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    environment = Environment.create(str(tmp_path / "journal"))
+    flags = environment._environment.flags()  # no kill can tell: only a power cut shows the difference
+    environment.close()
+    assert (flags["sync"], flags["metasync"], flags["map_async"], flags["writemap"]) == (
+        True,
+        True,
+        False,
+        False,
+    )
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "journal", 1).close()
+    change(tmp_path / "journal", "meta", b"schema", b"%d" % (SCHEMA_VERSION + 1))
+    with pytest.raises(JournalError, match=f"schema {SCHEMA_VERSION + 1}") as caught:
+        Journal.open(str(tmp_path / "journal"))
+    assert "newer batchd" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("meta", b"schema", b"none"),
+        ("meta", b"phase", b"sleeping"),
+        ("meta", b"counters", b"\0"),
+        ("reqs", pack_key(7), b"one line too many"),
+        ("results", pack_key(0), b"a result that nobody counted"),
+    ],
+)
+def test_a_damaged_journal_is_refused(tmp_path: Path, table: str, key: bytes, value: bytes) -> None:
+    make(tmp_path / "journal", 3).close()
+    change(tmp_path / "journal", table, key, value)
+    with pytest.raises(JournalError) as caught:
+        Journal.open(str(tmp_path / "journal"))
+    assert caught.value.next_step
+
+
+def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "garbage").mkdir()
+    (tmp_path / "garbage" / "data.mdb").write_bytes(b"not a journal " * 1000)
+    change(tmp_path / "foreign", "strange", b"key", b"value")
+    for name in ("garbage", "foreign"):
+        with pytest.raises(JournalError) as caught:
+            Journal.open(str(tmp_path / name))
+        assert caught.value.next_step
+
+
+async def test_a_result_with_a_flipped_bit_is_not_handed_out(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = make(path, 3)
+    await journal.record(Outcome(1, b'{"answer":"yes"}'))
+    journal.close()
+    broken = bytearray(value_of(path, "results", pack_key(1)))
+    broken[-3] ^= 1
+    change(path, "results", pack_key(1), bytes(broken))
+    with pytest.raises(JournalError, match="line index 1"):
+        Journal.open(str(path))
+
+
+async def test_a_result_that_is_damaged_after_opening_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = make(path, 2000)
+    for index in range(2000):
+        wait = journal.record(Outcome(index, b"%d" % index))
+    await wait
+    assert list(journal.results()) == [(index, False, b"%d" % index) for index in range(2000)]
+    journal.close()
+    # Among the oldest results, whose CRCs are not looked at when the journal is opened.
+    change(path, "results", pack_key(12), value_of(path, "results", pack_key(13)))
+    journal = Journal.open(str(path))
+    results = journal.results()
+    with pytest.raises(JournalError, match="line index 12"):
+        list(results)
+    journal.close()

@@ -1,0 +1,202 @@
+"""The writer's promises to those who wait, on a store that fails when told.
+
+DIAGNOSTICS
+    None: tests.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+
+import lmdb
+import pytest
+
+from batchd.edges.journal.rows import Changes
+from batchd.edges.journal.writer import GROUP_BYTES, GROUP_CHANGES, WAITING_MAX, Retry, Writer
+from batchd.errors import JournalError
+
+#: Two tries without a pause worth noticing.
+HASTY = Retry(tries=2, first_s=0.001, longest_s=0.001)
+#: A store that is never let go fails the test, not the session.
+GATE_S = 10
+
+
+class ScriptedStore:
+    """Raises what it was given, one for each commit; commits wait at the gate while it is shut."""
+
+    def __init__(self, *errors: BaseException | None) -> None:
+        self.errors = list(errors)
+        self.groups: list[int] = []
+        self.calls: list[str] = []
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def commit(self, changes: Sequence[Callable[[Changes], object]]) -> list[object]:
+        self.calls.append("commit")
+        self.entered.set()
+        assert self.gate.wait(GATE_S)
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+        self.groups.append(len(changes))
+        return [change(None) for change in changes]  # type: ignore[arg-type]  # no change here looks at its rows
+
+    def reopen(self) -> None:
+        self.calls.append("reopen")
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+
+
+def nothing(rows: Changes) -> None:
+    """A change."""
+
+
+async def test_while_one_commit_is_on_its_way_the_next_group_forms() -> None:
+    store = ScriptedStore()
+    store.gate.clear()
+    writer = Writer(store, HASTY)
+    waits = [writer.record(nothing, 1)]
+    assert await asyncio.to_thread(store.entered.wait, GATE_S)
+    waits += [writer.record(nothing, 1) for _ in range(GROUP_CHANGES + 44)]
+    store.gate.set()
+    await asyncio.wait(waits)
+    writer.close()
+    assert store.groups == [1, GROUP_CHANGES, 44]
+
+
+async def test_a_group_ends_at_its_bytes() -> None:
+    store = ScriptedStore()
+    store.gate.clear()
+    writer = Writer(store, HASTY)
+    waits = [writer.record(nothing, 1)]
+    assert await asyncio.to_thread(store.entered.wait, GATE_S)
+    waits += [writer.record(nothing, GROUP_BYTES // 2) for _ in range(5)]
+    store.gate.set()
+    await asyncio.wait(waits)
+    writer.close()
+    assert store.groups == [1, 2, 2, 1]
+
+
+async def test_the_event_loop_is_woken_once_for_a_commit() -> None:
+    wakes = 0
+    loop = asyncio.get_running_loop()
+    wake = loop.call_soon_threadsafe
+
+    def counted(*arguments: object, **more: object) -> object:
+        nonlocal wakes
+        wakes += threading.current_thread().name == "journal"
+        return wake(*arguments, **more)  # type: ignore[arg-type]  # handed on as they came
+
+    loop.call_soon_threadsafe = counted  # type: ignore[method-assign,assignment]  # counts, then does its work
+    store = ScriptedStore()
+    store.gate.clear()
+    writer = Writer(store, HASTY)
+    first = writer.record(nothing, 1)
+    assert await asyncio.to_thread(store.entered.wait, GATE_S)
+    waits = [writer.record(nothing, 1) for _ in range(100)]
+    store.gate.set()
+    await asyncio.wait([first, *waits])
+    writer.close()
+    assert (store.groups, wakes) == ([1, 100], 2)
+
+
+async def test_nothing_is_acknowledged_before_its_commit_is_over() -> None:
+    store = ScriptedStore(lmdb.DiskError("no space"))
+    store.gate.clear()
+    writer = Writer(store, HASTY)
+    wait = writer.record(nothing, 1)
+    assert await asyncio.to_thread(store.entered.wait, GATE_S)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not wait.done()
+    store.gate.set()
+    await wait
+    writer.close()
+    assert store.calls == ["commit", "commit"]
+
+
+@pytest.mark.parametrize("error", [lmdb.DiskError("28"), lmdb.MapFullError("full"), lmdb.Error("io", 5)])
+async def test_when_the_tries_are_used_up_all_who_wait_are_told(error: lmdb.Error) -> None:
+    store = ScriptedStore(error, error)
+    store.gate.clear()
+    writer = Writer(store, HASTY)
+    waits = [writer.record(nothing, 1) for _ in range(GROUP_CHANGES + 10)]
+    blocked = asyncio.get_running_loop().run_in_executor(None, writer.run, nothing)
+    assert await asyncio.to_thread(store.entered.wait, GATE_S)
+    store.gate.set()
+    for wait in [*waits, blocked]:
+        with pytest.raises(JournalError) as caught:
+            await wait
+        assert caught.value.next_step
+    with pytest.raises(JournalError):
+        writer.put(nothing)
+    writer.close()
+    assert store.groups == []
+
+
+async def test_after_a_panic_the_environment_is_opened_again_before_the_next_try() -> None:
+    store = ScriptedStore(lmdb.Error("io", 5), lmdb.PanicError("panic"), None, None)
+    writer = Writer(store, Retry(tries=3, first_s=0.001))
+    await writer.record(nothing, 1)
+    writer.close()
+    assert store.calls == ["commit", "commit", "reopen", "commit"]
+
+
+async def test_a_reopening_that_fails_is_tried_again_once_for_each_try() -> None:
+    store = ScriptedStore(lmdb.PanicError("panic"), lmdb.Error("io", 5), None, None)
+    writer = Writer(store, Retry(tries=3, first_s=0.001))
+    await writer.record(nothing, 1)
+    writer.close()
+    assert store.calls == ["commit", "reopen", "reopen", "commit"]
+
+
+def test_the_pauses_double_up_to_a_bound_and_end() -> None:
+    assert list(Retry().pauses()) == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0])
+
+
+async def test_more_waiting_changes_than_the_bound_are_a_bug() -> None:
+    store = ScriptedStore()
+    store.gate.clear()
+    writer = Writer(store, HASTY)
+    writer.put(nothing)
+    assert await asyncio.to_thread(store.entered.wait, GATE_S)
+    for _ in range(WAITING_MAX):
+        writer.put(nothing)
+    with pytest.raises(AssertionError):
+        writer.put(nothing)
+    store.gate.set()
+    writer.close()
+    assert sum(store.groups) == 1 + WAITING_MAX
+
+
+async def test_a_bug_in_a_change_reaches_everybody_and_ends_the_writing() -> None:
+    writer = Writer(ScriptedStore(AssertionError("no such line")), HASTY)
+    wait = writer.record(nothing, 1)
+    with pytest.raises(AssertionError, match="no such line"):
+        await wait
+    with pytest.raises(AssertionError, match="no such line"):
+        writer.put(nothing)
+    writer.close()
+
+
+def test_closing_writes_what_still_waits_though_the_event_loop_has_ended() -> None:
+    store = ScriptedStore()
+    store.gate.clear()
+    writer = Writer(store, HASTY)
+
+    async def leave() -> None:
+        for _ in range(3):
+            writer.record(nothing, 1)
+
+    asyncio.run(leave())
+    store.gate.set()
+    writer.close()
+    assert sum(store.groups) == 3
+
+
+def test_a_blocking_change_returns_what_the_last_try_returned() -> None:
+    writer = Writer(ScriptedStore(lmdb.Error("io", 5)), HASTY)
+    assert writer.run(lambda _: "taken") == "taken"
+    writer.close()

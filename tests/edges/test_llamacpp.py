@@ -1,0 +1,414 @@
+"""The llama.cpp edge against a scripted server: every answer and every trouble has its value."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source
+from batchd.core.parameters import TRANSLATED
+from batchd.core.request import Endpoint, Message, Request
+from batchd.daemon.ports import ModelServer
+from batchd.edges.llamacpp import TRANSLATES, Child, LlamaServer
+from tests.edges.scripted_llama import MODELS, PROPS, TIMINGS, ScriptedChild, ScriptedLlama, chat_reply
+
+CHAT = "/v1/chat/completions"
+
+OOM_WORDS = (
+    "ended with status 1\n"
+    "0.00.224.506 E ggml_aligned_malloc: insufficient memory (attempted to allocate 1440.00 MB)\n"
+    "0.00.224.700 E llama_init_from_model: failed to initialize the context\n"
+    "Failed to init server, please check the input params."
+)
+
+
+def chat(bound: int = 5, **parameters: object) -> Request:
+    messages = (Message("system", "Be brief."), Message("user", "Is it?"))
+    return Request("a", Endpoint.CHAT, "little", messages, (), parameters, bound)
+
+
+def embed(*texts: str, **parameters: object) -> Request:
+    return Request("a", Endpoint.EMBEDDINGS, "little", (), texts, parameters, 0)
+
+
+def fault_of(value: object) -> ModelFault:
+    assert isinstance(value, ModelFault), value
+    return value
+
+
+def answer_of(value: object) -> Answer:
+    assert isinstance(value, Answer), value
+    return value
+
+
+@pytest.fixture
+async def script() -> AsyncIterator[ScriptedLlama]:
+    async with ScriptedLlama() as server:
+        yield server
+
+
+@pytest.fixture
+async def by_url(script: ScriptedLlama) -> AsyncIterator[LlamaServer]:
+    server = LlamaServer(url=script.address + "/", key="k")
+    assert isinstance(await server.load(Load("little", 512, 2), 5), Loaded)
+    script.asked.clear()
+    yield server
+    await server.close()
+
+
+class Embedded:
+    """An embedded server whose children are scripted: `next` is what the next start gives."""
+
+    def __init__(self, address: str, gguf: Path) -> None:
+        self.next = ScriptedChild(address)
+        self.started: list[ScriptedChild] = []
+        self.server = LlamaServer(models={"little": gguf}, start_child=self._start)
+
+    async def _start(self, gguf: Path, load: Load, timeout_s: float) -> Child:
+        child, self.next = self.next, ScriptedChild(self.next.address)
+        self.started.append(child)
+        return child
+
+
+@pytest.fixture
+async def embedded(script: ScriptedLlama, tmp_path: Path) -> AsyncIterator[Embedded]:
+    gguf = tmp_path / "tiny.gguf"
+    gguf.write_bytes(b"GGUF")
+    made = Embedded(script.address, gguf)
+    yield made
+    await made.server.close()
+
+
+def test_it_fits_the_port_and_the_table_of_parameters() -> None:
+    server: ModelServer = LlamaServer(url="http://127.0.0.1:9")
+    assert "9" in repr(server)
+    assert {"dimensions"} == TRANSLATED - TRANSLATES
+    assert TRANSLATES <= TRANSLATED
+
+
+async def test_a_chat_goes_out_pinned_bounded_and_in_the_servers_words(
+    script: ScriptedLlama, by_url: LlamaServer
+) -> None:
+    script.replies[CHAT] = (200, chat_reply())
+    schema = {"type": "object"}
+    request = chat(
+        temperature=0.5,
+        top_p=0.9,
+        seed=2**40 + 7,
+        stop=("a", "b"),
+        frequency_penalty=0.1,
+        presence_penalty=-0.1,
+        response_format={"type": "json_schema", "schema": schema},
+        reasoning_effort="none",
+    )
+    answer_of(await by_url.answer(request, 1, 5))
+    assert script.asked[0].headers["authorization"] == "Bearer k"
+    assert script.asked[0].body == {
+        "id_slot": 1,
+        "cache_prompt": True,
+        "max_tokens": 5,
+        "stream": False,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "stop": ["a", "b"],
+        "frequency_penalty": 0.1,
+        "presence_penalty": -0.1,
+        "seed": (2**40 + 7) % (2**32 - 1),
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Is it?"},
+        ],
+        "chat_template_kwargs": {"enable_thinking": False},
+        "reasoning_format": "deepseek",
+        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+    }
+
+
+async def test_what_was_not_asked_is_left_to_the_model(script: ScriptedLlama, by_url: LlamaServer) -> None:
+    script.replies[CHAT] = (200, chat_reply())
+    await by_url.answer(chat(), 0, 5)
+    assert not {"temperature", "top_p", "seed", "stop", "response_format"} & set(script.asked[0].body)
+
+
+async def test_an_answer_has_the_engines_own_counts_and_its_thoughts_apart(
+    script: ScriptedLlama, by_url: LlamaServer
+) -> None:
+    script.replies[CHAT] = (200, chat_reply("yes", reasoning_content="hm"))
+    answer = answer_of(await by_url.answer(chat(), 0, 5))
+    assert (answer.text, answer.reasoning, answer.finish_reason) == ("yes", "hm", "stop")
+    usage = answer.usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (42, 5, 30)
+    assert (usage.cached_source, usage.prefill_s, usage.decode_s) == (Source.ENGINE, 0.12, 0.05)
+
+
+async def test_a_server_without_timings_is_believed_as_far_as_it_goes(
+    script: ScriptedLlama, by_url: LlamaServer
+) -> None:
+    script.replies[CHAT] = (200, chat_reply() | {"timings": None})
+    usage = answer_of(await by_url.answer(chat(), 0, 5)).usage
+    assert (usage.prompt_tokens, usage.cached_tokens, usage.cached_source) == (42, None, Source.UNKNOWN)
+
+
+async def test_thinking_is_asked_for_where_the_template_has_a_switch(script: ScriptedLlama) -> None:
+    script.replies["/props"] = (200, PROPS | {"chat_template": "{% if enable_thinking %}"})
+    script.replies[CHAT] = (200, chat_reply())
+    server = LlamaServer(url=script.address)
+    await server.load(Load("little", 512, 1), 5)
+    answer_of(await server.answer(chat(reasoning_effort="high"), 0, 5))
+    await server.close()
+    assert script.asked[-1].body["chat_template_kwargs"] == {
+        "enable_thinking": True,
+        "reasoning_effort": "high",
+    }
+
+
+@pytest.mark.parametrize("request_", [embed("a", dimensions=3), chat(reasoning_effort="high")])
+async def test_what_would_be_ignored_is_refused_unsent(
+    script: ScriptedLlama, by_url: LlamaServer, request_: Request
+) -> None:
+    fault = fault_of(await by_url.answer(request_, 0, 5))
+    assert (fault.category, fault.code) == (Category.VALIDATION, "unsupported_parameter")
+    assert not fault.is_temporary
+    assert not script.asked
+
+
+async def test_vectors_come_in_the_order_of_the_texts(script: ScriptedLlama, by_url: LlamaServer) -> None:
+    rows = [{"index": 1, "embedding": [2, 2.5]}, {"index": 0, "embedding": [1.0, 1.5]}]
+    script.replies["/v1/embeddings"] = (200, {"data": rows, "usage": {"prompt_tokens": 7}})
+    answer = answer_of(await by_url.answer(embed("a", "b"), 0, 5))
+    assert answer.embeddings == ((1.0, 1.5), (2.0, 2.5))
+    assert (answer.usage.prompt_tokens, answer.usage.cached_source) == (7, Source.UNKNOWN)
+    fault = fault_of(await by_url.answer(embed("a", "b", "c"), 0, 5))
+    assert fault.category is Category.SERVER
+
+
+async def test_an_answer_that_hits_the_windows_end_before_its_bound_is_no_answer(
+    script: ScriptedLlama, by_url: LlamaServer
+) -> None:
+    filled = TIMINGS | {"prompt_n": 970, "predicted_n": 24}
+    script.replies[CHAT] = (200, chat_reply("cut", "length") | {"timings": filled})
+    fault = fault_of(await by_url.answer(chat(bound=100), 0, 5))
+    assert (fault.category, fault.prompt_tokens, fault.window_tokens) == (Category.CONTEXT_LENGTH, 1000, 1024)
+    assert answer_of(await by_url.answer(chat(bound=24), 0, 5)).finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "not json",
+        "[]",
+        {"choices": []},
+        chat_reply() | {"choices": chat_reply()["choices"] * 2},
+        chat_reply(finish_reason="tool_calls"),
+        chat_reply() | {"timings": {"cache_n": "many"}},
+        chat_reply() | {"usage": None},
+    ],
+)
+async def test_a_200_that_is_no_answer_is_a_temporary_fault(
+    script: ScriptedLlama, by_url: LlamaServer, reply: Any
+) -> None:
+    script.replies[CHAT] = (200, reply)
+    fault = fault_of(await by_url.answer(chat(), 0, 5))
+    assert (fault.category, fault.is_temporary, fault.is_server_lost) == (Category.SERVER, True, False)
+
+
+OVERFLOW = {
+    "type": "exceed_context_size_error",
+    "message": "too long",
+    "n_prompt_tokens": 7097,
+    "n_ctx": 4096,
+}
+BATCH = {"message": "input (1101 tokens) is too large to process. increase the (current batch size: 1024)"}
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "category", "is_temporary", "numbers"),
+    [
+        (400, OVERFLOW, Category.CONTEXT_LENGTH, False, (7097, 4096)),
+        (500, BATCH, Category.CONTEXT_LENGTH, False, (1101, 1024)),
+        (400, {"message": "unrecognized schema"}, Category.VALIDATION, False, (None, None)),
+        (401, {"message": "Invalid API Key"}, Category.SERVER, False, (None, None)),
+        (501, {"message": "does not support embeddings"}, Category.MODEL, False, (None, None)),
+        (503, {"message": "Loading model"}, Category.SERVER, True, (None, None)),
+        (500, {"message": "CUDA error: out of memory"}, Category.OOM, True, (None, None)),
+        (500, "a text never seen before", Category.SERVER, True, (None, None)),
+    ],
+)
+async def test_an_error_becomes_its_fault_and_keeps_its_text(
+    script: ScriptedLlama,
+    by_url: LlamaServer,
+    status: int,
+    error: Any,
+    category: Category,
+    is_temporary: bool,
+    numbers: tuple[int | None, int | None],
+) -> None:
+    script.replies[CHAT] = (status, {"error": error})
+    fault = fault_of(await by_url.answer(chat(), 0, 5))
+    assert (fault.category, fault.is_temporary) == (category, is_temporary)
+    assert (fault.prompt_tokens, fault.window_tokens) == numbers
+    assert (error if isinstance(error, str) else error["message"]) in fault.message
+    assert not fault.is_server_lost
+
+
+async def test_no_answer_within_the_limit_counts_as_a_lost_server(
+    script: ScriptedLlama, by_url: LlamaServer
+) -> None:
+    script.replies[CHAT] = (-1, None)
+    fault = fault_of(await by_url.answer(chat(), 0, 0.05))
+    assert (fault.category, fault.is_temporary, fault.is_server_lost) == (Category.TIMEOUT, True, True)
+
+
+async def test_nobody_at_the_url_is_the_network() -> None:
+    server = LlamaServer(url="http://127.0.0.1:1")
+    fault = fault_of(await server.load(Load("little", 512, 1), 5))
+    assert (fault.category, fault.is_temporary, fault.is_server_lost) == (Category.NETWORK, True, True)
+    assert fault_of(await server.restart(5)).category is Category.NETWORK
+    await server.close()
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(
+    script: ScriptedLlama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    server = LlamaServer(url=script.address)
+    described = await server.describe(5)
+    await server.close()
+    assert described == ServerDescription("llamacpp", "b42-abc", "url", script.address)
+
+
+@pytest.mark.parametrize(
+    ("load", "category", "code", "words"),
+    [
+        (Load("gpt-4o", 512, 1), Category.MODEL, "model_not_found", "little"),
+        (Load("tiny", 512, 3), Category.MODEL, "too_few_slots", "slots = 2"),
+        (Load("tiny", 2048, 2), Category.CONTEXT_LENGTH, "context_length_exceeded", "-c 4096"),
+    ],
+)
+async def test_a_running_server_that_does_not_suffice_is_refused_with_the_next_step(
+    script: ScriptedLlama, load: Load, category: Category, code: str, words: str
+) -> None:
+    server = LlamaServer(url=script.address)
+    fault = fault_of(await server.load(load, 5))
+    await server.close()
+    assert (fault.category, fault.code, fault.is_temporary) == (category, code, False)
+    assert words in fault.message
+
+
+async def test_a_running_server_says_what_it_holds(script: ScriptedLlama) -> None:
+    server = LlamaServer(url=script.address)
+    loaded = await server.load(Load("tiny.Q4_1", 512, 1), 5)
+    script.replies["/v1/models"] = (200, {"data": [MODELS["data"][0] | {"meta": {"size": 8}}]})
+    other = await server.load(Load("tiny", 512, 1), 5)
+    await server.close()
+    assert isinstance(loaded, Loaded)
+    assert isinstance(other, Loaded)
+    assert (loaded.window_tokens, loaded.slots, loaded.window_tokens_max) == (1024, 1, 1024)
+    assert loaded.quantization == "Q4_1"
+    assert loaded.digest != other.digest
+
+
+async def test_a_load_starts_one_child_and_another_window_another(embedded: Embedded) -> None:
+    server = embedded.server
+    first = await server.load(Load("little", 1024, 2), 5)
+    assert isinstance(first, Loaded)
+    assert await server.load(Load("little", 1024, 2), 5) == first
+    assert len(embedded.started) == 1
+    assert isinstance(await server.load(Load("little", 512, 2), 5), Loaded)
+    assert [child.stopped for child in embedded.started] == [1, 0]
+
+
+async def test_the_digest_follows_the_file(embedded: Embedded, tmp_path: Path) -> None:
+    first = await embedded.server.load(Load("little", 1024, 2), 5)
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF, another")
+    await embedded.server.unload(5)
+    second = await embedded.server.load(Load("little", 1024, 2), 5)
+    assert isinstance(first, Loaded)
+    assert isinstance(second, Loaded)
+    assert first.digest.startswith("sha256:")
+    assert first.digest != second.digest
+    assert first.window_tokens_max == 8192
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "category", "is_temporary", "words"),
+    [
+        (1, OOM_WORDS, Category.OOM, True, "insufficient memory"),
+        (1, "ended with status 1\ninvalid magic characters", Category.MODEL, False, "invalid magic"),
+        (-9, "ended by SIGKILL", Category.CRASH, True, "SIGKILL"),
+    ],
+)
+async def test_a_failed_load_is_told_by_the_childs_last_words(
+    embedded: Embedded, code: int, reason: str, category: Category, is_temporary: bool, words: str
+) -> None:
+    embedded.next.code, embedded.next.reason = code, reason
+    fault = fault_of(await embedded.server.load(Load("little", 1024, 2), 5))
+    assert (fault.category, fault.is_temporary) == (category, is_temporary)
+    assert words in fault.message
+    assert "0.00.224" not in fault.message
+    assert embedded.started[0].stopped == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "category"),
+    [
+        (-9, "ended by SIGKILL\nE ggml: out of memory (an hour ago)", Category.CRASH),
+        (-6, "ended by SIGABRT\nCUDA error: out of memory", Category.OOM),
+        (None, "", Category.SERVER),
+    ],
+)
+async def test_a_broken_connection_means_what_the_child_says(
+    script: ScriptedLlama, embedded: Embedded, code: int | None, reason: str, category: Category
+) -> None:
+    script.replies[CHAT] = (0, None)
+    await embedded.server.load(Load("little", 1024, 2), 5)
+    child = embedded.started[0]
+    child.code, child.reason = code, reason
+    fault = fault_of(await embedded.server.answer(chat(), 0, 5))
+    assert (fault.category, fault.is_temporary) == (category, True)
+    assert fault.is_server_lost == (code is not None)
+
+
+async def test_a_restart_kills_and_a_load_starts_afresh(embedded: Embedded) -> None:
+    await embedded.server.load(Load("little", 1024, 2), 5)
+    assert await embedded.server.restart(5) is None
+    assert (embedded.started[0].code, embedded.started[0].stopped) == (-9, 1)
+    assert fault_of(await embedded.server.answer(chat(), 0, 5)).is_server_lost
+    assert isinstance(await embedded.server.load(Load("little", 1024, 2), 5), Loaded)
+
+
+async def test_a_load_that_takes_too_long_is_a_timeout(tmp_path: Path) -> None:
+    async def never(gguf: Path, load: Load, timeout_s: float) -> Child:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    gguf = tmp_path / "tiny.gguf"
+    gguf.touch()
+    server = LlamaServer(any_gguf=gguf, start_child=never)
+    fault = fault_of(await server.load(Load("any name", 1024, 2), 0.05))
+    await server.close()
+    assert (fault.category, fault.is_server_lost) == (Category.TIMEOUT, True)
+
+
+async def test_a_model_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    server = LlamaServer(any_gguf=tmp_path / "gone.gguf")
+    fault = fault_of(await server.load(Load("any name", 1024, 2), 5))
+    await server.close()
+    assert (fault.category, fault.is_temporary) == (Category.MODEL, False)
+    assert "gone.gguf" in fault.message
+
+
+async def test_tokens_are_counted_over_the_rendered_prompt(
+    script: ScriptedLlama, by_url: LlamaServer
+) -> None:
+    script.replies["/apply-template"] = (200, {"prompt": "<s>Is it?"})
+    script.replies["/tokenize"] = (200, {"tokens": [1, 2, 3]})
+    assert await by_url.count_tokens(chat()) == 3
+    assert script.asked[-1].body == {"content": "<s>Is it?", "add_special": True, "parse_special": True}
+    assert await by_url.count_tokens(embed("a", "b")) == 6
+    script.replies["/tokenize"] = (500, {"error": {"message": json.dumps({})}})
+    assert await by_url.count_tokens(chat()) is None

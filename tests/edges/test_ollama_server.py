@@ -1,0 +1,220 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.model import Load, Loaded, ServerDescription
+from batchd.edges.ollama import OllamaServer
+from batchd.edges.ollama_server import OwnOllama, Step, choose_step, find_mode
+from batchd.edges.ollama_server.mode import is_answering
+from batchd.errors import ConfigError, UnavailableError
+from tests.contract.test_model_server_contract import RealClock
+from tests.simulator import Simulator
+from tests.simulator.child import write_binary
+
+PATH = {"PATH": "/usr/bin:/bin"}
+
+
+class HastyClock(RealClock):
+    """Sleeps count at once: waits of half a minute are over in a few turns."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, duration_s: float) -> None:
+        self.now += duration_s
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[OwnOllama]:
+    own = OwnOllama(str(write_binary(tmp_path)), 2, PATH, RealClock(), models="/models", kv_type="q8_0")
+    yield own
+    await own.stop()
+
+
+def address_of(address: str | ModelFault) -> str:
+    assert isinstance(address, str), address
+    return address
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_local", "has_unit", "has_waited", "has_binary", "step"),
+    [
+        (True, True, True, False, True, Step.ATTACH),
+        (True, False, False, False, False, Step.ATTACH),
+        (False, True, True, False, True, Step.WAIT),
+        (False, True, True, True, True, Step.OWN),
+        (False, True, False, False, True, Step.OWN),
+        (False, True, False, False, False, Step.GIVE_UP),
+        (False, False, True, False, True, Step.GIVE_UP),
+        (False, True, True, True, False, Step.GIVE_UP),
+    ],
+)
+def test_an_own_server_comes_last(
+    answers: bool, is_local: bool, has_unit: bool, has_waited: bool, has_binary: bool, step: Step
+) -> None:
+    assert choose_step(answers, is_local, has_unit, has_waited, has_binary) is step
+
+
+async def test_auto_attaches_to_a_server_that_answers(tmp_path: Path) -> None:
+    async with Simulator() as simulator:
+        binary = str(write_binary(tmp_path))
+        assert await find_mode("auto", simulator.address, binary, RealClock(), ()) == "attach"
+
+
+async def test_auto_waits_for_an_installed_service_before_it_owns(tmp_path: Path) -> None:
+    (tmp_path / "ollama.service").touch()
+    clock = HastyClock()
+    binary = str(write_binary(tmp_path))
+    assert await find_mode("auto", "127.0.0.1:9", binary, clock, (tmp_path,)) == "own"
+    assert clock.now >= 30
+
+
+async def test_auto_owns_at_once_where_no_service_is_installed(tmp_path: Path) -> None:
+    clock = HastyClock()
+    assert await find_mode("auto", "127.0.0.1:9", str(write_binary(tmp_path)), clock, (tmp_path,)) == "own"
+    assert clock.now == 0
+
+
+async def test_auto_says_so_when_there_is_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError):
+        await find_mode("auto", "127.0.0.1:9", None, HastyClock(), (tmp_path,))
+
+
+async def test_own_without_a_program_is_a_wrong_setting() -> None:
+    with pytest.raises(ConfigError):
+        await find_mode("own", "127.0.0.1:9", "/nowhere/ollama", HastyClock(), ())
+    assert await find_mode("attach", "127.0.0.1:9", None, HastyClock(), ()) == "attach"
+
+
+async def test_it_starts_answers_and_ends(own: OwnOllama) -> None:
+    address = address_of(await own.ensure())
+    assert await is_answering(address)
+    assert await own.ensure() == address
+    assert own.log_lines[0] == f"listening on {address}"
+    await own.stop()
+    assert not await is_answering(address)
+
+
+def test_its_environment_is_what_batch_work_wants(tmp_path: Path) -> None:
+    own = OwnOllama("ollama", 3, {"OLLAMA_KEEP_ALIVE": "1m", "HOME": "/h"}, RealClock(), "/models", "q8_0")
+    assert own.child_environment(4711) == {
+        "HOME": "/h",
+        "OLLAMA_HOST": "127.0.0.1:4711",
+        "OLLAMA_NUM_PARALLEL": "3",
+        "OLLAMA_MAX_LOADED_MODELS": "1",
+        "OLLAMA_KEEP_ALIVE": "-1",
+        "OLLAMA_NOPRUNE": "1",
+        "OLLAMA_NO_CLOUD": "1",
+        "LLAMA_ARG_CACHE_RAM": "0",
+        "OLLAMA_MODELS": "/models",
+        "OLLAMA_KV_CACHE_TYPE": "q8_0",
+    }
+
+
+async def test_other_slots_are_another_server(own: OwnOllama) -> None:
+    server = OllamaServer("", "own", RealClock(), own=own)
+    described = await server.describe(5)
+    assert isinstance(described, ServerDescription)
+    sizes = []
+    for slots in (4, 1):
+        loaded = await server.load(Load("smollm2:135m", 2048, slots), 10)
+        assert isinstance(loaded, Loaded)
+        assert loaded.slots == slots
+        sizes.append(loaded.size_bytes or 0)
+    await server.close()
+    assert sizes[0] > sizes[1]
+
+
+async def test_a_server_that_died_is_started_again(own: OwnOllama) -> None:
+    first = address_of(await own.ensure())
+    os.kill(_pid_at(first), signal.SIGKILL)
+    async with asyncio.timeout(10):
+        while "not running" not in repr(own):  # noqa: ASYNC110 - the kernel rings no bell
+            await asyncio.sleep(0.01)
+    assert await is_answering(address_of(await own.ensure()))
+
+
+async def test_one_that_does_not_come_up_is_a_fault_with_its_last_words(tmp_path: Path) -> None:
+    script = tmp_path / "ollama"
+    script.write_text("#!/bin/sh\necho no usable driver here >&2\nexit 3\n")
+    script.chmod(0o755)
+    fault = await OwnOllama(str(script), 1, PATH, RealClock()).ensure()
+    assert isinstance(fault, ModelFault)
+    assert (fault.category, fault.is_temporary) == (Category.SERVER, True)
+    assert "no usable driver here" in fault.message
+
+
+async def test_a_program_that_cannot_be_started_is_a_wrong_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        await OwnOllama(str(tmp_path / "ollama"), 1, PATH, RealClock()).ensure()
+
+
+async def test_what_its_death_leaves_behind_is_killed_too(tmp_path: Path) -> None:
+    """A runner that outlives its server would hold the GPU's memory."""
+    script = tmp_path / "ollama"
+    script.write_text("#!/bin/sh\nsleep 300 & echo runner $!\nexit 1\n")
+    script.chmod(0o755)
+    fault = await OwnOllama(str(script), 1, PATH, RealClock()).ensure()
+    assert isinstance(fault, ModelFault)
+    runner = int(fault.message.split("runner ")[1].split()[0])
+    await _wait_until_gone(runner)
+
+
+def test_it_ends_when_our_process_is_killed(tmp_path: Path) -> None:
+    binary = write_binary(tmp_path)
+    code = (
+        "import asyncio, sys\n"
+        "from batchd.edges.ollama_server import OwnOllama\n"
+        "from tests.contract.test_model_server_contract import RealClock\n"
+        "async def main():\n"
+        "    own = OwnOllama(sys.argv[1], 1, {'PATH': '/usr/bin:/bin'}, RealClock())\n"
+        "    print(await own.ensure(), flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(binary)], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        server = _pid_at(parent.stdout.readline().strip())
+        parent.kill()
+        parent.wait(10)
+    asyncio.run(_wait_until_gone(server))
+
+
+async def _wait_until_gone(pid: int) -> None:
+    async with asyncio.timeout(10):
+        while _is_alive(pid):  # noqa: ASYNC110 - the kernel rings no bell
+            await asyncio.sleep(0.01)
+
+
+def _is_alive(pid: int) -> bool:
+    """Not a zombie either: in a container nobody may collect orphans."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _pid_at(address: str) -> int:
+    """The process that listens at this address, by its OLLAMA_HOST."""
+    wanted = f"OLLAMA_HOST={address.removeprefix('http://')}".encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if wanted in environment.split(b"\0"):
+            return int(entry.name)
+    raise AssertionError(f"nobody listens at {address}")

@@ -1,0 +1,159 @@
+"""A journal in memory. It passes the same contract tests as the real one; it only forgets at the end.
+
+DIAGNOSTICS
+    Bug: AssertionError for a phase or a line index out of order, and for use after `close`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from batchd.core.lifecycle import NEXT_PHASES, Phase
+from batchd.core.record import (
+    NO_PROGRESS,
+    Event,
+    LineRow,
+    LineState,
+    LineStatus,
+    NewLine,
+    Outcome,
+    Plan,
+    Progress,
+    count,
+    intake_outcome,
+    state_after,
+)
+from batchd.errors import JournalError
+
+EVENTS_MAX = 10_000
+
+
+class MemoryJournal:
+    """Dictionaries where the real one has tables; an acknowledgement comes one turn of the loop later."""
+
+    def __init__(self) -> None:
+        self._custom_ids: dict[str, int] = {}
+        self._rows: list[LineRow] = []
+        self._states: dict[int, LineState] = {}
+        self._results: dict[int, tuple[bool, bytes]] = {}
+        self._inflight: set[int] = set()
+        self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
+        self._plan: Plan | None = None
+        self._phase: Phase | None = None
+        self._meta: dict[str, str] = {}
+        self._progress = NO_PROGRESS
+        self._is_closed = False
+
+    def claim_custom_ids(self, custom_ids: Sequence[str | None], first_index: int) -> set[int]:
+        self._assert_open()
+        taken = set()
+        for index, custom_id in enumerate(custom_ids, start=first_index):
+            if custom_id is not None and self._custom_ids.setdefault(custom_id, index) != index:
+                taken.add(index)
+        return taken
+
+    def add_lines(self, lines: Sequence[NewLine]) -> None:
+        self._assert_open()
+        for new in lines:
+            assert new.index == len(self._rows), f"line index {new.index} after {len(self._rows)} lines"
+            self._rows.append(new.row)
+            self._progress = replace(self._progress, total=len(self._rows))
+            if (outcome := intake_outcome(new)) is not None:
+                self._apply(outcome)
+
+    def accept(self, plan: Plan, meta: Mapping[str, str]) -> None:
+        self._change_phase(Phase.READY, meta)
+        self._plan = plan
+
+    def phase(self) -> Phase | None:
+        return self._phase
+
+    def set_phase(self, phase: Phase, meta: Mapping[str, str]) -> None:
+        assert phase is not Phase.READY, "only accept() ends the intake"
+        self._change_phase(phase, meta)
+
+    def meta(self) -> Mapping[str, str]:
+        return dict(self._meta)
+
+    def progress(self) -> Progress:
+        return self._progress
+
+    def plan(self) -> Plan:
+        if self._plan is None:
+            raise JournalError("This journal has no plan: intake did not finish.", "Begin the intake again.")
+        return self._plan
+
+    def finished(self) -> bytearray:
+        return bytearray(index in self._results for index in range(len(self._rows)))
+
+    def attempts(self) -> Mapping[int, tuple[int, int]]:
+        return {
+            index: (state.attempts, state.crashes)
+            for index, state in sorted(self._states.items())
+            if state.status is LineStatus.PENDING
+        }
+
+    def forget_intents(self) -> int:
+        self._assert_open()
+        forgotten = len(self._inflight)
+        self._inflight.clear()
+        return forgotten
+
+    def read_lines(self, indices: Sequence[int]) -> list[LineRow]:
+        if any(index >= len(self._rows) for index in indices):
+            raise JournalError("This journal has no such line.", "Begin the intake again.")
+        return [self._rows[index] for index in indices]
+
+    def results(self) -> Iterator[tuple[int, bool, bytes]]:
+        for index in sorted(self._results):
+            yield index, *self._results[index]
+
+    def record(self, outcome: Outcome) -> asyncio.Future[None]:
+        self._assert_open()
+        self._inflight.discard(outcome.index)
+        if outcome.index not in self._results:
+            self._apply(outcome)
+        return _acknowledged()
+
+    def intend(self, indices: Sequence[int]) -> asyncio.Future[None]:
+        self._assert_open()
+        self._inflight.update(indices)
+        return _acknowledged()
+
+    def add_worked(self, duration_s: float) -> None:
+        self._assert_open()
+        self._progress = replace(self._progress, worked_s=self._progress.worked_s + duration_s)
+
+    def log_event(self, event: Event) -> None:
+        self._assert_open()
+        self._events.append(event)
+
+    def events(self) -> Sequence[Event]:
+        return tuple(self._events)
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def _apply(self, outcome: Outcome) -> None:
+        assert outcome.index < len(self._rows), f"no line {outcome.index}"
+        self._states[outcome.index] = state_after(outcome)
+        self._progress = count(self._progress, outcome)
+        if outcome.line is not None:
+            self._results[outcome.index] = (outcome.is_error, outcome.line)
+
+    def _change_phase(self, phase: Phase, meta: Mapping[str, str]) -> None:
+        self._assert_open()
+        assert phase in NEXT_PHASES[self._phase], f"phase {phase} cannot follow {self._phase}"
+        self._phase = phase
+        self._meta.update(meta)
+
+    def _assert_open(self) -> None:
+        assert not self._is_closed, "the journal is closed"
+
+
+def _acknowledged() -> asyncio.Future[None]:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    loop.call_soon(lambda: None if done.done() else done.set_result(None))
+    return done

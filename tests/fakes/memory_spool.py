@@ -1,0 +1,252 @@
+"""A spool in memory. It passes the same contract tests as the real one.
+
+A test drops files with `drop`, says who writes with `writers`, and looks at `outbox`, `partial`, `archived`
+and `status`. `journals` holds the ids of batches whose journal stands; `free` is what `free_bytes` answers.
+
+DIAGNOSTICS
+    Fatal: SpoolError, where the real one raises it.
+"""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+
+from batchd.core.lifecycle import Place
+from batchd.core.options import is_batch_id
+from batchd.core.settle import Kind, Seen, options_name
+from batchd.errors import NotUsableError, SpoolError
+
+OPTIONS_BYTES_MAX = 2**20
+
+
+@dataclass(slots=True)
+class Dropped:
+    """A file in the inbox. `reason` makes it unclaimable."""
+
+    content: bytes
+    inode: int
+    changes: int = 0
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Directory:
+    """processing/<id>."""
+
+    orig: dict[bytes, bytes] = field(default_factory=dict)
+    copy: bytes | None = None
+    publish: dict[str, bytes] | None = None
+
+
+class _Result(io.BytesIO):
+    """Keeps its bytes in publish/ when it is closed."""
+
+    def __init__(self, publish: dict[str, bytes], name: str) -> None:
+        super().__init__()
+        self._publish = publish
+        self._name = name
+        publish[name] = b""
+
+    def close(self) -> None:
+        if not self.closed:
+            self._publish[self._name] = self.getvalue()
+        super().close()
+
+
+class MemorySpool:
+    """Dictionaries where the real one has directories."""
+
+    def __init__(self) -> None:
+        self.inbox: dict[bytes, Dropped] = {}
+        self.processing: dict[str, Directory] = {}
+        self.outbox: dict[str, dict[str, bytes]] = {}
+        self.partial: dict[str, bytes] = {}
+        self.archived: dict[str, tuple[float, dict[bytes, bytes]]] = {}
+        self.controls: list[tuple[str, str]] = []
+        self.journals: set[str] = set()
+        self.writers: set[bytes] = set()
+        self.unusable: dict[bytes, str] = {}
+        self.status = b""
+        self.free = 10**12
+        self.archived_at = 0.0
+        self._inodes = 0
+
+    def drop(self, name: bytes, content: bytes, reason: str = "") -> None:
+        """Put a file into the inbox, or change it there."""
+        known = self.inbox.get(name)
+        if known is None:
+            self._inodes += 1
+            self.inbox[name] = Dropped(content, self._inodes, reason=reason)
+        else:
+            self.inbox[name] = replace(known, content=content, changes=known.changes + 1, reason=reason)
+
+    def sweep(self) -> Sequence[Seen]:
+        return [self._seen(name, item) for name, item in sorted(self.inbox.items())]
+
+    def has_writer(self, name: bytes) -> bool | None:
+        return name in self.writers if name in self.inbox else None
+
+    def peek_options(self, name: bytes) -> bytes | None:
+        item = self.inbox.get(options_name(name))
+        return None if item is None or len(item.content) > OPTIONS_BYTES_MAX else item.content
+
+    def claim(self, name: bytes, batch_id: str) -> bool:
+        _check(batch_id)
+        if batch_id in self.processing:
+            raise SpoolError(f"A batch with the id {batch_id} is in processing/ already.")
+        item = self.inbox.pop(name, None)
+        if item is None:
+            return False
+        self.processing[batch_id] = Directory({name: item.content})
+        return True
+
+    def claim_options(self, name: bytes, batch_id: str) -> bytes | None:
+        wanted = options_name(name)
+        orig = self._directory(batch_id).orig
+        if wanted not in orig and wanted in self.inbox:
+            orig[wanted] = self.inbox.pop(wanted).content
+        content = orig.get(wanted)
+        if content is not None and len(content) > OPTIONS_BYTES_MAX:
+            raise NotUsableError("The options file is too large.")
+        return content
+
+    def is_known(self, batch_id: str) -> bool:
+        _check(batch_id)
+        return (
+            batch_id in self.processing or batch_id in self.archived or self.result_path(batch_id) is not None
+        )
+
+    def original_name(self, batch_id: str) -> bytes | None:
+        names = [name for name in self._directory(batch_id).orig if not name.endswith(b".options.json")]
+        return names[0] if names else None
+
+    def copy_input(self, batch_id: str) -> tuple[str, int]:
+        name = self.original_name(batch_id)
+        directory = self._directory(batch_id)
+        if name is None or directory.copy is not None:
+            raise SpoolError("There is nothing to copy, or a copy already.")
+        if name in self.unusable:
+            raise NotUsableError(self.unusable[name])
+        directory.copy = directory.orig[name]
+        return hashlib.sha256(directory.copy).hexdigest(), len(directory.copy)
+
+    def copy_nothing(self, batch_id: str) -> tuple[str, int]:
+        directory = self._directory(batch_id)
+        if directory.copy is not None:
+            raise SpoolError("There is a copy already.")
+        directory.copy = b""
+        return hashlib.sha256().hexdigest(), 0
+
+    def open_input(self, batch_id: str) -> BinaryIO:
+        copy = self._directory(batch_id).copy
+        if copy is None:
+            raise SpoolError("There is no copy.")
+        return io.BytesIO(copy)
+
+    def journal_path(self, batch_id: str) -> str:
+        _check(batch_id)
+        return f"memory/processing/{batch_id}/journal"
+
+    def reset_intake(self, batch_id: str) -> None:
+        self._directory(batch_id).copy = None
+        self.journals.discard(batch_id)
+
+    def append_partial(self, batch_id: str, lines: bytes) -> None:
+        _check(batch_id)
+        self.partial[batch_id] = self.partial.get(batch_id, b"") + lines
+
+    def begin_publish(self, batch_id: str) -> None:
+        self._directory(batch_id).publish = {}
+
+    def create_result(self, batch_id: str, name: str) -> BinaryIO:
+        publish = self._publish(batch_id)
+        if name in publish:
+            raise SpoolError(f"{name} is in publish/ already.")
+        return _Result(publish, name)
+
+    def seal_publish(self, batch_id: str) -> str:
+        whole = hashlib.sha256()
+        for name, content in sorted(self._publish(batch_id).items()):
+            whole.update(f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode())
+        return whole.hexdigest()
+
+    def publish(self, batch_id: str, final_name: str) -> str:
+        publish = self._publish(batch_id)
+        if final_name in self.outbox:
+            raise SpoolError(f"The outbox has a {final_name} already, and batchd overwrites nothing.")
+        self.outbox[final_name] = publish
+        self._directory(batch_id).publish = None
+        return f"memory/outbox/{final_name}"
+
+    def archive(self, batch_id: str) -> None:
+        directory = self._directory(batch_id)
+        if directory.orig:
+            self.archived[batch_id] = (self.archived_at, directory.orig)
+            directory.orig = {}
+
+    def discard(self, batch_id: str) -> None:
+        _check(batch_id)
+        self.processing.pop(batch_id, None)
+        self.partial.pop(batch_id, None)
+        self.journals.discard(batch_id)
+
+    def places(self) -> Mapping[str, Place]:
+        return {
+            batch_id: Place(
+                has_original=self.original_name(batch_id) is not None,
+                has_copy=directory.copy is not None,
+                has_journal=batch_id in self.journals,
+                has_publish=directory.publish is not None,
+            )
+            for batch_id, directory in sorted(self.processing.items())
+        }
+
+    def strangers(self) -> list[str]:
+        return []
+
+    def result_path(self, batch_id: str) -> str | None:
+        found = sorted(name for name in self.outbox if name.endswith(f".{batch_id}"))
+        return f"memory/outbox/{found[0]}" if found else None
+
+    def free_bytes(self) -> int:
+        return self.free
+
+    def expire_archive(self, older_than_s: float, now: float) -> int:
+        old = [batch_id for batch_id, (at, _) in self.archived.items() if now - at > older_than_s]
+        for batch_id in old:
+            del self.archived[batch_id]
+        return len(old)
+
+    def write_status(self, content: bytes) -> None:
+        self.status = content
+
+    def take_controls(self) -> Sequence[tuple[str, str]]:
+        taken, self.controls = self.controls, []
+        return taken
+
+    def _seen(self, name: bytes, item: Dropped) -> Seen:
+        signature = (1, item.inode, len(item.content), item.changes, item.changes)
+        if item.reason:
+            return Seen(name, Kind.UNCLAIMABLE, signature, item.reason)
+        kind = Kind.OPTIONS if name.endswith(b".options.json") else Kind.BATCH
+        return Seen(name, kind, signature)
+
+    def _directory(self, batch_id: str) -> Directory:
+        _check(batch_id)
+        try:
+            return self.processing[batch_id]
+        except KeyError:
+            raise SpoolError(f"There is no batch {batch_id} in processing/.") from None
+
+    def _publish(self, batch_id: str) -> dict[str, bytes]:
+        publish = self._directory(batch_id).publish
+        if publish is None:
+            raise SpoolError("There is no publish/.")
+        return publish
+
+
+def _check(batch_id: str) -> None:
+    if not is_batch_id(batch_id):
+        raise SpoolError(f"{batch_id!a} is not the id of a batch.")

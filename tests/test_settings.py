@@ -1,0 +1,266 @@
+"""Settings: which layer wins, what is refused and how, what is shown."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from batchd.errors import ConfigError
+from batchd.settings import Origin, Settings, config_path, default_spool, load_settings, sources, surroundings
+
+
+def write(folder: Path, content: str) -> Path:
+    path = folder / "batchd.toml"
+    path.write_text(content)
+    return path
+
+
+def load(flags: Mapping[str, object] | None = None, file: Path | None = None, **environ: str) -> Settings:
+    return load_settings(flags or {}, file, {"HOME": "/home/nobody", **environ})
+
+
+def refusal(
+    flags: Mapping[str, object] | None = None, file: Path | None = None, **environ: str
+) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load(flags, file, **environ)
+    assert caught.value.exit_code == 78
+    assert caught.value.next_step
+    return caught.value
+
+
+def origin(name: str, flags: dict[str, object], file: Path | None, **environ: str) -> Origin:
+    (found,) = (item for item in sources(flags, file, environ) if item.name == name)
+    return found
+
+
+def test_the_defaults_are_the_promised_ones() -> None:
+    settings = load()
+    assert settings.engine == "ollama"
+    assert settings.slots is None
+    assert (settings.slots_for(is_attached=True), settings.slots_for(is_attached=False)) == (1, 4)
+    assert settings.window_tokens_max == 32_768
+    assert settings.strict is False
+    assert settings.request_timeout_s == 300
+    assert settings.completion_tokens_default == 1_024
+    assert settings.enforce_window is False
+    assert settings.settle_s is None
+    assert (settings.drain_s, settings.archive_days, settings.failed_share_max) == (30, 30, 0)
+    assert settings.line_bytes_max == 8 * 1024 * 1024
+    assert (settings.ollama.host, settings.ollama.mode) == ("http://127.0.0.1:11434", "auto")
+
+
+def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path: Path) -> None:
+    file = write(tmp_path, "slots = 2\n[ollama]\nmode = 'own'\n")
+    assert load(file=file).slots == 2
+    assert load(file=file, BATCHD_SLOTS="3").slots == 3
+    assert load({"slots": 4}, file, BATCHD_SLOTS="3").slots == 4
+    assert load({"slots": None}, file, BATCHD_SLOTS="3").slots == 3
+    assert load(file=file).ollama.mode == "own"
+    assert load(file=file, BATCHD_OLLAMA__MODE="attach").ollama.mode == "attach"
+
+
+def test_each_value_says_where_it_came_from(tmp_path: Path) -> None:
+    file = write(tmp_path, "drain_s = 5\nslots = 2\n")
+    given: tuple[dict[str, object], Path] = ({"slots": 4}, file)
+    assert origin("slots", *given) == Origin("slots", "4", "flag")
+    assert origin("drain_s", *given) == Origin("drain_s", "5.0", f"file {file}")
+    assert origin("strict", *given, BATCHD_STRICT="yes") == Origin("strict", "true", "environment")
+    assert origin("engine", *given) == Origin("engine", "ollama", "default")
+    assert origin("ollama.host", *given, OLLAMA_HOST="box") == Origin(
+        "ollama.host", "http://box:11434", "environment OLLAMA_HOST"
+    )
+
+
+def test_every_setting_is_listed_once() -> None:
+    names = [item.name for item in sources({}, None, {})]
+    assert len(set(names)) == len(names)
+    assert {"spool", "llamacpp.models", "ollama.host", "model_aliases"} <= set(names)
+
+
+def test_ollama_host_is_below_our_own_settings(tmp_path: Path) -> None:
+    file = write(tmp_path, "[ollama]\nhost = 'from-file:1'\n")
+    assert load(OLLAMA_HOST="from-env:2").ollama.host == "http://from-env:2"
+    assert load(file=file, OLLAMA_HOST="from-env:2").ollama.host == "http://from-file:1"
+
+
+@pytest.mark.parametrize(
+    ("written", "called"),
+    [
+        ("box", "http://box:11434"),
+        ("box:99", "http://box:99"),
+        (":99", "http://127.0.0.1:99"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("[::]:11434", "http://127.0.0.1:11434"),
+        ("::1", "http://[::1]:11434"),
+        ("[::1]:99", "http://[::1]:99"),
+        ("http://box", "http://box:80"),
+        ("https://box/", "https://box:443"),
+        ("http://box:99/below/", "http://box:99/below"),
+        ("'box'", "http://box:11434"),
+    ],
+)
+def test_an_ollama_address_is_read_as_ollama_reads_it(written: str, called: str) -> None:
+    assert load(OLLAMA_HOST=written).ollama.host == called
+
+
+@pytest.mark.parametrize("written", ["ftp://box", "box:port", "box:99999"])
+def test_what_is_no_address_is_refused(written: str) -> None:
+    assert "not an address" in refusal(BATCHD_OLLAMA__HOST=written).message
+
+
+def test_an_unknown_name_is_refused_in_every_layer_with_the_nearest_known_one(tmp_path: Path) -> None:
+    assert "'slots'" in refusal({"slot": 3}).next_step
+    assert "'BATCHD_SLOTS'" in refusal(BATCHD_SLOT="3").next_step
+    assert "'BATCHD_OLLAMA__MODE'" in refusal(BATCHD_OLLAMA_MODE="own").next_step
+    assert "'slots'" in refusal(file=write(tmp_path, "slot = 3")).next_step
+    assert "'ollama.mode'" in refusal(file=write(tmp_path, "[ollama]\nmod = 'own'")).next_step
+    assert "'ollama'" in refusal(file=write(tmp_path, "[olama]\nmode = 'own'")).next_step
+    assert "'ollama.mode'" in refusal(file=write(tmp_path, "mode = 'own'")).next_step
+    assert "batchd config" in refusal(file=write(tmp_path, "[xyzzy]")).next_step
+
+
+def test_the_names_of_the_test_suite_and_of_others_are_left_alone() -> None:
+    assert load(BATCHD_TEST_OLLAMA="/somewhere", BATCH="1", OLLAMA_KEEP_ALIVE="1").slots is None
+
+
+def test_an_empty_variable_is_not_set() -> None:
+    assert load(BATCHD_SLOTS="").slots is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("BATCHD_SLOTS", "0"),
+        ("BATCHD_SLOTS", "many"),
+        ("BATCHD_ENGINE", "vllm"),
+        ("BATCHD_FAILED_SHARE_MAX", "1.5"),
+        ("BATCHD_REQUEST_TIMEOUT_S", "nan"),
+        ("BATCHD_REQUEST_TIMEOUT_S", "inf"),
+        ("BATCHD_SETTLE_S", "-1"),
+        ("BATCHD_LINE_BYTES_MAX", "1"),
+        ("BATCHD_LOG_LEVEL", "LOUD"),
+        ("BATCHD_LLAMACPP__URL", "localhost:8080"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_its_name_its_value_and_its_layer(
+    variable: str, value: str
+) -> None:
+    message = refusal({}, None, **{variable: value}).message
+    name = variable.removeprefix("BATCHD_").lower().replace("__", ".")
+    assert message.startswith(f"Setting '{name}' ({value}, from environment): ")
+
+
+def test_all_wrong_values_are_told_at_once() -> None:
+    message = refusal(BATCHD_SLOTS="0", BATCHD_DRAIN_S="-1").message
+    assert "'slots'" in message
+    assert "'drain_s'" in message
+
+
+def test_an_answer_bound_that_fills_the_window_is_refused() -> None:
+    assert "leaves no room" in refusal(BATCHD_WINDOW_TOKENS_MAX="1024").message
+
+
+def test_a_table_is_written_as_json_in_the_environment(tmp_path: Path) -> None:
+    aliases = load(BATCHD_MODEL_ALIASES='{"gpt-4o": "smollm2:135m"}').model_aliases
+    assert aliases == {"gpt-4o": "smollm2:135m"}
+    assert "JSON" in refusal(BATCHD_MODEL_ALIASES="gpt-4o=smollm2").message
+    assert "dictionary" in refusal(BATCHD_MODEL_ALIASES="[]").message
+    file = write(
+        tmp_path, "[model_aliases]\n'gpt-4o' = 'a.b/c'\n[llamacpp.models]\n'x.y' = '/models/x.gguf'\n"
+    )
+    assert load(file=file).model_aliases == {"gpt-4o": "a.b/c"}
+    assert load(file=file).llamacpp.models == {"x.y": Path("/models/x.gguf")}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("slots = = 2", "not TOML"), ("ollama = 'own'", "section"), ("slots = {a = 1}", "slots")],
+)
+def test_a_file_that_is_not_a_configuration_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    assert said in refusal(file=write(tmp_path, content)).message
+
+
+def test_a_file_that_is_not_there_is_refused_when_it_was_named(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(file=tmp_path / "absent.toml").message
+    assert "cannot be read" in refusal(file=tmp_path).message
+
+
+def test_the_systems_file_is_read_only_where_it_is(tmp_path: Path) -> None:
+    file = write(tmp_path, "")
+    assert config_path(None, file) == file
+    assert config_path(None, tmp_path / "absent.toml") is None
+    assert config_path(Path("named"), file) == Path("named")
+
+
+def test_the_spool_is_the_systems_where_systemd_made_one_else_the_users(tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    assert default_spool({"HOME": "/h"}, tmp_path) == tmp_path
+    assert default_spool({"HOME": "/h"}, absent) == Path("/h/.local/state/batchd/spool")
+    assert default_spool({"HOME": "/h", "XDG_STATE_HOME": "/s"}, absent) == Path("/s/batchd/spool")
+    assert default_spool({"HOME": "/h", "XDG_STATE_HOME": "s"}, absent) == Path(
+        "/h/.local/state/batchd/spool"
+    )
+
+
+def test_a_relative_spool_is_made_absolute() -> None:
+    assert load({"spool": "here"}).spool == Path.cwd() / "here"
+
+
+def test_a_secret_is_masked_wherever_it_could_be_shown() -> None:
+    environ = {"BATCHD_LLAMACPP__API_KEY": "hunter2", "HOME": "/h"}
+    settings = load_settings({}, None, environ)
+    assert settings.llamacpp.api_key is not None
+    assert settings.llamacpp.api_key.get_secret_value() == "hunter2"
+    shown = [repr(settings), json.dumps(settings.model_dump(mode="json")), str(sources({}, None, environ))]
+    shown += [str(refusal({"llamacpp.api_key": 5, "slots": 0})), str(sources({"slots": 0}, None, environ))]
+    assert not [text for text in shown if "hunter2" in text]
+    assert origin("llamacpp.api_key", {"slots": 0}, None, **environ).value == "********"
+
+
+def test_where_each_value_came_from_is_told_also_while_one_is_wrong() -> None:
+    assert origin("slots", {}, None, BATCHD_SLOTS="0") == Origin("slots", "0", "environment")
+
+
+def test_settings_are_frozen() -> None:
+    settings: Any = load()
+    with pytest.raises(ValidationError):
+        settings.slots = 3
+    with pytest.raises(ValidationError):
+        settings.ollama.mode = "own"
+
+
+def test_only_what_can_change_an_answer_is_part_of_the_same_batch() -> None:
+    base = load().answer_settings()
+    json.dumps(base)
+    assert load({"request_timeout_s": 9, "slots": 9, "log_level": "debug"}).answer_settings() == base
+    changes: tuple[dict[str, object], ...] = (
+        {"model": "m"},
+        {"strict": True},
+        {"engine": "llamacpp"},
+        {"llamacpp.gguf": "/m.gguf"},
+    )
+    for change in changes:
+        assert load(change).answer_settings() != base
+    assert "api_key" not in json.dumps(load({"llamacpp.api_key": "k"}).answer_settings())
+
+
+def test_a_settings_value_made_by_hand_reads_no_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLOTS", "7")
+    monkeypatch.setenv("BATCHD_SLOTS", "7")
+    assert Settings(spool=tmp_path).slots is None
+    assert load_settings({}, None).slots == 7
+    assert dict(load_settings({}, None))["slots"] == 7
+
+
+def test_the_surroundings_are_read_as_they_are() -> None:
+    around = surroundings({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "5", "WATCHDOG_PID": "", "HOME": "/h"})
+    assert (around.notify_socket, around.watchdog_usec, around.watchdog_pid) == ("@x", "5", None)
+    assert around.journal_stream is None
+    assert around.xdg_cache_home == Path("/h/.cache")
+    assert surroundings({"XDG_CACHE_HOME": "/c"}).xdg_cache_home == Path("/c")
