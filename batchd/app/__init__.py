@@ -65,9 +65,7 @@ async def run_files(
         engine = await build_engine(settings, clock)
         described = await wait_for(engine.server, engine.address, clock)
         answer_settings = {**settings.answer_settings(), "engine_version": described.version}
-        wanted = [
-            identify(file, asked, answer_settings) for file, asked in zip(files, options, strict=True)
-        ]
+        wanted = [identify(file, asked, answer_settings) for file, asked in zip(files, options, strict=True)]
         hand_in(spool, settings.spool, wanted)
         house = _house(settings, around, spool, engine, wanted, on_tick)
         finished: dict[str, str] = {}

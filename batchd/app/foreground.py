@@ -72,5 +72,3 @@ async def run_wanted(house: House, spool: Spool, wanted: Sequence[Wanted]) -> di
     if len(finished()) < len({item.batch_id for item in wanted}):
         await house.run(until=lambda: len(finished()) == len({item.batch_id for item in wanted}))
     return finished()
-
-

@@ -80,7 +80,9 @@ class House:
         self._only = only
         spool, clock = outside.spool, outside.clock
         self._supervisor = Supervisor(outside.server, clock, limits, self._on_change)
-        self._intake = Intake(spool, clock, rules, lambda path: LmdbJournal.create(path), outside.new_batch_id, only)
+        self._intake = Intake(
+            spool, clock, rules, lambda path: LmdbJournal.create(path), outside.new_batch_id, only
+        )
         self.board = StatusBoard(
             spool,
             outside.service,

@@ -31,7 +31,9 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where results go; else ./batchd-results.")
     ] = None,
-    engine: Annotated[str | None, typer.Option("--engine", metavar="NAME", help="ollama or llamacpp.")] = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", metavar="NAME", help="ollama or llamacpp.")
+    ] = None,
     gguf: Annotated[
         Path | None, typer.Option("--gguf", metavar="FILE", help="Answer from this model file, by llamacpp.")
     ] = None,

@@ -40,9 +40,7 @@ class Acceptance:
 
     def to_meta(self) -> dict[str, str]:
         """One string for each fact."""
-        return {
-            field.name: dumps(_plain(getattr(self, field.name))).decode() for field in fields(Acceptance)
-        }
+        return {field.name: dumps(_plain(getattr(self, field.name))).decode() for field in fields(Acceptance)}
 
 
 def from_meta(meta: Mapping[str, str]) -> Acceptance:

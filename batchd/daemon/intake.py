@@ -21,22 +21,16 @@ from collections.abc import Callable, Sequence
 from loguru import logger
 
 from batchd.core.fault import LineFault, Refusal
-from batchd.core.lines import Line, Lines, too_long_fault
+from batchd.core.lines import Line, Lines
 from batchd.core.options import Options, parse_options, peek_batch_id
 from batchd.core.plan import build_plan
 from batchd.core.prefix import PrefixGroups
 from batchd.core.record import LineRow, NewLine
-from batchd.core.request import (
-    Endpoint,
-    LineLimits,
-    Request,
-    duplicate_custom_id,
-    mismatched_model,
-    parse_line,
-)
+from batchd.core.request import Endpoint, LineLimits, Request, duplicate_custom_id
 from batchd.core.result import line_fault_line, request_id
 from batchd.core.rules import Rules
 from batchd.core.settle import Kind, Seen, Watched, observe
+from batchd.core.sieve import Sieve, whole_refusal
 from batchd.core.summary import Acceptance
 from batchd.daemon.ports import Batch, Clock, Journal, Spool
 from batchd.errors import InputChangedError, NotUsableError
@@ -46,6 +40,9 @@ CLAIMS_PER_SWEEP_MAX = 16
 
 #: Lines in one transaction of the journal: 36 ms of work, measured, and a few MB of dirty pages.
 LINES_PER_COMMIT = 5_000
+
+#: Lines are held until their transaction, so bytes bound it too: parsed, a long line takes twice its bytes.
+BYTES_PER_COMMIT = 4 * 2**20
 
 #: Reasons kept for `errors.data`; OpenAI's batches stop listing somewhere too.
 REFUSALS_MAX = 1_000
@@ -84,9 +81,7 @@ class Intake:
             if item.name not in self._warned:
                 logger.warning("cannot be claimed: {}: {}", item.name.decode("utf-8", "replace"), item.reason)
         self._warned = {item.name for item in self.unclaimable}
-        self._watched, settled = observe(
-            self._watched, seen, self._clock.monotonic(), self._rules.settle_s
-        )
+        self._watched, settled = observe(self._watched, seen, self._clock.monotonic(), self._rules.settle_s)
         claimed = (self._claim(name) for name in settled[: min(room, CLAIMS_PER_SWEEP_MAX)])
         return [batch_id for batch_id in claimed if batch_id is not None]
 
@@ -137,32 +132,29 @@ class Intake:
 class _Reading:
     """One pass over the copy."""
 
-    def __init__(
-        self, spool: Spool, journal: Journal, batch_id: str, rules: Rules, options: Options
-    ) -> None:
+    def __init__(self, spool: Spool, journal: Journal, batch_id: str, rules: Rules, options: Options) -> None:
         self._spool = spool
         self._journal = journal
         self._batch_id = batch_id
         self._options = options
         self._limits = LineLimits(rules.line_bytes_max, rules.completion_tokens_default)
         self._is_strict = rules.strict if options.strict is None else options.strict
+        self._sieve = Sieve(self._limits, self._is_strict)
         self._groups = PrefixGroups()
         self._group_of = array("i")
         self._bound_of = array("I")
-        self._endpoint: Endpoint | None = None
-        self._model: str | None = None
         self._faults: list[Refusal] = []
         self._faulty = 0
         self._block: list[tuple[Line, Request | LineFault]] = []
+        self._block_bytes = 0
 
-    def run(
-        self, name: bytes, refusals: list[Refusal], sha256: str, size: int, now: float
-    ) -> Acceptance:
+    def run(self, name: bytes, refusals: list[Refusal], sha256: str, size: int, now: float) -> Acceptance:
         with self._spool.open_input(self._batch_id) as file:
             lines = Lines(file, self._limits.line_bytes_max)
             for line in lines:
-                self._block.append((line, self._parse(line)))
-                if len(self._block) == LINES_PER_COMMIT:
+                self._block.append((line, self._sieve.sort(line)))
+                self._block_bytes += line.length_bytes
+                if len(self._block) == LINES_PER_COMMIT or self._block_bytes >= BYTES_PER_COMMIT:
                     self._write_block()
             self._write_block()
         total = len(self._group_of)
@@ -176,8 +168,8 @@ class _Reading:
             created_at=now,
             sha256=sha256,
             size_bytes=size,
-            endpoint=(self._endpoint or Endpoint.CHAT).value,
-            model=self._model,
+            endpoint=(self._sieve.endpoint or Endpoint.CHAT).value,
+            model=self._sieve.model,
             options=self._options,
             is_strict=self._is_strict,
             notes=lines.notes(),
@@ -187,27 +179,11 @@ class _Reading:
         return acceptance
 
     def _reasons(self, refusals: list[Refusal], total: int) -> list[Refusal]:
-        """Why the whole batch fails; empty when it runs."""
-        if refusals:
+        """Why the whole batch fails; empty when it runs. Bad lines are named one by one."""
+        refused = whole_refusal(total, self._faulty, self._is_strict)
+        if refusals or refused is None:
             return refusals
-        if total == 0:
-            message = "The input file is empty. Please ensure that the batch contains at least one request."
-            return [Refusal("empty_file", message)]
-        if self._faulty == total or (self._is_strict and self._faulty):
-            return self._faults
-        return []
-
-    def _parse(self, line: Line) -> Request | LineFault:
-        if line.raw is None:
-            return too_long_fault(line, self._limits.line_bytes_max)
-        parsed = parse_line(line.raw, line.number, self._limits, self._endpoint)
-        if isinstance(parsed, LineFault):
-            return parsed
-        if self._endpoint is None:
-            self._endpoint, self._model = parsed.endpoint, parsed.model
-        if self._is_strict and parsed.model != self._model:
-            return mismatched_model(line.number, parsed.custom_id, parsed.model)
-        return parsed
+        return self._faults or [refused]
 
     def _write_block(self) -> None:
         first = len(self._group_of)
@@ -219,6 +195,7 @@ class _Reading:
         ]
         self._journal.add_lines(rows)
         self._block.clear()
+        self._block_bytes = 0
 
     def _enter(self, index: int, line: Line, parsed: Request | LineFault, is_taken: bool) -> NewLine:
         if isinstance(parsed, Request) and is_taken:

@@ -58,15 +58,11 @@ class Ledger:
     ) -> None:
         """The request ends without an answer. `line` is the number of its line, from 1."""
         content = model_fault_line(custom_id, line, fault, request_id(self._batch.id, index))
-        await self._record(
-            Outcome(index, content, True, fault.category, decision.attempts, decision.crashes)
-        )
+        await self._record(Outcome(index, content, True, fault.category, decision.attempts, decision.crashes))
 
     async def attempted(self, index: int, fault: ModelFault, decision: Decision) -> None:
         """An attempt failed and the request will be tried again."""
-        await self._record(
-            Outcome(index, None, False, fault.category, decision.attempts, decision.crashes)
-        )
+        await self._record(Outcome(index, None, False, fault.category, decision.attempts, decision.crashes))
 
     async def _record(self, outcome: Outcome) -> None:
         async with asyncio.timeout(DURABLE_TIMEOUT_S):

@@ -17,10 +17,8 @@ from loguru import logger
 
 from batchd.core.json import dumps
 from batchd.core.lifecycle import Phase
-from batchd.core.metrics import Run, build_metrics
 from batchd.core.record import LineRow
 from batchd.core.result import BatchFacts, batch_object
-from batchd.core.summary import Acceptance, from_meta
 from batchd.daemon.ports import Batch, Spool
 from batchd.errors import JournalError
 

@@ -1,0 +1,39 @@
+# The commands of this project. `just` lists them.
+
+python := ".venv/bin/python"
+tests := ".venv/bin/pytest"
+
+_list:
+    @just --justfile "{{ justfile() }}" --list
+
+# a virtual environment with everything that the tests need
+setup:
+    python3 -m venv .venv
+    {{ python }} -m pip install --quiet --editable '.[dev,embedded]'
+
+# format, and mend what can be mended mechanically
+fix:
+    {{ python }} -m ruff check --fix .
+    {{ python }} -m ruff format .
+
+# everything that CI runs: format, lint, types, floors, inspector and all tests
+check *arguments:
+    {{ tests }} {{ arguments }}
+
+# the slow, cruel tests
+chaos *arguments:
+    {{ tests }} tests/chaos {{ arguments }}
+
+# the tests that need a real Ollama: OLLAMA_HOST, or BATCHD_TEST_OLLAMA naming a binary
+live *arguments:
+    {{ tests }} -m live {{ arguments }}
+
+# the floors, checked and drawn
+house:
+    .venv/bin/lint-imports
+    .venv/bin/import-linter drawgraph batchd
+
+# what systemd thinks of the unit
+units:
+    systemd-analyze verify systemd/batchd.service
+    systemd-analyze security --offline=yes systemd/batchd.service
