@@ -12,7 +12,7 @@ from batchd.errors import UnavailableError
 
 @pytest.fixture(scope="session")
 def small_model() -> Path:
-    """The real model, fetched once into the cache that `batchd demo` uses too. For tests marked `embedded`."""
+    """The real model, fetched once into the cache of `batchd demo`. For tests marked `embedded`."""
     if importlib.util.find_spec("xllamacpp") is None:
         pytest.skip("the extra batchd[embedded] is not installed")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "batchd"

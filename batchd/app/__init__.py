@@ -56,7 +56,7 @@ async def run_files(
     outbox: Path | None,
     on_tick: OnTick,
 ) -> list[str]:
-    """The result directory of each file, handed in with its options. Raises KeyboardInterrupt when a signal came first."""
+    """The result directory of each file. Raises KeyboardInterrupt when a signal came first."""
     # The bar says what the log would, so only trouble is logged unless more was asked for.
     log.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, sys.stderr, False)
     spool = Spool.open(settings.spool, outbox)

@@ -61,7 +61,7 @@ def _rank(groups: Sequence[GroupSummary], model_order: dict[str, int], group: in
 
 def _runs(groups: Sequence[GroupSummary], ranked: Sequence[tuple[_Rank, int]]) -> list[Group]:
     """Merge neighbouring buckets of one group (or of the singles of one model) into its run."""
-    names = {index: model for index, model in enumerate(dict.fromkeys(group.model for group in groups))}
+    names = dict(enumerate(dict.fromkeys(group.model for group in groups)))
     window_of_singles: dict[tuple[str, str], int] = {}
     for summary in groups:
         if summary.count == 1:

@@ -19,7 +19,6 @@ DIAGNOSTICS
     None raised: every bad line is a value.
 """
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -196,14 +195,6 @@ def mismatched_model(line: int, custom_id: str, model: str) -> LineFault:
         "Each batch must contain requests for a single model."
     )
     return LineFault(line, "mismatched_model", message, "body.model", custom_id)
-
-
-def model_not_found(line: int, custom_id: str, model: str, hint: str = "") -> LineFault:
-    """The model server does not have it; the message ends with what to type."""
-    # Quoted, because a submitter chooses the name and an operator pastes the line into a shell.
-    hint = hint or f"ollama pull {shlex.quote(model)}"
-    message = f"The provided model '{shown(model)}' is not supported by the Batch API. To get it: {hint}"
-    return LineFault(line, "model_not_found", message, "body.model", custom_id)
 
 
 #: No UTF-8 text holds these bytes. The first ends a role, the second a text.

@@ -21,16 +21,16 @@ from itertools import groupby
 
 from loguru import logger
 
-from batchd.core.fault import Category, ModelFault
+from batchd.core.fault import UNANSWERED, Category, ModelFault
 from batchd.core.fit import window_for
 from batchd.core.model import Answer, Load, Loaded
 from batchd.core.record import Group, LineRow, Outcome, Plan
 from batchd.core.request import Endpoint, LineLimits, Request, parse_line
-from batchd.core.retry import Decision, Next, Trial, decide
+from batchd.core.retry import Decision, Next, decide
 from batchd.core.rules import Rules
 from batchd.daemon.ledger import Ledger
 from batchd.daemon.ports import Batch, Clock, ReadyModel, Spool
-from batchd.daemon.section import Section
+from batchd.daemon.section import Queue, Section, cut_by_window
 from batchd.daemon.stock import Item, Stock
 from batchd.errors import SpoolError
 
@@ -43,9 +43,6 @@ IDLE_CHECK_S = 0.25
 
 #: Lines that are closed without an answer are read in blocks of this many.
 CLOSE_BLOCK_LINES = 256
-
-#: The engine may stop a few tokens before the window is full; nearer than this, the window cut the answer.
-WINDOW_SLACK_TOKENS = 8
 
 
 class Dispatcher:
@@ -64,7 +61,6 @@ class Dispatcher:
         self._model = model
         self._clock = clock
         self._rules = rules
-        self._limits = LineLimits(rules.line_bytes_max, rules.completion_tokens_default)
         self._ledger = Ledger(batch, spool, on_durable)
         self._stop = asyncio.Event()
         self._lost = asyncio.Event()
@@ -111,7 +107,7 @@ class Dispatcher:
             await self._pump(section, loaded)
             if section.too_long and not self._lost.is_set():
                 self._refit(section, loaded)
-            elif section.alone and not self._lost.is_set() and not self._is_halted():
+            elif section.alone and not self._is_paused():
                 await self._pump_alone(section, loaded)
 
     async def _ready(self, section: Section) -> Loaded | ModelFault | None:
@@ -133,39 +129,53 @@ class Dispatcher:
 
     async def _call_off(self, lanes: set[asyncio.Task[None]]) -> None:
         await self._lost.wait()
-        await asyncio.sleep(LOST_GRACE_S)
+        await self._clock.sleep(LOST_GRACE_S)
         for lane in lanes:
             lane.cancel()
 
     async def _run_lane(self, section: Section, loaded: Loaded, stock: Stock, slot: int) -> None:
-        while not self._is_halted() and not self._lost.is_set():
+        while not self._is_paused():
             item = await self._next(section, stock, slot)
             if item is not None:
                 await self._attempt(section, loaded, item, slot)
-            elif stock.is_exhausted and not section.again:
-                return
-            else:
+            elif not stock.is_exhausted:
                 await stock.wait(IDLE_CHECK_S)
+            elif section.again:
+                await self._sleep_until_due(section.again)
+            else:
+                return
 
     async def _next(self, section: Section, stock: Stock, slot: int) -> Item | None:
-        index = section.due(self._clock.monotonic())
-        if index is None:
-            return stock.take(slot)
-        return await self._fetch(section, index)
+        await self._ledger.room()
+        if self._is_paused():
+            return None
+        index = section.again.take(self._clock.monotonic())
+        return stock.take(slot) if index is None else await self._fetch(section, index)
+
+    async def _sleep_until_due(self, queue: Queue) -> None:
+        await self._clock.sleep(min(queue.left_s(self._clock.monotonic()), IDLE_CHECK_S))
 
     async def _pump_alone(self, section: Section, loaded: Loaded) -> None:
         """Suspects, one at a time: a death now has one cause."""
-        while section.alone and not self._is_halted() and not self._lost.is_set():
-            index = section.alone.popleft()
-            await self._attempt(section, loaded, await self._fetch(section, index), 0)
+        while section.alone and not self._is_paused():
+            await self._ledger.room()
+            index = section.alone.take(self._clock.monotonic())
+            if index is None:
+                await self._sleep_until_due(section.alone)
+            elif (item := await self._fetch(section, index)) is not None:
+                await self._attempt(section, loaded, item, 0)
 
-    async def _fetch(self, section: Section, index: int) -> Item:
+    async def _fetch(self, section: Section, index: int) -> Item | None:
+        """A line that left the plan's order. None: we were stopped meanwhile, and it waits for its turn."""
         try:
             rows = await asyncio.to_thread(self._batch.journal.read_lines, [index])
             await self._batch.journal.intend([index])
         except asyncio.CancelledError:
             section.requeue(index, self._clock.monotonic())
             raise
+        if self._is_paused():
+            section.requeue(index, self._clock.monotonic())
+            return None
         return Item(index, rows[0])
 
     async def _attempt(self, section: Section, loaded: Loaded, item: Item, slot: int) -> None:
@@ -177,25 +187,18 @@ class Dispatcher:
             section.requeue(item.index, self._clock.monotonic())
             raise
         if isinstance(answer, Answer):
-            cut = _cut_by_window(answer, request, loaded)
+            cut = cut_by_window(answer, request, loaded)
             if cut is None:
                 section.finished[item.index] = 1
-                await self._ledger.answered(item.index, request, served.model, answer, self._clock.now())
+                self._ledger.answered(item.index, request, served.model, answer, self._clock.now())
                 return
             answer = cut
-        await self._failed(section, loaded, item, request, answer)
+        self._failed(section, loaded, item, request, answer)
 
-    async def _failed(
+    def _failed(
         self, section: Section, loaded: Loaded, item: Item, request: Request, fault: ModelFault
     ) -> None:
-        attempts, crashes = section.counts.get(item.index, (0, 0))
-        trial = Trial(
-            attempts,
-            crashes,
-            request.completion_tokens_max,
-            fault.window_tokens or loaded.window_tokens,
-            min(self._rules.window_tokens_max, loaded.window_tokens_max or self._rules.window_tokens_max),
-        )
+        trial = section.trial(item.index, request, fault, loaded, self._rules.window_tokens_max)
         decision = decide(fault, trial, self._rules.attempts_max, self._clock.random())
         if fault.is_server_lost:
             self._model.suspect(fault)
@@ -203,10 +206,11 @@ class Dispatcher:
         section.place(item.index, decision, self._clock.monotonic())
         if decision.next is Next.GIVE_UP:
             section.finished[item.index] = 1
-            await self._ledger.given_up(item.index, item.row.number, request.custom_id, fault, decision)
+            self._ledger.given_up(item.index, item.row.number, request.custom_id, fault, decision)
         else:
+            self._ledger.attempted(item.index, fault, decision)
+        if decision.next is not Next.GIVE_UP or fault.category in UNANSWERED:
             self._say(item.index, fault, decision)
-            await self._ledger.attempted(item.index, fault, decision)
 
     def _refit(self, section: Section, loaded: Loaded) -> None:
         window = section.window_needed
@@ -232,7 +236,8 @@ class Dispatcher:
                 section.finished[index] = 1
                 request = self._read(row)
                 decision = Decision(Next.GIVE_UP, attempts, crashes)
-                await self._ledger.given_up(index, row.number, request.custom_id, fault, decision)
+                await self._ledger.room()
+                self._ledger.given_up(index, row.number, request.custom_id, fault, decision)
         await self._ledger.drain()
 
     def _read(self, row: LineRow) -> Request:
@@ -241,11 +246,17 @@ class Dispatcher:
         if zlib.crc32(raw) != row.crc:
             raise SpoolError(
                 f"Line {row.number} of {self._batch.id} is not what intake read.",
-                "The disk damaged processing/; move the batch directory aside and hand the file in again.",
+                "The disk damaged processing/; move the batch's directory aside and hand the file in again.",
             )
-        request = parse_line(raw, row.number, self._limits, None)
+        # What was accepted stays accepted, also where the operator has lowered the limit since.
+        limits = LineLimits(row.length, self._rules.completion_tokens_default)
+        request = parse_line(raw, row.number, limits, None)
         assert isinstance(request, Request), f"line {row.number} was accepted and is now refused: {request}"
         return request
+
+    def _is_paused(self) -> bool:
+        """Nothing new is sent for now."""
+        return self._is_halted() or self._lost.is_set()
 
     def _is_halted(self) -> bool:
         return self._stop.is_set() or self._batch.closing is not None
@@ -260,24 +271,3 @@ class Dispatcher:
             decision.attempts,
             decision.next.name.lower(),
         )
-
-
-def _cut_by_window(answer: Answer, request: Request, loaded: Loaded) -> ModelFault | None:
-    """An answer that ended because the window was full, not because its bound was reached."""
-    used = answer.usage.prompt_tokens + answer.usage.completion_tokens
-    if (
-        answer.finish_reason != "length"
-        or answer.usage.completion_tokens >= request.completion_tokens_max
-        or used < loaded.window_tokens - WINDOW_SLACK_TOKENS
-    ):
-        return None
-    need = answer.usage.prompt_tokens + request.completion_tokens_max
-    return ModelFault(
-        Category.CONTEXT_LENGTH,
-        f"This model's window holds {loaded.window_tokens} tokens; the request needs {need} "
-        f"({answer.usage.prompt_tokens} in the messages, {request.completion_tokens_max} for the answer).",
-        is_temporary=False,
-        code="context_length_exceeded",
-        prompt_tokens=answer.usage.prompt_tokens,
-        window_tokens=loaded.window_tokens,
-    )

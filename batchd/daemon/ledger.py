@@ -3,7 +3,8 @@
 SUMMARY
     The dispatcher does not wait for a commit: it hands the outcome over and goes on with the next request.
     Only when the journal has acknowledged an outcome is it counted, and appended to `partial/`. At most
-    `UNACKNOWLEDGED_MAX` outcomes wait; beyond that the lanes do.
+    `UNACKNOWLEDGED_MAX` outcomes wait; beyond that the lanes do, in `room`, before they send another request.
+    Handing over never waits: an answer that is here cannot be lost to a cancellation.
 
 DIAGNOSTICS
     Fatal: JournalError of the writer, raised at the next `room` or `drain`.
@@ -28,6 +29,9 @@ from batchd.errors import JournalError, SpoolError
 #: tens of milliseconds of a fast server; what is waiting is lost in a crash and computed again.
 UNACKNOWLEDGED_MAX = 256
 
+#: Durable answers that may wait to be written to `partial/` with one call, while others are not durable yet.
+PARTIAL_LINES_MAX = 64
+
 #: The longest that a commit may take before we say that the disk is gone. The journal retries for less.
 DURABLE_TIMEOUT_S = 120.0
 
@@ -39,7 +43,6 @@ class Ledger:
         self._batch = batch
         self._spool = spool
         self._on_durable = on_durable
-        self._room = asyncio.Semaphore(UNACKNOWLEDGED_MAX)
         self._waiting: set[asyncio.Future[None]] = set()
         self._fault: BaseException | None = None
         self._partial: list[bytes] = []
@@ -48,25 +51,27 @@ class Ledger:
     def __repr__(self) -> str:
         return f"Ledger({len(self._waiting)} unacknowledged)"
 
-    async def answered(self, index: int, request: Request, model: str, answer: Answer, now: float) -> None:
+    async def room(self) -> None:
+        """Wait until another request may be sent. One for each slot may be on its way beyond the bound."""
+        self._raise_fault()
+        while len(self._waiting) >= UNACKNOWLEDGED_MAX:
+            await self._wait(asyncio.FIRST_COMPLETED)
+
+    def answered(self, index: int, request: Request, model: str, answer: Answer, now: float) -> None:
         """The request has its answer; `model` gave it."""
         line = result_line(request, answer, request_id(self._batch.id, index), now, model)
-        await self._record(Outcome(index, line, spent=_spent(request, answer)))
+        self._record(Outcome(index, line, spent=_spent(request, answer)))
 
-    async def given_up(
-        self, index: int, line: int, custom_id: str, fault: ModelFault, decision: Decision
-    ) -> None:
+    def given_up(self, index: int, line: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:
         """The request ends without an answer. `line` is the number of its line, from 1."""
         content = model_fault_line(custom_id, line, fault, request_id(self._batch.id, index))
-        await self._record(Outcome(index, content, True, fault.category, decision.attempts, decision.crashes))
+        self._record(Outcome(index, content, True, fault.category, decision.attempts, decision.crashes))
 
-    async def attempted(self, index: int, fault: ModelFault, decision: Decision) -> None:
+    def attempted(self, index: int, fault: ModelFault, decision: Decision) -> None:
         """An attempt failed and the request will be tried again."""
-        await self._record(Outcome(index, None, False, fault.category, decision.attempts, decision.crashes))
+        self._record(Outcome(index, None, False, fault.category, decision.attempts, decision.crashes))
 
-    async def _record(self, outcome: Outcome) -> None:
-        async with asyncio.timeout(DURABLE_TIMEOUT_S):
-            await self._room.acquire()
+    def _record(self, outcome: Outcome) -> None:
         self._raise_fault()
         future = self._batch.journal.record(outcome)
         self._waiting.add(future)
@@ -75,13 +80,20 @@ class Ledger:
     async def drain(self) -> None:
         """Wait until everything handed over is durable."""
         if self._waiting:
-            async with asyncio.timeout(DURABLE_TIMEOUT_S):
-                await asyncio.wait(self._waiting)
+            await self._wait(asyncio.ALL_COMPLETED)
+        self._raise_fault()
+
+    async def _wait(self, until: str) -> None:
+        done, left = await asyncio.wait(self._waiting, timeout=DURABLE_TIMEOUT_S, return_when=until)
+        if not done or (left and until == asyncio.ALL_COMPLETED):
+            raise JournalError(
+                f"The journal's disk did not answer within {DURABLE_TIMEOUT_S:.0f} s.",
+                "Look at the disk, and start batchd again.",
+            )
         self._raise_fault()
 
     def _acknowledge(self, future: "asyncio.Future[None]", outcome: Outcome) -> None:
         self._waiting.discard(future)
-        self._room.release()
         if future.cancelled():
             self._fault = JournalError("The journal was closed while an answer waited.")
         elif fault := future.exception():
@@ -91,11 +103,10 @@ class Ledger:
             self._on_durable(outcome)
 
     def _append(self, outcome: Outcome) -> None:
-        if outcome.line is None:
-            return
-        self._partial.append(outcome.line)
+        if outcome.line is not None:
+            self._partial.append(outcome.line)
         # A commit acknowledges many at once: they are written with one call, at the last of them.
-        if self._waiting and len(self._partial) < UNACKNOWLEDGED_MAX // 4:
+        if not self._partial or (self._waiting and len(self._partial) < PARTIAL_LINES_MAX):
             return
         lines, self._partial = self._partial, []
         try:

@@ -10,13 +10,42 @@ DIAGNOSTICS
 
 import heapq
 from array import array
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from batchd.core.model import Load
+from batchd.core.fault import Category, ModelFault
+from batchd.core.model import Answer, Load, Loaded
 from batchd.core.record import Group
-from batchd.core.retry import Decision, Next
+from batchd.core.request import Request
+from batchd.core.retry import Decision, Next, Trial
+
+#: The engine may stop a few tokens before the window is full; nearer than this, the window cut the answer.
+WINDOW_SLACK_TOKENS = 8
+
+
+class Queue:
+    """Lines that wait for their moment, the earliest first."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __iter__(self) -> Iterator[int]:
+        return (index for _, index in self._heap)
+
+    def put(self, index: int, due: float) -> None:
+        """This line, from that moment on."""
+        heapq.heappush(self._heap, (due, index))
+
+    def take(self, now: float) -> int | None:
+        """A line whose wait is over."""
+        return heapq.heappop(self._heap)[1] if self._heap and self._heap[0][0] <= now else None
+
+    def left_s(self, now: float) -> float:
+        """Seconds until the next one is due; 0 when there is none."""
+        return max(0.0, self._heap[0][0] - now) if self._heap else 0.0
 
 
 @dataclass(slots=True)
@@ -28,8 +57,8 @@ class Section:
     order: "array[int]"
     finished: bytearray
     counts: dict[int, tuple[int, int]]  # line -> (attempts, crashes), only of those that failed before
-    again: list[tuple[float, int]] = field(default_factory=list)  # heap of (due, line)
-    alone: deque[int] = field(default_factory=deque)
+    again: Queue = field(default_factory=Queue)
+    alone: Queue = field(default_factory=Queue)  # suspects: only with nothing beside them
     too_long: list[int] = field(default_factory=list)
     window_needed: int = 0
 
@@ -70,16 +99,27 @@ class Section:
             if index in attempts:
                 self.counts[index] = attempts[index]
                 if attempts[index][1]:
-                    self.alone.append(index)
+                    self.alone.put(index, 0.0)
+
+    def trial(
+        self, index: int, request: Request, fault: ModelFault, loaded: Loaded, window_tokens_max: int
+    ) -> Trial:
+        """What is known of a failed attempt. `window_tokens_max`: the operator's; the model's may be less."""
+        attempts, crashes = self.counts.get(index, (0, 0))
+        largest = min(window_tokens_max, loaded.window_tokens_max or window_tokens_max)
+        bound = request.completion_tokens_max
+        if bound:  # room for the tokens before the end of the window that the engine leaves unused
+            bound = max(bound, min(bound + WINDOW_SLACK_TOKENS, largest - (fault.prompt_tokens or 0)))
+        # A window that was asked for once is not asked for again, whatever the server made of it.
+        window = max(fault.window_tokens or 0, loaded.window_tokens, self.load.window_tokens)
+        return Trial(attempts, crashes, bound, window, largest)
 
     def place(self, index: int, decision: Decision, now: float) -> None:
         """Put a line where the decision says."""
         self.counts[index] = (decision.attempts, decision.crashes)
         match decision.next:
-            case Next.AGAIN:
-                heapq.heappush(self.again, (now + decision.wait_s, index))
-            case Next.ALONE:
-                self.alone.append(index)
+            case Next.AGAIN | Next.ALONE:
+                self._put(index, now + decision.wait_s)
             case Next.REFIT:
                 self.too_long.append(index)
                 self.window_needed = max(self.window_needed, decision.window_tokens)
@@ -88,21 +128,37 @@ class Section:
 
     def requeue(self, index: int, now: float) -> None:
         """An attempt that was called off: it may be sent again at once and costs nothing."""
-        heapq.heappush(self.again, (now, index))
-
-    def due(self, now: float) -> int | None:
-        """A line whose wait is over, taken."""
-        if self.again and self.again[0][0] <= now:
-            return heapq.heappop(self.again)[1]
-        return None
+        self._put(index, now)
 
     def taken(self) -> bytearray:
         """One byte for each line: 1 where the plan's order must not give it any more."""
         given = bytearray(self.finished)
-        for index in self.alone:
-            given[index] = 1
-        for index in self.too_long:
-            given[index] = 1
-        for _, index in self.again:
+        for index in (*self.alone, *self.again, *self.too_long):
             given[index] = 1
         return given
+
+    def _put(self, index: int, due: float) -> None:
+        # Whatever else befalls a suspect, it never runs in company again: a second death must have one cause.
+        is_suspect = self.counts.get(index, (0, 0))[1] > 0
+        (self.alone if is_suspect else self.again).put(index, due)
+
+
+def cut_by_window(answer: Answer, request: Request, loaded: Loaded) -> ModelFault | None:
+    """An answer that ended because the window was full, not because its bound was reached."""
+    used = answer.usage.prompt_tokens + answer.usage.completion_tokens
+    if (
+        answer.finish_reason != "length"
+        or answer.usage.completion_tokens >= request.completion_tokens_max
+        or used < loaded.window_tokens - WINDOW_SLACK_TOKENS
+    ):
+        return None
+    need = answer.usage.prompt_tokens + request.completion_tokens_max
+    return ModelFault(
+        Category.CONTEXT_LENGTH,
+        f"This model's window holds {loaded.window_tokens} tokens; the request needs {need} "
+        f"({answer.usage.prompt_tokens} in the messages, {request.completion_tokens_max} for the answer).",
+        is_temporary=False,
+        code="context_length_exceeded",
+        prompt_tokens=answer.usage.prompt_tokens,
+        window_tokens=loaded.window_tokens,
+    )

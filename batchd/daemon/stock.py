@@ -12,6 +12,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import contextlib
 from array import array
 from collections import deque
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from batchd.core.lanes import Lanes
 from batchd.core.record import Group, LineRow
 from batchd.daemon.ports import Journal
+from batchd.errors import JournalError
 
 #: Lines that a slot has ready at most: four times the chunk in all, measured as enough that a commit of
 #: 8 ms is hidden behind answers of 20 ms.
@@ -67,12 +69,10 @@ class Stock:
         return ready.popleft() if ready else None
 
     async def wait(self, timeout_s: float) -> None:
-        """Until something became ready, or the limit."""
-        try:
+        """Until something became ready, or the limit. Pointless once it is exhausted: nothing will."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._filled.wait()
-        except TimeoutError:
-            return
 
     async def fill(self) -> None:
         """Keep the slots' stock up until nothing is pending. Runs as a task of its own."""
@@ -85,15 +85,24 @@ class Stock:
                 for _ in range(READY_LINES_MAX - len(ready))
                 if (index := self._lanes.take(slot)) is not None
             ]
-            if not picked:
+            if picked:
+                rows = await self._intend([index for _, index in picked])
+                for (slot, index), row in zip(picked, rows, strict=True):
+                    self._ready[slot].append(Item(index, row))
+            else:
                 self.is_exhausted = any(len(ready) < READY_LINES_MAX for ready in self._ready)
-                self._filled.set()
-                continue
-            indices = [index for _, index in picked]
+            # A ring for those who wait now. Left set, it would let a lane spin without ever yielding.
+            self._filled.set()
+            self._filled.clear()
+
+    async def _intend(self, indices: list[int]) -> list[LineRow]:
+        try:
             async with asyncio.timeout(INTEND_TIMEOUT_S):
                 rows = await asyncio.to_thread(self._journal.read_lines, indices)
                 await self._journal.intend(indices)
-            for (slot, index), row in zip(picked, rows, strict=True):
-                self._ready[slot].append(Item(index, row))
-            self._filled.set()
-            self._filled.clear()
+        except TimeoutError:
+            raise JournalError(
+                f"The journal's disk did not answer within {INTEND_TIMEOUT_S:.0f} s.",
+                "Look at the disk, and start batchd again.",
+            ) from None
+        return rows

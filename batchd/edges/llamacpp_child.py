@@ -30,6 +30,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from loguru import logger
 
@@ -63,6 +64,10 @@ KILL_S = 15.0
 #: default of 8 GiB is half of a typical machine; with one group per slot at a time little is gained by it.
 CACHE_RAM_MIB = 1024
 
+#: Threads that calculate; -1: one for each core. They spin while they wait for each other, so where the cores
+#: are shared with other work fewer are much faster (two busy cores: 1 token a second with 2, 30 with 1).
+THREADS = -1
+
 #: llama.cpp's log: errors and warnings. Below that it writes eight lines for each request.
 VERBOSITY_WARNINGS = 2
 
@@ -86,6 +91,7 @@ class ChildSettings:
     is_embedding: bool = False
     slot_save_path: str = ""
     cache_ram_mib: int = CACHE_RAM_MIB
+    threads: int = THREADS
 
 
 class LlamaChild:
@@ -101,11 +107,10 @@ class LlamaChild:
         self.address = ""
 
     def __repr__(self) -> str:
-        return f"<LlamaChild {self.address or 'without address'}, exit code {self.exit_code()}>"
+        return f"<LlamaChild {self.address or 'without address'}>"
 
     @property
     def pid(self) -> int:
-        """Its process id."""
         return self._running().pid
 
     async def start(self, timeout_s: float) -> None:
@@ -120,8 +125,7 @@ class LlamaChild:
             self.kill()
             await self.stop()
             raise
-        if line:
-            self.address = str(_object(line)["address"])
+        self.address = str(_object(line)["address"]) if line else ""
 
     def exit_code(self) -> int | None:
         """None while it lives; negative when a signal ended it."""
@@ -130,12 +134,9 @@ class LlamaChild:
     def exit_reason(self) -> str:
         """How it ended, and below that the last lines of its standard error."""
         code = self.exit_code()
-        if code is None:
-            how = "it is alive"
-        elif code < 0:
+        how = f"ended with status {code}" if code is not None else "has not ended"
+        if code is not None and code < 0:
             how = f"ended by {signal.Signals(-code).name}"
-        else:
-            how = f"ended with status {code}"
         self._drain.join(timeout=1.0)
         return "\n".join([how, *list(self._lines)[-REASON_LINES:]])
 
@@ -208,6 +209,7 @@ async def start_child(
     command: Sequence[str] = COMMAND,
     cache_ram_mib: int = CACHE_RAM_MIB,
     slot_save_path: str = "",
+    threads: int = THREADS,
 ) -> LlamaChild:
     """A child that listens, or one that has ended (`exit_code` is then not None)."""
     settings = ChildSettings(
@@ -218,6 +220,7 @@ async def start_child(
         is_embedding=load.is_embedding,
         slot_save_path=slot_save_path,
         cache_ram_mib=cache_ram_mib,
+        threads=threads,
     )
     child = LlamaChild(settings, command)
     await child.start(timeout_s)
@@ -225,14 +228,14 @@ async def start_child(
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Ours without systemd's variables, and with the place of this very package first in the module path."""
+    """Ours without systemd's variables, and with this very package first in the module path."""
     kept = {name: value for name, value in environment.items() if name not in WITHHELD}
-    house = str(Path(__file__).resolve().parents[2])
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [house, kept.get("PYTHONPATH", "")]))
+    places = [str(Path(__file__).resolve().parents[2]), kept.get("PYTHONPATH", "")]
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     return kept
 
 
-def _object(line: bytes) -> dict[str, object]:
+def _object(line: bytes) -> dict[str, Any]:
     value = loads(line)
     assert isinstance(value, dict), "parent and child are of one version"
     return value
@@ -257,6 +260,7 @@ def _parameters(engine: ModuleType, settings: ChildSettings) -> object:
     params.api_keys = [settings.key]
     params.endpoint_slots = True
     params.ui = False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
     params.verbosity = VERBOSITY_WARNINGS
     if settings.slot_save_path:
         params.slot_save_path = settings.slot_save_path
@@ -283,10 +287,9 @@ def main() -> int:
         sys.stderr.write(f"llama.cpp is not installed ({error}): pip install 'batchd[embedded]'\n")
         return EXIT_ENGINE_MISSING
     try:
-        server = xllamacpp.Server(_parameters(xllamacpp, ChildSettings(**_object(line))))  # type: ignore[arg-type]  # our own line
+        server = xllamacpp.Server(_parameters(xllamacpp, ChildSettings(**_object(line))))
     except RuntimeError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        sys.exit(str(error))
     answer.write(dumps({"address": server.listening_address}) + b"\n")
     answer.close()
     sys.stdin.buffer.read()

@@ -1,6 +1,7 @@
 """The contract of `ModelServer`, kept by the embedded engine with the real small model."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ class TestLlamacppEmbedded(ModelServerContract):
 
     @pytest.fixture
     async def server(self, small_model: Path, model: str) -> AsyncIterator[ModelServer]:
-        server = LlamaServer(models={model: small_model}, start_child=start_child)
+        # the engine's threads spin, and the cores are shared with other tests
+        server = LlamaServer(models={model: small_model}, start_child=partial(start_child, threads=1))
         yield server
         await server.close()

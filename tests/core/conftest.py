@@ -1,4 +1,4 @@
-"""How properties are tried: time is never a reason to fail, since the machine may be busy or its caches cold."""
+"""How properties are tried: time is no reason to fail, since the machine may be busy or its caches cold."""
 
 from hypothesis import HealthCheck, settings
 

@@ -12,7 +12,6 @@ from batchd.core.request import (
     canonical_text,
     duplicate_custom_id,
     mismatched_model,
-    model_not_found,
 )
 
 COMPLETION = Request("a", Endpoint.COMPLETIONS, "m", (), ("Once",), {}, 1)
@@ -89,15 +88,3 @@ def test_another_model_is_told_in_openais_words() -> None:
         "The model 'llama' for this request does not match the rest of the batch. "
         "Each batch must contain requests for a single model."
     )
-
-
-def test_a_missing_model_is_told_with_the_line_to_type() -> None:
-    fault = model_not_found(3, "x", "llama3.2:1b")
-    assert (fault.code, fault.param, fault.custom_id) == ("model_not_found", "body.model", "x")
-    assert fault.message.startswith("The provided model 'llama3.2:1b' is not supported by the Batch API.")
-    assert fault.message.endswith("ollama pull llama3.2:1b")
-    assert model_not_found(3, "x", "m", "set llamacpp.models").message.endswith("set llamacpp.models")
-
-
-def test_a_model_name_cannot_smuggle_a_command_into_the_line_to_type() -> None:
-    assert model_not_found(3, "x", "m; rm -r /").message.endswith("ollama pull 'm; rm -r /'")

@@ -18,7 +18,10 @@ def ends_after(category: Category, is_server_lost: bool) -> int:
     attempts = crashes = 0
     for tries in range(1, 100):
         decision = decide(
-            fault(category, is_server_lost=is_server_lost), trial(attempts, crashes), attempts_max=3, chance=0.5
+            fault(category, is_server_lost=is_server_lost),
+            trial(attempts, crashes),
+            attempts_max=3,
+            chance=0.5,
         )
         if decision.next is Next.GIVE_UP:
             return tries
@@ -32,7 +35,9 @@ def test_a_temporary_fault_is_tried_again_until_the_attempts_are_used_up() -> No
 
 
 def test_a_server_out_of_reach_charges_nobody() -> None:
-    assert decide(fault(Category.NETWORK, is_server_lost=True), trial(2, 2), 3, 0.5) == Decision(Next.AGAIN, 2, 2)
+    assert decide(fault(Category.NETWORK, is_server_lost=True), trial(2, 2), 3, 0.5) == Decision(
+        Next.AGAIN, 2, 2
+    )
     assert ends_after(Category.NETWORK, is_server_lost=True) == 100
 
 

@@ -196,6 +196,14 @@ async def test_an_answer_that_hits_the_windows_end_before_its_bound_is_no_answer
     assert answer_of(await by_url.answer(chat(bound=24), 0, 5)).finish_reason == "length"
 
 
+async def test_an_answer_longer_than_the_window_lost_its_prompt_on_the_way(
+    script: ScriptedLlama, by_url: LlamaServer
+) -> None:
+    shifted = TIMINGS | {"prompt_n": 970, "predicted_n": 60}
+    script.replies[CHAT] = (200, chat_reply("shifted", "stop") | {"timings": shifted})
+    assert fault_of(await by_url.answer(chat(bound=60), 0, 5)).category is Category.CONTEXT_LENGTH
+
+
 @pytest.mark.parametrize(
     "reply",
     [

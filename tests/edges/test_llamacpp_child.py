@@ -18,7 +18,7 @@ from batchd.core.request import Endpoint, Message, Request
 from batchd.edges.llamacpp import LlamaServer
 from batchd.edges.llamacpp_child import (
     COMMAND,
-    KEPT_LINES,
+    REASON_LINES,
     ChildSettings,
     LlamaChild,
     has_pooling,
@@ -64,6 +64,7 @@ async def test_the_settings_go_through_standard_input_and_not_the_command_line()
         "is_embedding": False,
         "slot_save_path": "",
         "cache_ram_mib": 1024,
+        "threads": -1,
     }
 
 
@@ -81,7 +82,7 @@ async def test_a_loud_child_is_not_blocked_and_only_its_last_lines_are_kept() ->
     await child.stop()
     lines = child.exit_reason().split("\n")
     assert lines[-1] == "line 39999"
-    assert len(lines) <= KEPT_LINES
+    assert len(lines) == 1 + REASON_LINES
 
 
 async def test_a_child_that_is_not_ready_in_time_is_ended() -> None:
@@ -117,7 +118,7 @@ async def test_a_child_inherits_neither_descriptors_nor_systemds_variables(
     shows = "sys.stderr.write(' '.join(os.environ) + '\\n'); " + LISTENS + WAITS
     child = stand_in(shows)
     await child.start(20)
-    held = [os.readlink(entry) for entry in Path(f"/proc/{child.pid}/fd").iterdir()]
+    held = [str(entry.readlink()) for entry in Path(f"/proc/{child.pid}/fd").iterdir()]
     await child.stop()
     os.close(lock)
     names = child.exit_reason().split("\n")[1].split(" ")
@@ -146,13 +147,17 @@ def test_the_models_own_pooling_is_found_in_its_metadata(tmp_path: Path) -> None
     assert (has_pooling(str(own)), has_pooling(str(none))) == (True, False)
 
 
+#: The cores are shared with other tests, and the engine's threads spin.
+start_one_thread = partial(start_child, threads=1)
+
+
 def chat(text: str, bound: int = 4) -> Request:
     messages = (Message("system", "Answer briefly. " * 20), Message("user", text))
     return Request("a", Endpoint.CHAT, "small", messages, (), {"temperature": 0.0}, bound)
 
 
 def embedded(gguf: Path) -> LlamaServer:
-    return LlamaServer(models={"small": gguf}, start_child=start_child)
+    return LlamaServer(models={"small": gguf}, start_child=start_one_thread)
 
 
 def is_running(pid: int) -> bool:
@@ -197,7 +202,9 @@ async def test_a_prompt_or_an_answer_beyond_the_window_is_refused_with_both_numb
     server = embedded(small_model)
     await server.load(Load("small", 256, 1), 50)
     prompt = await server.answer(chat("word " * 600), 0, 50)
-    answer = await server.answer(chat("Tell me all about the sea, at length.", bound=2_000), 0, 50)
+    long_winded = Message("user", "Count: " + ", ".join(map(str, range(60))))
+    request = Request("a", Endpoint.CHAT, "small", (long_winded,), (), {"temperature": 0.0}, 2_000)
+    answer = await server.answer(request, 0, 50)
     await server.close()
     for fault in (prompt, answer):
         assert isinstance(fault, ModelFault)
@@ -212,7 +219,7 @@ async def test_a_killed_child_is_a_crash_and_a_load_brings_the_model_back(small_
     children: list[LlamaChild] = []
 
     async def remember(gguf: Path, load: Load, timeout_s: float) -> LlamaChild:
-        children.append(await start_child(gguf, load, timeout_s))
+        children.append(await start_one_thread(gguf, load, timeout_s))
         return children[-1]
 
     server = LlamaServer(any_gguf=small_model, start_child=remember)
@@ -234,7 +241,7 @@ async def test_a_killed_child_is_a_crash_and_a_load_brings_the_model_back(small_
 @pytest.mark.embedded
 async def test_a_load_that_cannot_be_allocated_is_out_of_memory(small_model: Path) -> None:
     limited = ("prlimit", f"--as={ADDRESS_SPACE_BYTES}", *COMMAND)
-    server = LlamaServer(any_gguf=small_model, start_child=partial(start_child, command=limited))
+    server = LlamaServer(any_gguf=small_model, start_child=partial(start_child, command=limited, threads=1))
     fault = await server.load(Load("small", 8192, 8), 50)
     assert isinstance(fault, ModelFault)
     assert (fault.category, fault.is_temporary) == (Category.OOM, True)
@@ -271,7 +278,7 @@ async def test_a_model_without_a_pooling_type_embeds_all_the_same(small_model: P
 
 @pytest.mark.embedded
 async def test_systemds_signal_to_all_processes_leaves_the_child_to_its_parent(small_model: Path) -> None:
-    child = await start_child(small_model, Load("small", 512, 1), 50)
+    child = await start_one_thread(small_model, Load("small", 512, 1), 50)
     os.kill(child.pid, signal.SIGTERM)
     await asyncio.sleep(0.2)
     assert child.exit_code() is None
@@ -279,38 +286,41 @@ async def test_systemds_signal_to_all_processes_leaves_the_child_to_its_parent(s
     assert child.exit_code() == 0
 
 
+def start_parent(script: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+
+
 @pytest.mark.embedded
-@pytest.mark.parametrize("when", ["serving", "loading"])
-async def test_the_child_dies_with_a_killed_parent(small_model: Path, when: str) -> None:
-    """While it loads it cannot see its standard input close; then the kernel's signal must do."""
+@pytest.mark.parametrize("who_holds_the_pipe", ["nobody", "another"])
+async def test_the_child_dies_with_a_killed_parent(small_model: Path, who_holds_the_pipe: str) -> None:
+    """With another holding its standard input open, as while it loads, the kernel's signal must do."""
     script = f"""
-        import asyncio, sys
+        import asyncio, subprocess
         from pathlib import Path
         from batchd.core.model import Load
-        from batchd.edges import llamacpp_child
-
-        class Telling(llamacpp_child.LlamaChild):
-            def _spawn(self):
-                super()._spawn()
-                if {when == "loading"}:
-                    print(self.pid, flush=True)
+        from batchd.edges.llamacpp_child import start_child
 
         async def main():
-            llamacpp_child.LlamaChild = Telling
-            child = await llamacpp_child.start_child(Path({str(small_model)!r}), Load("m", 512, 1), 50)
-            print(child.pid, flush=True)
+            child = await start_child(Path({str(small_model)!r}), Load("m", 512, 1), 50, threads=1)
+            pipe = child._process.stdin.fileno()
+            held = (pipe,) if {who_holds_the_pipe == "another"} else ()
+            other = subprocess.Popen(["sleep", "60"], pass_fds=held, stdout=subprocess.DEVNULL)
+            print(child.pid, other.pid, flush=True)
             await asyncio.sleep(50)
 
         asyncio.run(main())
     """
-    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
+    parent = start_parent(textwrap.dedent(script))
     assert parent.stdout is not None
-    pid = int(await asyncio.to_thread(parent.stdout.readline))
-    assert is_running(pid)
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    assert await has_gone(pid)
+    child_pid, other_pid = map(int, (await asyncio.to_thread(parent.stdout.readline)).split())
+    try:
+        assert is_running(child_pid)
+        parent.kill()
+        parent.wait()
+        assert await has_gone(child_pid)
+    finally:
+        os.kill(other_pid, signal.SIGKILL)
+        parent.stdout.close()
 
 
 @pytest.mark.embedded

@@ -102,11 +102,12 @@ def test_a_stream_of_few_letters_takes_every_line() -> None:
     assert raw.getvalue() == b"<6>\\u65e5\\u672c\n"
 
 
-def test_a_closed_stream_ends_nobody() -> None:
+def test_a_closed_stream_loses_the_line_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     stream = io.StringIO()
     configure("INFO", stream, journal=True)
     stream.close()
     logger.info("into the void")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_configuring_again_writes_to_one_place_only() -> None:

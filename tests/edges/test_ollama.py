@@ -423,6 +423,20 @@ async def test_a_killed_runner_is_a_crash_though_it_is_still_listed(
     assert simulator.counts.loads == 2
 
 
+async def test_a_cancelled_call_is_given_up_by_the_server_at_once(
+    simulator: Simulator, server: OllamaServer
+) -> None:
+    await server.load(LOAD, 5)
+    simulator.faults.delays.append(30.0)
+    async with asyncio.timeout(10):
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(server.answer(chat(MODEL, "hi"), 0, 30))
+            await simulator.wait_for_in_flight(1)
+            task.cancel()
+        while simulator.counts.in_flight:  # noqa: ASYNC110 - the server sees the closed connection
+            await asyncio.sleep(0.002)
+
+
 async def test_a_hung_runner_is_freed_by_a_restart(simulator: Simulator, server: OllamaServer) -> None:
     await server.load(LOAD, 5)
     simulator.hang()

@@ -22,8 +22,8 @@ SILENCE_S = 0.5
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> Path:
-    path = tmp_path / "inbox"
-    path.mkdir()
+    path = tmp_path / "node_modules" / "inbox"  # a path that watchfiles would filter out by itself
+    path.mkdir(parents=True)
     return path
 
 
@@ -58,10 +58,10 @@ async def test_it_rings_for_a_new_file_and_then_is_silent(inbox: Path) -> None:
 
 
 async def test_it_rings_for_a_rename_from_a_hidden_name(inbox: Path) -> None:
-    (inbox / ".git").touch()
+    (inbox / ".a").touch()
     async with running(inbox) as bell:
         await silent(bell)
-        (inbox / ".git").rename(inbox / "a.jsonl")
+        (inbox / ".a").rename(inbox / "a.jsonl")
         assert await bell.wait(RING_S)
 
 

@@ -137,9 +137,14 @@ def _text(request: Request, payload: object, window_tokens: int) -> Answer | Mod
 
 
 def _was_cut_by_window(request: Request, reason: str, usage: Usage, window_tokens: int) -> bool:
-    """The server says `length` for this as well, but the submitter's bound was another."""
+    """The server says `length` for this as well, but the submitter's bound was another.
+
+    More tokens than the window holds: a user's server that shifts its context, and forgot the prompt's begin.
+    """
+    filled_tokens = usage.prompt_tokens + usage.completion_tokens
     is_short = usage.completion_tokens < request.completion_tokens_max
-    return reason == "length" and is_short and usage.prompt_tokens + usage.completion_tokens >= window_tokens
+    ends_at_window = reason == "length" and is_short and filled_tokens >= window_tokens
+    return ends_at_window or filled_tokens > window_tokens + 1  # the last token needs no cell
 
 
 def _usage(payload: Mapping[str, object]) -> Usage:

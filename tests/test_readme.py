@@ -1,0 +1,196 @@
+"""The README and the pages: every command in them is run by a test, or listed here with the reason why not."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchd.core.lifecycle import State
+from batchd.core.parameters import TABLE, Treatment
+from tests.batches import write_batch
+from tests.house import LivingDaemon, read_lines
+from tests.simulator.child import ChildSimulator
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+SET_UP_AND_DEMO = "python3 -m venv .venv && .venv/bin/pip install -q '.[embedded]' && .venv/bin/batchd demo"
+SET_UP_AND_TEST = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[embedded,dev]' && .venv/bin/pytest"
+
+#: Commands that no test runs, and why.
+NOT_RUN = {
+    SET_UP_AND_TEST: "this very test is run by it",
+    "python3 -m venv /opt/batchd/.venv": "installs into the system",
+    "/opt/batchd/.venv/bin/pip install -q .": "installs into the system",
+    "/opt/batchd/.venv/bin/pip install -q '.[embedded]'": "installs into the system",
+    "install -D -m 644 systemd/batchd.sysusers /etc/sysusers.d/batchd.conf": "installs into the system",
+    "install -D -m 644 systemd/batchd.tmpfiles /etc/tmpfiles.d/batchd.conf": "installs into the system",
+    "install -D -m 644 systemd/batchd.service /etc/systemd/system/batchd.service": "installs into the system",
+    "install -D -m 644 systemd/batchd-engine.conf /etc/systemd/system/batchd.service.d/engine.conf": (
+        "installs into the system"
+    ),
+    "systemd-sysusers": "changes the system's users",
+    "systemd-tmpfiles --create": "changes the system's directories",
+    "systemctl daemon-reload": "needs systemd as the first process",
+    "systemctl enable --now batchd": "needs systemd as the first process",
+    "systemctl restart batchd": "needs systemd as the first process",
+    "systemctl status batchd": "needs systemd as the first process",
+    "journalctl -u batchd -f": "needs systemd as the first process",
+    "usermod -aG batchd-submit NAME": "changes the system's users",
+    "rsync -a /var/spool/batchd/outbox/ results/": "needs the system's spool",
+    "batchd status": "needs the system's spool; the same verb is run with --spool",
+}
+
+BATCHD = (sys.executable, "-m", "batchd")
+
+
+def commands() -> list[str]:
+    """Every line of every block that has no language."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+            lines = block.splitlines()
+            is_drawing = any(line.startswith((" ", "spool/", "S1", "     ")) for line in lines)
+            found += [] if is_drawing else lines
+    return found
+
+
+def call(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A `batchd ...` command as it is printed, in this folder."""
+    verb, *arguments = shlex.split(command)
+    assert verb == "batchd"
+    return subprocess.run(
+        [*BATCHD, *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "HOME": str(folder), "PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+RUN_HERE = {
+    "check": "batchd check requests.jsonl",
+    "run": "batchd run requests.jsonl --model smollm2:135m",
+    "gguf": "batchd run requests.jsonl --gguf model.gguf",
+    "daemon": "batchd daemon --spool ./spool",
+    "submit": "batchd submit requests.jsonl --spool ./spool --wait",
+    "status": "batchd status --spool ./spool",
+    "config": "batchd config",
+    "demo": SET_UP_AND_DEMO,
+}
+
+
+def test_every_command_is_run_or_stands_in_the_list_with_a_reason() -> None:
+    assert sorted(set(commands())) == sorted({*RUN_HERE.values(), *NOT_RUN})
+
+
+def test_check_and_run_with_an_ollama(tmp_path: Path) -> None:
+    write_batch(tmp_path / "requests.jsonl", 5, system="You are terse.")
+    checked = call(RUN_HERE["check"], tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    with ChildSimulator() as server:
+        done = call(RUN_HERE["run"], tmp_path, OLLAMA_HOST=server.address)
+        again = call(RUN_HERE["run"], tmp_path, OLLAMA_HOST=server.address)
+        requests = server.counts()["requests"]
+    assert done.returncode == 0, done.stderr
+    result = Path(done.stdout.strip())
+    assert result.parent == tmp_path / "batchd-results"
+    assert len(read_lines(result / "output.jsonl")) == 5
+    assert again.stdout == done.stdout
+    assert requests == 6, "five requests and a canary: the second call only looked the batch up"
+
+
+def test_the_daemon_takes_a_submitted_file_and_tells_its_status(tmp_path: Path) -> None:
+    write_batch(tmp_path / "requests.jsonl", 5, system="You are terse.")
+    with (
+        ChildSimulator() as server,
+        LivingDaemon(tmp_path / "spool", BATCHD_OLLAMA__HOST=server.address) as daemon,
+    ):
+        daemon.wait_until(lambda: (tmp_path / "spool" / "status.json").exists(), "the status")
+        submitted = call(RUN_HERE["submit"], tmp_path)
+        told = call(RUN_HERE["status"], tmp_path)
+    assert submitted.returncode == 0, submitted.stderr
+    batch_id, result = submitted.stdout.split()
+    assert result.endswith(batch_id)
+    assert told.returncode == 0, told.stderr
+    assert "smollm2:135m" in told.stdout
+    assert shlex.split(RUN_HERE["daemon"])[1:] == ["daemon", "--spool", "./spool"]
+
+
+def test_config_says_where_each_value_came_from(tmp_path: Path) -> None:
+    done = call(RUN_HERE["config"], tmp_path, BATCHD_SLOTS="7")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"slots\s+7\s+environment", done.stdout)
+
+
+@pytest.mark.embedded
+@pytest.mark.timeout(300)
+def test_run_from_a_model_file(tmp_path: Path, small_model: Path) -> None:
+    write_batch(tmp_path / "requests.jsonl", 3, system="You are terse.")
+    (tmp_path / "model.gguf").symlink_to(small_model)
+    done = call(RUN_HERE["gguf"], tmp_path, BATCHD_SLOTS="2")
+    assert done.returncode == 0, done.stderr
+    assert len(read_lines(Path(done.stdout.strip()) / "output.jsonl")) == 3
+
+
+@pytest.mark.embedded
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_first_command_of_the_readme_ends_with_real_answers(tmp_path: Path, small_model: Path) -> None:
+    clone = tmp_path / "batchd"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, clone / name)
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    done = subprocess.run(
+        RUN_HERE["demo"],
+        shell=True,
+        cwd=clone,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (result,) = (clone / "batchd-demo" / "spool" / "outbox").iterdir()
+    lines = read_lines(result / "output.jsonl")
+    assert len(lines) == len((ROOT / "spool.example/inbox/packages.jsonl").read_bytes().splitlines())
+    assert str(result) in done.stdout
+
+
+def test_the_page_on_the_format_knows_every_parameter() -> None:
+    page = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (fields|bounds|translated|accepted|refused)[^|]*\| (.*) \|$", page, re.M))
+    words = {
+        Treatment.FIELD: "fields",
+        Treatment.BOUND: "bounds",
+        Treatment.TRANSLATED: "translated",
+        Treatment.IGNORED: "accepted",
+        Treatment.UNSUPPORTED: "refused",
+    }
+    for treatment, word in words.items():
+        named = set(re.findall(r"`(\w+)`", rows[word]))
+        assert named == {entry.name for entry in TABLE if entry.treatment is treatment}
+
+
+def test_the_page_on_the_design_has_every_state() -> None:
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    drawn = set(re.findall(r"^(S\d\w?) ", page, re.M))
+    assert drawn == {"S1", "S7", *(state.value for state in State)}
+
+
+def test_the_drawing_of_the_house_has_every_room() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    for floor in ("daemon", "edges"):
+        for path in (ROOT / "batchd" / floor).iterdir():
+            if not path.stem.startswith("_"):
+                assert re.search(rf"\b{path.stem}\b", page), f"{floor}/{path.stem} is not in the drawing"
