@@ -51,7 +51,7 @@ BATCHD = (sys.executable, "-m", "batchd")
 
 def commands() -> list[str]:
     """Every line of every block that has no language."""
-    found = []
+    found: list[str] = []
     for page in PAGES:
         for block in re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
             lines = block.splitlines()

@@ -18,10 +18,11 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
-from batchd.app.engines import Engine, build_engine, wait_for
-from batchd.app.foreground import Wanted, hand_in, identify, run_wanted
+from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engine, out_of_reach, wait_for
+from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
 from batchd.app.house import House, Outside
 from batchd.app.provenance import describe_model, provenance
+from batchd.core.fault import ModelFault
 from batchd.core.rules import Rules
 from batchd.core.status import StatusReport
 from batchd.edges import log
@@ -64,8 +65,7 @@ async def run_files(
         clock = SystemClock()
         engine = await build_engine(settings, clock)
         described = await wait_for(engine.server, engine.address, clock)
-        answer_settings = {**settings.answer_settings(), "engine_version": described.version}
-        wanted = [identify(file, asked, answer_settings) for file, asked in zip(files, options, strict=True)]
+        wanted = await _identified(settings, engine, described.version, files, options)
         hand_in(spool, settings.spool, wanted)
         house = _house(settings, around, spool, engine, wanted, on_tick)
         finished: dict[str, str] = {}
@@ -79,6 +79,26 @@ async def run_files(
         return [finished[item.batch_id] for item in wanted]
     finally:
         spool.close()
+
+
+async def _identified(
+    settings: Settings,
+    engine: Engine,
+    version: str,
+    files: Sequence[Path],
+    options: Sequence[Mapping[str, object]],
+) -> list[Wanted]:
+    """Each file as the batch that it is: its id depends on all that can change an answer."""
+    answer_settings = {**settings.answer_settings(), "engine_version": version}
+    wanted = []
+    for file, asked in zip(files, options, strict=True):
+        content = await asyncio.to_thread(read_content, file)
+        served = sorted({settings.model or settings.model_aliases.get(name, name) for name in content.models})
+        digests = await engine.server.digests(served, ASK_TIMEOUT_S)
+        if isinstance(digests, ModelFault):
+            raise out_of_reach(engine.address, digests)
+        wanted.append(identify(file, content, asked, answer_settings, digests))
+    return wanted
 
 
 def _house(

@@ -9,17 +9,17 @@ DIAGNOSTICS
     Fatal: SpoolError, JournalError, from the rooms.
 """
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from batchd.app.blocking import to_its_end
 from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import Change
 from batchd.core.lifecycle import Phase
 from batchd.core.metrics import Run, build_metrics
 from batchd.core.options import window_s
-from batchd.core.record import Event, Outcome
+from batchd.core.record import Event, Outcome, Progress
 from batchd.core.result import BatchFacts
 from batchd.core.rules import Rules
 from batchd.core.summary import Acceptance, facts_of, from_meta
@@ -43,6 +43,19 @@ EXPIRED = ModelFault(
 CANCELLED = ModelFault(
     Category.CANCELLED, "This request was not executed because the batch was cancelled.", is_temporary=False
 )
+
+#: OpenAI's word for a batch that ended so.
+_ENDED = {None: "completed", EXPIRED: "expired", CANCELLED: "cancelled", REFUSED: "failed"}
+
+#: The event that makes a closing outlive the daemon: its new value is the word for it.
+_CLOSING = "closing"
+
+
+def close_early(batch: Batch, fault: ModelFault, now: float) -> None:
+    """What is pending in this batch ends with this fault. The first reason stands, also after a restart."""
+    if batch.closing is None:
+        batch.closing = fault
+        batch.journal.log_event(Event(now, _CLOSING, "in_progress", _ENDED[fault], fault.message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +82,8 @@ class Desk:
         self._dispatcher = Dispatcher(
             batch, tools.supervisor, tools.clock, tools.spool, tools.rules, self._durable
         )
-        self._moments: dict[str, float] = {}
         self._is_working = False
+        self._is_publishing = False
         self._left_s = math.inf  # of the completion window, where the operator enforces it
 
     def __repr__(self) -> str:
@@ -81,9 +94,9 @@ class Desk:
         self._dispatcher.stop()
 
     def cancel(self) -> None:
-        """End what is pending as cancelled."""
-        self.batch.closing = CANCELLED
-        self._moments["cancelling_at"] = self._tools.clock.now()
+        """End what is pending as cancelled; too late for a batch that is being published."""
+        if not self._is_publishing:
+            close_early(self.batch, CANCELLED, self._tools.clock.now())
 
     def log_change(self, change: Change) -> None:
         """A decision of the governor while this batch is at work."""
@@ -97,11 +110,18 @@ class Desk:
         self.batch.journal.add_worked(duration_s)
         self._left_s -= duration_s
         if self._left_s <= 0:
-            self.batch.closing = self.batch.closing or EXPIRED
+            close_early(self.batch, EXPIRED, self._tools.clock.now())
 
     async def work(self) -> str | None:
         """The path of the result directory, or None when stopped before the end."""
-        acceptance = await asyncio.to_thread(self._begin)
+        tools = self._tools
+        tools.supervisor.begin_account()
+        acceptance, progress, closed_before = await to_its_end(self._begin)
+        if acceptance.refusals:
+            self.batch.closing = REFUSED
+        self.batch.closing = self.batch.closing or closed_before
+        # The board belongs to the event loop, so it is not told from the threads.
+        tools.board.enter(self.batch.id, acceptance.name, "in_progress", progress)
         self._is_working = True
         try:
             is_finished = await self._dispatcher.work()
@@ -109,9 +129,15 @@ class Desk:
             self._is_working = False
         if not is_finished:
             return None
-        return await asyncio.to_thread(self._publish, acceptance)
+        self._is_publishing = True
+        tools.board.enter(
+            self.batch.id, acceptance.name, "finalizing", tools.board.progress_of(self.batch.id)
+        )
+        path = await to_its_end(self._publish, acceptance)
+        tools.board.leave(self.batch.id)
+        return path
 
-    def _begin(self) -> Acceptance:
+    def _begin(self) -> tuple[Acceptance, Progress, ModelFault | None]:
         journal, clock = self.batch.journal, self._tools.clock
         forgotten = journal.forget_intents()
         if journal.phase() is Phase.READY:
@@ -119,12 +145,15 @@ class Desk:
         elif forgotten:
             journal.log_event(Event(clock.now(), "requeued", str(forgotten), "0", "the daemon was restarted"))
         acceptance = from_meta(journal.meta())
-        if acceptance.refusals:
-            self.batch.closing = REFUSED
+        progress = journal.progress()
         if self._tools.rules.enforce_window:
-            self._left_s = window_s(acceptance.options.completion_window) - journal.progress().worked_s
-        self._tools.board.enter(self.batch.id, acceptance.name, "in_progress", journal.progress())
-        return acceptance
+            self._left_s = window_s(acceptance.options.completion_window) - progress.worked_s
+        closings = self._closings()
+        words = {word: fault for fault, word in _ENDED.items()}
+        return acceptance, progress, words[closings[0].new] if closings else None
+
+    def _closings(self) -> list[Event]:
+        return [event for event in self.batch.journal.events() if event.name == _CLOSING]
 
     def _durable(self, outcome: Outcome) -> None:
         self._tools.board.durable(self.batch.id, outcome)
@@ -132,9 +161,7 @@ class Desk:
     def _publish(self, acceptance: Acceptance) -> str:
         tools, journal = self._tools, self.batch.journal
         progress = journal.progress()
-        tools.board.enter(self.batch.id, acceptance.name, "finalizing", progress)
-        self._moments["finalizing_at"] = tools.clock.now()
-        facts = self._facts(acceptance)
+        facts = self._facts(acceptance, progress)
         started = float(journal.meta()["in_progress_at"])
         plan = journal.plan()
         metrics = build_metrics(
@@ -149,17 +176,16 @@ class Desk:
         )
         final_name = tools.final_name(self.batch.name, self.batch.id)
         tools.publisher.assemble(self.batch, final_name, facts, metrics)
-        path = tools.publisher.finish(self.batch)
-        tools.board.leave(self.batch.id)
-        return path
+        return tools.publisher.finish(self.batch)
 
-    def _facts(self, acceptance: Acceptance) -> BatchFacts:
-        journal = self.batch.journal
-        ended = {None: "completed", EXPIRED: "expired", CANCELLED: "cancelled", REFUSED: "failed"}
-        status = ended[self.batch.closing]
+    def _facts(self, acceptance: Acceptance, progress: Progress) -> BatchFacts:
+        journal, now = self.batch.journal, self._tools.clock.now()
+        status = _ENDED[self.batch.closing]
         moments = {
-            **self._moments,
             "in_progress_at": float(journal.meta()["in_progress_at"]),
-            f"{status}_at": self._tools.clock.now(),
+            "finalizing_at": now,
+            f"{status}_at": now,
         }
-        return facts_of(self.batch.id, acceptance, journal.progress(), status, moments)
+        if self.batch.closing is CANCELLED:
+            moments["cancelling_at"] = self._closings()[0].at
+        return facts_of(self.batch.id, acceptance, progress, status, moments)

@@ -17,7 +17,7 @@ from batchd.core.governor import Limits
 from batchd.core.model import ServerDescription
 from batchd.daemon.ports import Clock, ModelServer
 from batchd.edges.llamacpp import LlamaServer
-from batchd.edges.llamacpp_child import start_child
+from batchd.edges.llamacpp_child import THREADS, start_child
 from batchd.edges.ollama import OllamaServer
 from batchd.edges.ollama_server import OwnOllama, find_mode
 from batchd.errors import ConfigError, UnavailableError
@@ -69,7 +69,7 @@ async def wait_for(server: ModelServer, address: str, clock: Clock) -> ServerDes
         if isinstance(described, ServerDescription):
             return described
         if not described.is_temporary or clock.monotonic() >= until:
-            raise _out_of_reach(address, described)
+            raise out_of_reach(address, described)
         await clock.sleep(ASK_PAUSE_S)
 
 
@@ -88,13 +88,14 @@ def _llamacpp(settings: Settings) -> Engine:
         if not path.is_file():
             raise ConfigError(f"There is no model file {path}.", "Name a GGUF file that exists.")
 
-    start = partial(start_child, cache_ram_mib=chosen.cache_ram_mib)
+    start = partial(start_child, cache_ram_mib=chosen.cache_ram_mib, threads=chosen.threads or THREADS)
     server = LlamaServer(models=chosen.models, any_gguf=chosen.gguf, start_child=start)
     slots = settings.slots_for(is_attached=False)
     return Engine(server, Limits(slots, owns_slots=True), "llamacpp", "a child process")
 
 
-def _out_of_reach(address: str, fault: ModelFault) -> UnavailableError:
+def out_of_reach(address: str, fault: ModelFault) -> UnavailableError:
+    """The error for a model server that does not answer as it should."""
     return UnavailableError(
         f"The model server at {address} cannot be used: {fault.message}",
         "Start it (`ollama serve`), name another with BATCHD_OLLAMA__HOST, or use --engine llamacpp.",

@@ -9,6 +9,7 @@ DIAGNOSTICS
     Fatal: UnavailableError when another holds the spool, or no model server answers within 30 s.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,8 +23,17 @@ from batchd.daemon.ports import Spool
 from batchd.edges.spool import submit_file
 from batchd.errors import UsageError
 
-#: The file is hashed in pieces of this size.
+#: The file is read in pieces of this size.
 _BLOCK_BYTES = 1 << 20
+
+#: Where a line names its model. A text that looks like it only adds a name that nobody knows.
+_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
+
+#: A name that lies across two pieces is found in the second.
+_TAIL_BYTES = 256
+
+#: Names looked up for one file; a batch with more is not told apart by those beyond.
+_MODELS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +45,43 @@ class Wanted:
     options: Mapping[str, object]
 
 
-def identify(source: Path, options: Mapping[str, object], answer_settings: Mapping[str, object]) -> Wanted:
-    """The batch that this file is under these settings. Raises UsageError when it cannot be read."""
-    digest = sha256(dumps([options, answer_settings]))
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What one pass over a batch file found: its SHA-256, and the models that its lines may name."""
+
+    sha256: str
+    models: frozenset[str]
+
+
+def read_content(source: Path) -> Content:
+    """One pass. Raises UsageError when the file cannot be read."""
+    digest = sha256()
+    models: set[bytes] = set()
+    tail = b""
     try:
         with source.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
+                if len(models) < _MODELS_MAX:
+                    models.update(_MODEL.findall(tail + block))
+                tail = block[-_TAIL_BYTES:]
     except OSError as error:
         raise UsageError(
             f"{source} cannot be read: {error.strerror}.", "Name a JSONL file in OpenAI's Batch format."
         ) from error
-    batch_id = f"batch_{digest.hexdigest()[:32]}"
+    return Content(digest.hexdigest(), frozenset(name.decode("utf-8", "replace") for name in models))
+
+
+def identify(
+    source: Path,
+    content: Content,
+    options: Mapping[str, object],
+    answer_settings: Mapping[str, object],
+    digests: Mapping[str, str],
+) -> Wanted:
+    """The batch that this file is, with these options, under these settings, answered by these models."""
+    identity = sha256(dumps([content.sha256, dict(options), dict(answer_settings), sorted(digests.items())]))
+    batch_id = f"batch_{identity.hexdigest()[:32]}"
     return Wanted(source, batch_id, {**options, "batch_id": batch_id})
 
 

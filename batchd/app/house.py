@@ -14,10 +14,12 @@ DIAGNOSTICS
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from batchd.app.desk import Desk, Tools
+from batchd.app.blocking import to_its_end
+from batchd.app.desk import CANCELLED, Desk, Tools, close_early
 from batchd.core.governor import Change, Limits
 from batchd.core.rules import Rules
 from batchd.core.status import ModelStatus, StatusReport
@@ -40,6 +42,9 @@ IDLE_RELEASE_S = 300.0
 
 #: Archived originals are looked through this often.
 ARCHIVE_CHECK_S = 3_600.0
+
+#: Cancellations remembered for batches that are not in the house yet; anybody may ask for any.
+CANCELS_MAX = 1_000
 
 TICK_S = 1.0
 
@@ -103,9 +108,11 @@ class House:
             settings_shown,
         )
         self._accepted: asyncio.Queue[Batch] = asyncio.Queue(ACTIVE_BATCHES_MAX)
+        self._recovered: list[str] = []
+        self._held: dict[str, Batch] = {}  # with an open journal
+        self._cancelled: deque[str] = deque(maxlen=CANCELS_MAX)
         self._desk: Desk | None = None
         self._stopping = asyncio.Event()
-        self.published: dict[str, str] = {}
 
     @property
     def is_stopping(self) -> bool:
@@ -115,35 +122,39 @@ class House:
     def stop(self) -> None:
         """Begin the drain."""
         self._stopping.set()
+        self._intake.stop()
         if self._desk is not None:
             self._desk.stop()
 
     async def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Run until stopped, or until `until` says that all that was wanted is done."""
-        to_accept = await self._recover()
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._outside.bell.run()),
-                group.create_task(self._take_in(to_accept)),
-                group.create_task(self._tick(until)),
-            ]
-            working = group.create_task(self._work())
-            await self._stopping.wait()
-            self.board.state = "draining"
-            self._outside.service.stopping()
-            await asyncio.wait({working}, timeout=self._drain_s if self._desk is not None else 0)
-            await self._outside.bell.close()
-            for task in (*tasks, working):
-                task.cancel()
-        await self._leave()
+        try:
+            to_accept = await self._recover()
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._outside.bell.run()),
+                    group.create_task(self._take_in(to_accept)),
+                    group.create_task(self._tick(until)),
+                ]
+                working = group.create_task(self._work())
+                await self._stopping.wait()
+                self.board.state = "draining"
+                self._outside.service.stopping()
+                await asyncio.wait({working}, timeout=self._drain_s if self._desk is not None else 0)
+                await self._outside.bell.close()
+                for task in (*tasks, working):
+                    task.cancel()
+        finally:
+            await self._leave()
 
     async def _recover(self) -> list[str]:
         """Finish what a crash left; the ids that must be taken in (again)."""
         spool = self._outside.spool
-        recovered = await asyncio.to_thread(recover, spool, lambda path: LmdbJournal.open(path))
+        recovered = await to_its_end(recover, spool, lambda path: LmdbJournal.open(path))
         for batch_id in self._wanted(recovered.publish):
-            batch = await asyncio.to_thread(self._open, batch_id)
-            self.published[batch_id] = await asyncio.to_thread(self._tools.publisher.finish, batch)
+            batch = await to_its_end(self._open, batch_id)
+            await to_its_end(self._tools.publisher.finish, batch)
+            del self._held[batch_id]
         self._recovered = list(self._wanted(recovered.work))
         return list(self._wanted(recovered.intake))
 
@@ -153,13 +164,19 @@ class House:
     def _open(self, batch_id: str) -> Batch:
         spool = self._outside.spool
         journal: Journal = LmdbJournal.open(spool.journal_path(batch_id))
-        return Batch(batch_id, spool.original_name(batch_id) or b"", journal, spool.open_input(batch_id))
+        return self._hold(
+            Batch(batch_id, spool.original_name(batch_id) or b"", journal, spool.open_input(batch_id))
+        )
+
+    def _hold(self, batch: Batch) -> Batch:
+        self._held[batch.id] = batch
+        return batch
 
     async def _take_in(self, to_accept: list[str]) -> None:
         is_first = True
         while not self._stopping.is_set():
             room = ACTIVE_BATCHES_MAX - self._accepted.qsize() - len(to_accept) - len(self._recovered)
-            to_accept += await asyncio.to_thread(self._intake.sweep, max(room, 0))
+            to_accept += await to_its_end(self._intake.sweep, max(room, 0))
             if is_first:
                 self.board.state = "ready"
                 self._outside.service.ready()
@@ -172,14 +189,19 @@ class House:
         """Take these in; those that still change are returned for later."""
         still_changing = []
         for batch_id in batch_ids:
-            batch = await asyncio.to_thread(self._intake.accept, batch_id)
+            batch = await to_its_end(self._take, batch_id)
             if batch is None:
                 still_changing.append(batch_id)
                 continue
-            progress = await asyncio.to_thread(batch.journal.progress)
+            progress = await to_its_end(batch.journal.progress)
             self.board.enter(batch_id, batch.name.decode("utf-8", "replace"), "validating", progress)
+            self._cancel_if_asked(batch)
             await self._accepted.put(batch)
         return still_changing
+
+    def _take(self, batch_id: str) -> Batch | None:
+        batch = self._intake.accept(batch_id)
+        return None if batch is None else self._hold(batch)
 
     async def _work(self) -> None:
         while not self._stopping.is_set():
@@ -187,18 +209,23 @@ class House:
             if batch is None:
                 await self._supervisor.release()
                 continue
-            self._desk = Desk(self._tools, batch)
-            path = await self._desk.work()
-            self._desk = None
-            if path is None:
-                await asyncio.to_thread(batch.journal.close)
+            if self._stopping.is_set():
                 return
-            self.published[batch.id] = path
+            self._desk = Desk(self._tools, batch)
+            try:
+                path = await self._desk.work()
+            finally:
+                self._desk = None
+            if path is None:
+                return
+            del self._held[batch.id]
 
     async def _next_batch(self) -> Batch | None:
         """The next accepted batch; None after a while without one."""
         if self._recovered:
-            return await asyncio.to_thread(self._open, self._recovered.pop(0))
+            batch = await to_its_end(self._open, self._recovered.pop(0))
+            self._cancel_if_asked(batch)
+            return batch
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(IDLE_RELEASE_S):
                 return await self._accepted.get()
@@ -216,7 +243,7 @@ class House:
                 expire_at = now + ARCHIVE_CHECK_S
                 age_s = self._rules.archive_days * 86_400.0
                 spool, wall = self._outside.spool, self._outside.clock.now()
-                await asyncio.to_thread(spool.expire_archive, age_s, wall)
+                await to_its_end(spool.expire_archive, age_s, wall)
             if until():
                 self.stop()
                 return
@@ -225,17 +252,30 @@ class House:
     def _obey(self) -> None:
         """Control files."""
         for batch_id, verb in self._outside.spool.take_controls():
-            if verb == "cancel" and self._desk is not None and self._desk.batch.id == batch_id:
+            if verb != "cancel":
+                continue
+            if self._desk is not None and self._desk.batch.id == batch_id:
                 self._desk.cancel()
+            elif (batch := self._held.get(batch_id)) is not None:
+                close_early(batch, CANCELLED, self._outside.clock.now())
+            else:
+                self._cancelled.append(batch_id)
+
+    def _cancel_if_asked(self, batch: Batch) -> None:
+        if batch.id in self._cancelled:
+            close_early(batch, CANCELLED, self._outside.clock.now())
 
     def _on_change(self, change: Change) -> None:
         if self._desk is not None:
             self._desk.log_change(change)
 
     async def _leave(self) -> None:
-        while not self._accepted.empty():
-            await asyncio.to_thread(self._accepted.get_nowait().journal.close)
-        await self._supervisor.release()
-        await self._outside.server.close()
-        self.board.state = "stopped"
-        self.board.tick()
+        try:
+            for batch in self._held.values():
+                batch.input.close()
+                await to_its_end(batch.journal.close)
+        finally:
+            await self._supervisor.release()
+            await self._outside.server.close()
+            self.board.state = "stopped"
+            self.board.tick()

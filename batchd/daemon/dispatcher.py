@@ -21,7 +21,7 @@ from itertools import groupby
 
 from loguru import logger
 
-from batchd.core.fault import UNANSWERED, Category, ModelFault
+from batchd.core.fault import UNANSWERED, ModelFault
 from batchd.core.fit import window_for
 from batchd.core.model import Answer, Load, Loaded
 from batchd.core.record import Group, LineRow, Outcome, Plan

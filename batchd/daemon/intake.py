@@ -17,6 +17,7 @@ DIAGNOSTICS
 import zlib
 from array import array
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from loguru import logger
 
@@ -71,6 +72,7 @@ class Intake:
         self._only = only
         self._watched: dict[bytes, Watched] = {}
         self._warned: set[bytes] = set()
+        self._is_stopping = False
         self.unclaimable: Sequence[Seen] = ()
 
     def sweep(self, room: int) -> list[str]:
@@ -82,13 +84,18 @@ class Intake:
                 logger.warning("cannot be claimed: {}: {}", item.name.decode("utf-8", "replace"), item.reason)
         self._warned = {item.name for item in self.unclaimable}
         self._watched, settled = observe(self._watched, seen, self._clock.monotonic(), self._rules.settle_s)
-        claimed = (self._claim(name) for name in settled[: min(room, CLAIMS_PER_SWEEP_MAX)])
-        return [batch_id for batch_id in claimed if batch_id is not None]
+        # What stays where it is (a writer holds it, or it is not of `only`) takes no room from the others.
+        claimed = (batch_id for name in settled if (batch_id := self._claim(name)) is not None)
+        return list(islice(claimed, min(room, CLAIMS_PER_SWEEP_MAX)))
+
+    def stop(self) -> None:
+        """Give up a file that is being taken in. It stays claimed; the next start begins it again."""
+        self._is_stopping = True
 
     def accept(self, batch_id: str) -> Batch | None:
-        """Take a claimed batch in. None when it still changes: it stays claimed, try again later."""
+        """Take a claimed batch in. None when it still changes, or we stop: it stays claimed, for later."""
         name = self._spool.original_name(batch_id) or b""
-        options, refusals = parse_options(self._spool.claim_options(name, batch_id))
+        options, refusals = self._options(name, batch_id)
         try:
             sha256, size = self._spool.copy_input(batch_id)
         except InputChangedError:
@@ -100,7 +107,10 @@ class Intake:
             refusals = [Refusal("invalid_request", error.message)]
         journal = self._create_journal(self._spool.journal_path(batch_id))
         reading = _Reading(self._spool, journal, batch_id, self._rules, options)
-        acceptance = reading.run(name, refusals, sha256, size, self._clock.now())
+        if not reading.run(lambda: self._is_stopping):
+            journal.close()
+            return None
+        acceptance = reading.accept(name, refusals, sha256, size, self._clock.now())
         logger.info(
             "{} accepted: {} lines, {} of them faulty, {} bytes, {} groups{}",
             batch_id,
@@ -111,6 +121,12 @@ class Intake:
             "".join(f"; {note}" for note in acceptance.notes),
         )
         return Batch(batch_id, name, journal, self._spool.open_input(batch_id))
+
+    def _options(self, name: bytes, batch_id: str) -> tuple[Options, list[Refusal]]:
+        try:
+            return parse_options(self._spool.claim_options(name, batch_id))
+        except NotUsableError as error:
+            return Options(), [Refusal("invalid_options", error.message)]
 
     def _claim(self, name: bytes) -> str | None:
         if self._spool.has_writer(name):
@@ -147,8 +163,10 @@ class _Reading:
         self._faulty = 0
         self._block: list[tuple[Line, Request | LineFault]] = []
         self._block_bytes = 0
+        self._notes: tuple[str, ...] = ()
 
-    def run(self, name: bytes, refusals: list[Refusal], sha256: str, size: int, now: float) -> Acceptance:
+    def run(self, is_stopping: Callable[[], bool]) -> bool:
+        """Journal every line; False when we were stopped before the end."""
         with self._spool.open_input(self._batch_id) as file:
             lines = Lines(file, self._limits.line_bytes_max)
             for line in lines:
@@ -156,7 +174,14 @@ class _Reading:
                 self._block_bytes += line.length_bytes
                 if len(self._block) == LINES_PER_COMMIT or self._block_bytes >= BYTES_PER_COMMIT:
                     self._write_block()
+                    if is_stopping():
+                        return False
             self._write_block()
+        self._notes = lines.notes()
+        return True
+
+    def accept(self, name: bytes, refusals: list[Refusal], sha256: str, size: int, now: float) -> Acceptance:
+        """The plan and the facts; with them the phase `ready`."""
         total = len(self._group_of)
         plan = build_plan(self._groups.summary(), self._group_of, self._bound_of)
         acceptance = Acceptance(
@@ -172,7 +197,7 @@ class _Reading:
             model=self._sieve.model,
             options=self._options,
             is_strict=self._is_strict,
-            notes=lines.notes(),
+            notes=self._notes,
             refusals=tuple(self._reasons(refusals, total)),
         )
         self._journal.accept(plan, acceptance.to_meta())

@@ -218,6 +218,9 @@ class ModelServer(Protocol):
     async def describe(self, timeout_s: float) -> ServerDescription | ModelFault:
         """Who answers, if it answers."""
 
+    async def digests(self, models: Sequence[str], timeout_s: float) -> Mapping[str, str] | ModelFault:
+        """What each of these names stands for here, without loading it; names that are unknown are left out."""
+
     async def load(self, load: Load, timeout_s: float) -> Loaded | ModelFault:
         """Bring the model in with exactly this window and these slots; again when they differ."""
 

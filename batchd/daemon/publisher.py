@@ -10,6 +10,8 @@ DIAGNOSTICS
     Fatal: SpoolError, JournalError; a line without an outcome is a JournalError, and nothing is published.
 """
 
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import BinaryIO
 
@@ -58,10 +60,10 @@ class Publisher:
         self._spool.discard(batch.id)
         return path
 
-    def _write_lines(self, batch: Batch) -> list[int]:
+    def _write_lines(self, batch: Batch) -> "array[int]":
         """Both result files, in input order; the indices of the failed lines."""
         total = batch.journal.progress().total
-        failed: list[int] = []
+        failed = array("I")
         with ExitStack() as files:
             # A file that would be empty is not made: `output_file_id` is then null, as OpenAI does.
             opened: dict[bool, BinaryIO] = {}
@@ -80,18 +82,22 @@ class Publisher:
                 raise _gap(batch.id, expected)
         return failed
 
-    def _write_retry(self, batch: Batch, failed: list[int]) -> None:
+    def _write_retry(self, batch: Batch, failed: Sequence[int]) -> None:
         """The request lines that were understood and have no answer, ready to be handed in again."""
-        rows: list[LineRow] = []
-        for start in range(0, len(failed), RETRY_BLOCK_LINES):
-            block = batch.journal.read_lines(failed[start : start + RETRY_BLOCK_LINES])
-            rows += [row for row in block if row.group >= 0]
-        if not rows:
-            return
-        with self._spool.create_result(batch.id, RETRY) as file:
-            for row in rows:
+        with ExitStack() as files:
+            file: BinaryIO | None = None
+            for row in _rows(batch, failed):
+                if row.group < 0:
+                    continue
+                if file is None:
+                    file = files.enter_context(self._spool.create_result(batch.id, RETRY))
                 batch.input.seek(row.offset)
                 file.write(batch.input.read(row.length) + b"\n")
+
+
+def _rows(batch: Batch, indices: Sequence[int]) -> Iterator[LineRow]:
+    for start in range(0, len(indices), RETRY_BLOCK_LINES):
+        yield from batch.journal.read_lines(indices[start : start + RETRY_BLOCK_LINES])
 
 
 def _gap(batch_id: str, index: int) -> JournalError:

@@ -19,7 +19,6 @@ from loguru import logger
 from batchd.core.lifecycle import Phase
 from batchd.core.reconcile import Action, Repair, actions
 from batchd.daemon.ports import Journal, Spool
-from batchd.errors import JournalError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +48,8 @@ def recover(spool: Spool, open_journal: Callable[[str], Journal]) -> Recovered:
 
 
 def _phase(open_journal: Callable[[str], Journal], path: str) -> Phase | None:
-    """None for a journal whose making was interrupted: intake then begins again from orig/."""
-    try:
-        journal = open_journal(path)
-    except JournalError as error:
-        logger.warning("a journal cannot be opened: {}", error.message)
-        return None
+    """None where intake did not end. One that cannot be opened may hold answers: a person decides."""
+    journal = open_journal(path)
     try:
         return journal.phase()
     finally:

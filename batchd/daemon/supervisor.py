@@ -40,6 +40,12 @@ RESTART_TIMEOUT_S = 60.0
 #: The longest wait between two tries to bring the model back.
 COOLING_CAP_S = 30.0
 
+#: A model that refuses its canary for good so often, each time freshly loaded, cannot do this kind of work.
+CANARY_REFUSALS_MAX = 3
+
+#: A server's text in the log and the status: enough to know it again.
+FAULT_CHARS_MAX = 300
+
 #: A wait looks this often whether it is still wanted.
 WANTED_CHECK_S = 0.5
 
@@ -62,6 +68,20 @@ class Standing:
     state: State
     detail: str = ""
     loaded: Loaded | None = None
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What went wrong while one `ensure` waits."""
+
+    tries: int = 0
+    refusals: int = 0
+    said: str = ""
+
+    def of_canary(self, fault: ModelFault) -> ModelFault:
+        """A refused canary says nothing about a request: the model is broken, and may come back; or not."""
+        self.refusals += not fault.is_temporary
+        return replace(fault, is_temporary=fault.is_temporary or self.refusals < CANARY_REFUSALS_MAX)
 
 
 class Supervisor:
@@ -90,25 +110,28 @@ class Supervisor:
     def suspect(self, fault: ModelFault) -> None:
         """The server died or hangs: the next `ensure` begins with a restart and a canary."""
         if self.standing.state is State.READY:
-            logger.warning("model server lost: {} ({})", fault.category.value, fault.message[:300])
-        self.standing = Standing(State.SUSPECT, fault.message[:300])
+            logger.warning(
+                "model server lost: {} ({})", fault.category.value, fault.message[:FAULT_CHARS_MAX]
+            )
+        self.standing = Standing(State.SUSPECT, fault.message[:FAULT_CHARS_MAX])
 
     async def ensure(self, load: Load, is_wanted: Callable[[], bool]) -> Loaded | ModelFault | None:
         """See `ports.ReadyModel`."""
-        tries = 0
+        trouble = Trouble()
         while is_wanted():
             load = replace(load, slots=min(load.slots, self._limits.slots))
             if self.standing.state is State.READY and self._wanted == load:
-                return self.standing.loaded
+                return self._in_use(self.standing.loaded)
             outcome = await self._bring_up(load)
+            if isinstance(outcome, ModelFault) and self.standing.state is State.CANARY:
+                outcome = trouble.of_canary(outcome)
             if isinstance(outcome, Loaded):
-                return outcome
+                return self._in_use(outcome)
             if not outcome.is_temporary and outcome.category is not Category.OOM:
-                self.standing = Standing(State.ABSENT, outcome.message)
+                self.standing = Standing(State.ABSENT, outcome.message[:FAULT_CHARS_MAX])
                 return outcome
             if not self._shrink(outcome):
-                await self._cool(outcome, tries, is_wanted)
-                tries += 1
+                await self._cool(outcome, trouble, is_wanted)
         return None
 
     async def release(self) -> None:
@@ -135,9 +158,8 @@ class Supervisor:
         self.standing = Standing(State.CANARY, load.model, loaded)
         answer = await self._server.answer(_canary(load), 0, CANARY_TIMEOUT_S)
         if isinstance(answer, ModelFault):
-            return _as_systemic(answer)
+            return answer
         self._canary_spent += answer.usage.prompt_tokens
-        self.loads.append(loaded)
         self.standing = Standing(State.READY, load.model, loaded)
         logger.info(
             "model {} ready: window {} tokens, {} slots, loaded in {:.1f} s",
@@ -148,26 +170,38 @@ class Supervisor:
         )
         return loaded
 
+    def begin_account(self) -> None:
+        """A batch begins: from here on, loads and canary tokens are its own."""
+        self.loads.clear()
+        self._canary_spent = 0
+
     def take_canary_tokens(self) -> int:
         """Prompt tokens that canaries cost since the last call; they count as evaluated."""
         spent, self._canary_spent = self._canary_spent, 0
         return spent
 
+    def _in_use(self, loaded: Loaded | None) -> Loaded | None:
+        if loaded is not None and loaded not in self.loads[-1:]:
+            self.loads.append(loaded)
+        return loaded
+
     def _shrink(self, fault: ModelFault) -> bool:
         if fault.category is not Category.OOM:
             return False
-        self._limits, change = after_out_of_memory(self._limits, fault.message[:300])
+        self._limits, change = after_out_of_memory(self._limits, fault.message[:FAULT_CHARS_MAX])
         if change is None:
             return False
         logger.warning("{}: {} -> {}, because: {}", change.name, change.old, change.new, change.cause)
         self._on_change(change)
         return True
 
-    async def _cool(self, fault: ModelFault, tries: int, is_wanted: Callable[[], bool]) -> None:
-        wait_s = backoff_s(tries, 0.5 + self._clock.random() / 2, COOLING_CAP_S)
-        if tries == 0 or self.standing.detail != fault.message[:300]:
-            logger.warning("model not ready: {}; next try in {:.1f} s", fault.message[:300], wait_s)
-        self.standing = Standing(State.COOLING, fault.message[:300])
+    async def _cool(self, fault: ModelFault, trouble: "Trouble", is_wanted: Callable[[], bool]) -> None:
+        wait_s = backoff_s(trouble.tries, 0.5 + self._clock.random() / 2, COOLING_CAP_S)
+        text = fault.message[:FAULT_CHARS_MAX]
+        if trouble.said != text:
+            logger.warning("model not ready: {}; next try in {:.1f} s", text, wait_s)
+        trouble.tries, trouble.said = trouble.tries + 1, text
+        self.standing = Standing(State.COOLING, text)
         until = self._clock.monotonic() + wait_s
         while is_wanted() and (left := until - self._clock.monotonic()) > 0:
             await self._clock.sleep(min(left, WANTED_CHECK_S))
@@ -179,8 +213,3 @@ def _canary(load: Load) -> Request:
         return Request("canary", Endpoint.EMBEDDINGS, load.model, (), ("ready?",), {}, 0)
     messages = (Message("user", "Say: ready."),)
     return Request("canary", Endpoint.CHAT, load.model, messages, (), {"temperature": 0}, 1)
-
-
-def _as_systemic(fault: ModelFault) -> ModelFault:
-    """A canary that is refused says nothing about a request: the model is broken, and may come back."""
-    return replace(fault, is_temporary=True)

@@ -82,6 +82,7 @@ class LlamacppSettings(BaseModel):
     cache_ram_mib: int = Field(
         default=8192, ge=0, le=1 << 20
     )  # as llama.cpp does by itself; counts as memory
+    threads: int | None = Field(default=None, ge=1, le=1024)  # None: one for each core, as llama.cpp does
 
 
 class Settings(BaseSettings):

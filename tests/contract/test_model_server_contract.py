@@ -82,6 +82,14 @@ class ModelServerContract:
         assert loaded.digest
         assert loaded.window_tokens_max is None or loaded.window_tokens_max >= self.window
 
+    async def test_digests_are_told_without_a_load_and_unknown_names_left_out(
+        self, server: ModelServer, model: str
+    ) -> None:
+        digests = await server.digests([model, "no-such-model:1b"], self.timeout_s)
+        loaded = loaded_or_fail(await server.load(Load(model, self.window, self.slots), self.timeout_s))
+        assert isinstance(digests, dict)
+        assert digests[model] == loaded.digest
+
     async def test_another_window_is_really_loaded(self, resident: ModelServer, model: str) -> None:
         wider = loaded_or_fail(await resident.load(Load(model, 2 * self.window, self.slots), self.timeout_s))
         assert wider.window_tokens == 2 * self.window
@@ -224,13 +232,13 @@ class TestOllamaOwn(ModelServerContract):
 
     @pytest.fixture
     def model(self) -> str:
-        return "smollm2"
+        return "smollm2:135m"
 
     @pytest.fixture
     async def server(self, tmp_path: Path) -> AsyncIterator[ModelServer]:
         rates = {"prefill_rate": PACED.prefill_rate, "decode_rate": PACED.decode_rate}
         binary = write_binary(tmp_path, version="0.33.3", answer_tokens=PACED.answer_tokens, **rates)
         own = OwnOllama(str(binary), 4, {"PATH": "/usr/bin:/bin"}, RealClock())
-        server = OllamaServer("", "own", RealClock(), aliases={"smollm2": "smollm2:135m"}, own=own)
+        server = OllamaServer("", "own", RealClock(), own=own)
         yield server
         await server.close()

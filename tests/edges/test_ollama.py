@@ -517,14 +517,14 @@ async def test_a_model_that_runs_elsewhere_is_refused_unless_allowed(name: str) 
     assert isinstance(loaded, Loaded)
 
 
-async def test_an_alias_is_answered_by_the_model_behind_it(simulator: Simulator) -> None:
-    server = OllamaServer(simulator.address, "attach", RealClock(), aliases={"gpt-4o-mini": MODEL})
-    loaded = await server.load(Load("gpt-4o-mini", 512, 1), 5)
-    answer = await server.answer(chat("gpt-4o-mini", "hi"), 0, 5)
-    await server.close()
-    assert isinstance(loaded, Loaded)
-    assert loaded.model == MODEL
-    assert isinstance(answer, Answer)
+async def test_digests_tell_what_a_name_stands_for_without_a_load(
+    simulator: Simulator, server: OllamaServer
+) -> None:
+    digests = await server.digests([MODEL, "no-such-model"], 5)
+    assert isinstance(digests, dict)
+    assert list(digests) == [MODEL]
+    assert len(digests[MODEL]) == 64
+    assert simulator.counts.loads == 0
 
 
 async def test_another_model_puts_the_first_one_out(simulator: Simulator, server: OllamaServer) -> None:

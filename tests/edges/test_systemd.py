@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from batchd.daemon.ports import ServiceManager
 from batchd.edges.systemd import Systemd
 
 
@@ -158,6 +159,6 @@ def test_a_ping_is_due_three_times_in_the_interval_if_it_is_ours(
 
 
 def test_the_variable_is_read_by_the_library_alone(listener: Listener, tmp_path: Path) -> None:
-    systemd = Systemd(None)
+    systemd: ServiceManager = Systemd(None)
     systemd.ready()
     assert listener.heard() == []

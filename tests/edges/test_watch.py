@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from batchd.daemon.ports import Bell as BellPort
 from batchd.edges.watch import Bell
 
 #: A ring comes within a fraction of a second; this only bounds a test that fails.
@@ -97,7 +98,8 @@ async def test_without_an_inbox_it_waits_for_one(tmp_path: Path) -> None:
 
 
 async def test_a_wait_ends_at_its_limit(inbox: Path) -> None:
-    assert not await Bell(inbox).wait(0.01)
+    bell: BellPort = Bell(inbox)
+    assert not await bell.wait(0.01)
 
 
 async def test_closing_ends_the_watch_and_whoever_waits(inbox: Path) -> None:

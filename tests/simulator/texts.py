@@ -90,7 +90,7 @@ def unsupported(model: str, what: str) -> str:
 
 
 def no_tools(model: str) -> str:
-    return f"registry.ollama.ai/library/{model} does not support tools"
+    return f"library/{model} does not support tools"
 
 
 CUDA_OOM = "CUDA error: out of memory"

@@ -13,7 +13,7 @@ DIAGNOSTICS
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -68,6 +68,19 @@ class LlamaServer:
             return ModelFault(Category.MODEL, said, is_temporary=False, code="engine_missing")
         address = self._route.child.address if self._route.child is not None else LOOPBACK
         return ServerDescription("llamacpp", release, "child", address)
+
+    async def digests(self, models: Sequence[str], timeout_s: float) -> Mapping[str, str] | ModelFault:
+        if self._route.url is not None:
+            props = await self._route.props(timeout_s)
+            if isinstance(props, ModelFault):
+                return props
+            return {name: props.fingerprint for name in models if name in props.names}
+        paths = {name: self._models.get(name, self._any_gguf) for name in models}
+        return {
+            name: await self._digest(path)
+            for name, path in paths.items()
+            if path is not None and path.is_file()
+        }
 
     async def load(self, load: Load, timeout_s: float) -> Loaded | ModelFault:
         if self._route.url is None and self._is_resident(load) and self._loaded is not None:

@@ -13,7 +13,7 @@ DIAGNOSTICS
     Warning: a model that gets one slot although more were asked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -77,21 +77,19 @@ class _Resident:
 
 
 class OllamaServer:
-    """One Ollama server. `aliases`: a name in batch files → a name here."""
+    """One Ollama server."""
 
     def __init__(
         self,
         host: str,
         mode: str,
         clock: Clock,
-        aliases: Mapping[str, str] | None = None,
         allow_remote: bool = False,
         own: OwnServer | None = None,
     ) -> None:
         self._host = host
         self._mode = mode
         self._clock = clock
-        self._aliases = aliases or {}
         self._allow_remote = allow_remote
         self._own = own
         self._clients: dict[int | None, Exchanger] = {}
@@ -112,8 +110,22 @@ class OllamaServer:
             return ModelFault(Category.SERVER, "What answers there is not Ollama.", is_temporary=True)
         return ServerDescription("ollama", version, self._mode, self._client(None).address)
 
+    async def digests(self, models: Sequence[str], timeout_s: float) -> Mapping[str, str] | ModelFault:
+        if (fault := await self._reach(None)) is not None:
+            return fault
+        body = await self._control("GET", "/api/tags", None, timeout_s)
+        if isinstance(body, ModelFault):
+            return body
+        entries = body.get("models")
+        known = {
+            entry.get("name"): str(entry.get("digest", ""))
+            for entry in (entries if isinstance(entries, list) else [])
+            if isinstance(entry, dict)
+        }
+        return {name: known[full_name(name)] for name in models if full_name(name) in known}
+
     async def load(self, load: Load, timeout_s: float) -> Loaded | ModelFault:
-        name = self._aliases.get(load.model, load.model)
+        name = load.model
         if is_remote_name(name) and not self._allow_remote:
             return _remote_fault(name)
         if (fault := await self._reach(load.slots)) is not None:
