@@ -187,5 +187,5 @@ class Desk:
             f"{status}_at": now,
         }
         if self.batch.closing is CANCELLED:
-            moments["cancelling_at"] = self._closings()[0].at
+            moments["cancelling_at"] = next((event.at for event in self._closings()), now)
         return facts_of(self.batch.id, acceptance, progress, status, moments)

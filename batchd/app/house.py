@@ -164,9 +164,8 @@ class House:
     def _open(self, batch_id: str) -> Batch:
         spool = self._outside.spool
         journal: Journal = LmdbJournal.open(spool.journal_path(batch_id))
-        return self._hold(
-            Batch(batch_id, spool.original_name(batch_id) or b"", journal, spool.open_input(batch_id))
-        )
+        name = spool.original_name(batch_id) or b""
+        return self._hold(Batch(batch_id, name, journal, spool.open_input(batch_id)))
 
     def _hold(self, batch: Batch) -> Batch:
         self._held[batch.id] = batch

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from batchd.app import run_files
-from batchd.cli.beside import checked_options
+from batchd.cli.beside import checked_options, opened
 from batchd.cli.outcome import exit_code, read_result
 from batchd.cli.progress import progress_display
 from batchd.cli.terminal import ConfigOption, JsonOption, SpoolOption, put, put_json
@@ -67,6 +67,8 @@ def run(
         },
         config,
     )
+    for file in files:
+        opened(file).close()  # a wrong path is said before a server is waited for
     options = [checked_options(file) for file in files]
     with progress_display() as show:
         results = asyncio.run(run_files(settings, surroundings(), files, options, outbox, show))

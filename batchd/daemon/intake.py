@@ -135,7 +135,7 @@ class Intake:
         if self._only is not None and wanted not in self._only:
             return None
         batch_id = wanted or self._new_batch_id()
-        if self._spool.is_known(batch_id):
+        if self._only is None and self._spool.is_known(batch_id):
             fresh = self._new_batch_id()
             logger.warning("the id {} is taken; the batch is {}", batch_id, fresh)
             batch_id = fresh

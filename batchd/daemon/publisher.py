@@ -22,7 +22,7 @@ from batchd.core.lifecycle import Phase
 from batchd.core.record import LineRow
 from batchd.core.result import BatchFacts, batch_object
 from batchd.daemon.ports import Batch, Spool
-from batchd.errors import JournalError
+from batchd.errors import JournalError, SpoolError
 
 #: Rows of failed lines are read from the journal in blocks of this many, for `retry.jsonl`.
 RETRY_BLOCK_LINES = 1_000
@@ -40,15 +40,27 @@ class Publisher:
 
     def assemble(self, batch: Batch, final_name: str, facts: BatchFacts, metrics: dict[str, object]) -> None:
         """Write publish/, seal it, and make name and hash durable."""
+        try:
+            self._write(batch, facts, metrics)
+        except OSError as error:
+            raise SpoolError(
+                f"The results of {batch.id} cannot be written: {error.strerror}.",
+                "Mend the disk or free some space, and start batchd again; nothing is lost.",
+            ) from error
+        sha256 = self._spool.seal_publish(batch.id)
+        batch.journal.set_phase(Phase.PUBLISHING, {"final_name": final_name, "publish_sha256": sha256})
+
+    def _write(self, batch: Batch, facts: BatchFacts, metrics: dict[str, object]) -> None:
         self._spool.begin_publish(batch.id)
+        empty = batch.journal.progress().spent.empty_answers
+        if empty:
+            logger.warning("{}: {} answers are empty", batch.id, empty)
         failed = self._write_lines(batch)
         self._write_retry(batch, failed)
         with self._spool.create_result(batch.id, "batch.json") as file:
             file.write(dumps(batch_object(facts)) + b"\n")
         with self._spool.create_result(batch.id, "metrics.json") as file:
             file.write(dumps(metrics) + b"\n")
-        sha256 = self._spool.seal_publish(batch.id)
-        batch.journal.set_phase(Phase.PUBLISHING, {"final_name": final_name, "publish_sha256": sha256})
 
     def finish(self, batch: Batch) -> str:
         """The rename, and what comes after it; the path of the result directory."""

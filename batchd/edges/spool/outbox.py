@@ -32,6 +32,9 @@ _BUFFER_BYTES = 2**20
 #: With the id (38) and the dot it stays far below NAME_MAX (255) and fits one line of a terminal.
 _STEM_CHARACTERS_MAX = 120
 
+#: Originals kept of one id: a person who runs one batch again and again within the archive's days.
+_ARCHIVED_MAX = 1_000
+
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -105,10 +108,15 @@ class Outbox:
         return os.fspath(self.layout.outbox_path / found[0]) if found else None
 
     def archive(self, batch_id: str) -> None:
-        """orig/ becomes archive/<id>."""
+        """orig/ becomes archive/<id>, or <id>.2 and so on: a batch that was collected may be run again."""
         with disk.opened_directory(checked_id(batch_id), self.layout.processing) as place:
-            with contextlib.suppress(FileNotFoundError):
-                disk.rename_new("orig", place, batch_id, self.layout.archive)
+            for name in (batch_id, *(f"{batch_id}.{count}" for count in range(2, _ARCHIVED_MAX))):
+                with contextlib.suppress(FileNotFoundError):  # done already
+                    try:
+                        disk.rename_new("orig", place, name, self.layout.archive)
+                    except FileExistsError:
+                        continue
+                break
             os.fsync(self.layout.archive)
             os.fsync(place)
 
@@ -122,7 +130,8 @@ class Outbox:
             names = [
                 entry.name
                 for entry in entries
-                if is_batch_id(entry.name) and now - entry.stat(follow_symlinks=False).st_ctime > older_than_s
+                if is_batch_id(entry.name.split(".")[0])
+                and now - entry.stat(follow_symlinks=False).st_ctime > older_than_s
             ]
         return sum(disk.remove_tree(name, self.layout.archive) for name in names)
 

@@ -1,0 +1,98 @@
+"""An accepted batch, made without the intake: request lines in a memory journal, parsed, grouped, planned.
+
+SUMMARY
+    chat("a")                     one request line as an object
+    made_batch([chat("a")])       the batch, its journal at the phase `in_progress`
+
+DIAGNOSTICS
+    Bug: AssertionError for a line that is no request, unless it is given as None, which is a faulty one.
+"""
+
+import io
+import zlib
+from array import array
+from collections.abc import Mapping, Sequence
+
+from batchd.core.fault import LineFault
+from batchd.core.json import dumps
+from batchd.core.lifecycle import Phase
+from batchd.core.options import Options
+from batchd.core.plan import build_plan
+from batchd.core.prefix import PrefixGroups
+from batchd.core.record import LineRow, NewLine
+from batchd.core.request import LineLimits, Request, parse_line
+from batchd.core.result import line_fault_line, request_id
+from batchd.core.summary import Acceptance
+from batchd.daemon.ports import Batch
+from tests.fakes.memory_journal import MemoryJournal
+
+ID = f"batch_{0:032x}"
+
+LIMITS = LineLimits()
+
+Line = Mapping[str, object]
+
+
+def chat(custom_id: str, system: str = "Judge.", model: str = "m", bound: int = 16, text: str = "hi") -> Line:
+    """A chat request; those with the same `system` are one group."""
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
+    body = {"model": model, "messages": messages, "max_completion_tokens": bound}
+    return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def embed(custom_id: str, model: str = "e") -> Line:
+    """A text to embed."""
+    body = {"model": model, "input": "hi"}
+    return {"custom_id": custom_id, "method": "POST", "url": "/v1/embeddings", "body": body}
+
+
+def content(lines: Sequence[Line | None]) -> bytes:
+    """The batch file of these lines."""
+    return b"".join((b"no request" if line is None else dumps(line)) + b"\n" for line in lines)
+
+
+def made_batch(
+    lines: Sequence[Line | None], journal: MemoryJournal | None = None, batch_id: str = ID
+) -> Batch:
+    """Accepted and begun."""
+    journal = MemoryJournal() if journal is None else journal
+    raw = content(lines)
+    groups, group_of, bound_of = PrefixGroups(), array("i"), array("I")
+    rows: list[NewLine] = []
+    offset = 0
+    for index, line in enumerate(raw.splitlines()):
+        parsed = parse_line(line, index + 1, LIMITS, None)
+        assert isinstance(parsed, Request) == (lines[index] is not None), parsed
+        group = groups.add(parsed) if isinstance(parsed, Request) else -1
+        group_of.append(group)
+        bound_of.append(parsed.completion_tokens_max if isinstance(parsed, Request) else 0)
+        row = LineRow(offset, len(line), zlib.crc32(line), group, index + 1)
+        fault = (
+            line_fault_line(parsed, request_id(batch_id, index)) if isinstance(parsed, LineFault) else None
+        )
+        rows.append(NewLine(index, row, fault))
+        offset += len(line) + 1
+    journal.add_lines(rows)
+    journal.accept(build_plan(groups.summary(), group_of, bound_of), acceptance(len(lines)).to_meta())
+    journal.set_phase(Phase.IN_PROGRESS, {"in_progress_at": "1800000000.0"})
+    return Batch(batch_id, b"reviews.jsonl", journal, io.BytesIO(raw))
+
+
+def acceptance(total: int = 1) -> Acceptance:
+    """What the intake found out about a batch that runs."""
+    return Acceptance(
+        name="reviews.jsonl",
+        total=total,
+        faulty=0,
+        group_count=1,
+        prompt_tokens=40,
+        created_at=1_800_000_000.0,
+        sha256="ab" * 32,
+        size_bytes=100,
+        endpoint="/v1/chat/completions",
+        model="m",
+        options=Options(),
+        is_strict=False,
+        notes=(),
+        refusals=(),
+    )

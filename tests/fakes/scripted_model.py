@@ -1,0 +1,272 @@
+"""A model that plays what a test wrote down: answers and faults for each request, and for each load.
+
+SUMMARY
+    script = Script().answers("a", crash(), answer("x")).loads(missing_model())
+    ScriptedModel(script)     the port `ReadyModel`, for the dispatcher
+    ScriptedServer(script)    the port `ModelServer`, for the supervisor and the whole house
+
+    A request that the script does not name is answered. What was asked is in `sent`, `loads` and `calls`.
+
+DIAGNOSTICS
+    Bug: AssertionError when a request comes more often than the script has lines for it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source, Usage
+from batchd.core.request import Endpoint, Request
+
+#: Turns of the event loop that an answer takes, so that requests are in flight together.
+TURNS_PER_ANSWER = 3
+
+Played = Answer | ModelFault
+
+
+def answer(text: str = "yes", prompt: int = 10, completion: int = 2, finish: str = "stop") -> Answer:
+    """One finished answer; half of its prompt came from the cache."""
+    usage = Usage(prompt, completion, prompt // 2, Source.ENGINE, 0.01, 0.02)
+    return Answer(text, None, finish, usage)
+
+
+def vector() -> Answer:
+    """The answer to one text to embed."""
+    return Answer("", None, "stop", Usage(5, 0, 0, Source.ENGINE, 0.01, 0.0), ((0.25, 0.5),))
+
+
+def crash(text: str = "unexpected EOF") -> ModelFault:
+    """The model server died with the request in it."""
+    return ModelFault(Category.CRASH, text, is_temporary=True, is_server_lost=True)
+
+
+def unreachable() -> ModelFault:
+    """Nobody listens."""
+    return ModelFault(Category.NETWORK, "connection refused", is_temporary=True, is_server_lost=True)
+
+
+def hiccup(text: str = "server busy") -> ModelFault:
+    """A temporary fault that concerns this request only."""
+    return ModelFault(Category.SERVER, text, is_temporary=True)
+
+
+def refused(text: str = "no such format") -> ModelFault:
+    """The model refuses this request for good."""
+    return ModelFault(Category.VALIDATION, text, is_temporary=False)
+
+
+def out_of_memory() -> ModelFault:
+    """At load, or while answering."""
+    return ModelFault(
+        Category.OOM, "cudaMalloc failed: out of memory", is_temporary=True, is_server_lost=True
+    )
+
+
+def missing_model(name: str = "m") -> ModelFault:
+    """The model is not there."""
+    text = f"The model '{name}' does not exist here; get it with: ollama pull {name}"
+    return ModelFault(Category.MODEL, text, is_temporary=False, code="model_not_found")
+
+
+def overflow(prompt: int, window: int) -> ModelFault:
+    """The prompt is longer than the window."""
+    text = f"request ({prompt} tokens) exceeds the available context size ({window} tokens)"
+    return ModelFault(
+        Category.CONTEXT_LENGTH,
+        text,
+        is_temporary=False,
+        code="context_length_exceeded",
+        prompt_tokens=prompt,
+        window_tokens=window,
+    )
+
+
+def loaded(load: Load, window_tokens_max: int | None = None) -> Loaded:
+    """What a server says that did as it was told."""
+    return Loaded(
+        load.model, "sha256:1", "Q4_1", load.window_tokens, load.slots, 10, 10, window_tokens_max, 0.5
+    )
+
+
+class Script:
+    """What will be played. Each list is used up from its front."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, deque[Played]] = {}
+        self._loads: deque[ModelFault | None] = deque()
+        self._restarts: deque[ModelFault | None] = deque()
+        self.poison: set[str] = set()
+        self.held: set[str] = set()
+        self.window_tokens_max: int | None = None
+
+    def answers(self, custom_id: str, *outcomes: Played) -> "Script":
+        """What the request meets, one for each time that it is sent."""
+        self._answers[custom_id] = deque(outcomes)
+        return self
+
+    def loads(self, *outcomes: ModelFault | None) -> "Script":
+        """What the loads meet (None: loaded); after these, all go well."""
+        self._loads.extend(outcomes)
+        return self
+
+    def restarts(self, *outcomes: ModelFault | None) -> "Script":
+        """What the restarts meet."""
+        self._restarts.extend(outcomes)
+        return self
+
+    def poisons(self, *custom_ids: str) -> "Script":
+        """The server dies of these, and with it all that it holds."""
+        self.poison.update(custom_ids)
+        return self
+
+    def holds(self, *custom_ids: str) -> "Script":
+        """These are answered only after `release`."""
+        self.held.update(custom_ids)
+        return self
+
+    def has_model_maximum(self, window_tokens: int) -> "Script":
+        """The model's own longest window, as a load reports it."""
+        self.window_tokens_max = window_tokens
+        return self
+
+    def outcome(self, request: Request) -> Played:
+        lines = self._answers.get(request.custom_id)
+        if lines is None:
+            return vector() if request.endpoint is Endpoint.EMBEDDINGS else answer()
+        assert lines, f"{request.custom_id} came more often than the script says"
+        return lines.popleft()
+
+    def load_outcome(self, load: Load) -> Loaded | ModelFault:
+        fault = self._loads.popleft() if self._loads else None
+        return loaded(load, self.window_tokens_max) if fault is None else fault
+
+    def restart_outcome(self) -> ModelFault | None:
+        return self._restarts.popleft() if self._restarts else None
+
+
+class _Stage:
+    """Requests in flight, and what happens to them. `watch` sees each one when it is sent."""
+
+    def __init__(self, script: Script, watch: Callable[[Request], None] = lambda request: None) -> None:
+        self._script = script
+        self._watch = watch
+        self._in_flight: dict[asyncio.Future[Played], str] = {}
+        self.sent: list[str] = []
+        self.slots: dict[str, int] = {}
+        self.models: list[str] = []
+        self.company: list[set[str]] = []
+        self.cancelled: list[str] = []
+        self._released = asyncio.Event()
+
+    @property
+    def most_in_flight(self) -> int:
+        """The most requests held at one time."""
+        return max((len(together) for together in self.company), default=0)
+
+    def alone(self, custom_id: str) -> list[bool]:
+        """For each time that it was sent: whether nothing was beside it then."""
+        return [
+            together == {custom_id}
+            for sent, together in zip(self.sent, self.company, strict=True)
+            if sent == custom_id
+        ]
+
+    def release(self) -> None:
+        """Let the held ones be answered."""
+        self._released.set()
+
+    async def sent_to(self, count: int) -> None:
+        """Wait until so many requests were sent; the test's own limit ends a wait in vain."""
+        while len(self.sent) < count:
+            await asyncio.sleep(0)
+
+    async def play(self, request: Request, slot: int) -> Played:
+        self._watch(request)
+        mine: asyncio.Future[Played] = asyncio.get_running_loop().create_future()
+        self._in_flight[mine] = request.custom_id
+        self.sent.append(request.custom_id)
+        self.slots[request.custom_id] = slot
+        self.models.append(request.model)
+        self.company.append(set(self._in_flight.values()))
+        try:
+            for _ in range(TURNS_PER_ANSWER):
+                await asyncio.sleep(0)
+            if request.custom_id in self._script.held:
+                await asyncio.wait({mine, waiting := self._when_released()}, return_when="FIRST_COMPLETED")
+                waiting.cancel()
+            if request.custom_id in self._script.poison:
+                self._die()
+            return mine.result() if mine.done() else self._script.outcome(request)
+        except asyncio.CancelledError:
+            self.cancelled.append(request.custom_id)
+            raise
+        finally:
+            del self._in_flight[mine]
+
+    def _when_released(self) -> "asyncio.Task[bool]":
+        return asyncio.get_running_loop().create_task(self._released.wait())
+
+    def _die(self) -> None:
+        for future in self._in_flight:
+            if not future.done():
+                future.set_result(crash())
+
+
+class ScriptedModel(_Stage):
+    """The port `ReadyModel`."""
+
+    def __init__(
+        self, script: Script | None = None, watch: Callable[[Request], None] = lambda request: None
+    ) -> None:
+        super().__init__(script or Script(), watch)
+        self.loads: list[Load] = []
+        self.suspects: list[ModelFault] = []
+
+    async def ensure(self, load: Load, is_wanted: Callable[[], bool]) -> Loaded | ModelFault | None:
+        await asyncio.sleep(0)
+        if not is_wanted():
+            return None
+        self.loads.append(load)
+        return self._script.load_outcome(load)
+
+    async def answer(self, request: Request, slot: int, timeout_s: float) -> Played:
+        return await self.play(request, slot)
+
+    def suspect(self, fault: ModelFault) -> None:
+        self.suspects.append(fault)
+
+
+class ScriptedServer(_Stage):
+    """The port `ModelServer`. `calls` has one word for each; canaries are scripted under "canary"."""
+
+    def __init__(self, script: Script | None = None) -> None:
+        super().__init__(script or Script())
+        self.calls: list[str] = []
+        self.mode = "own"
+
+    async def describe(self, timeout_s: float) -> ServerDescription | ModelFault:
+        return ServerDescription("scripted", "1.0", self.mode, "http://127.0.0.1:1")
+
+    async def digests(self, models: Sequence[str], timeout_s: float) -> Mapping[str, str] | ModelFault:
+        return dict.fromkeys(models, "sha256:1")
+
+    async def load(self, load: Load, timeout_s: float) -> Loaded | ModelFault:
+        self.calls.append(f"load {load.model} {load.window_tokens}x{load.slots}")
+        return self._script.load_outcome(load)
+
+    async def unload(self, timeout_s: float) -> None:
+        self.calls.append("unload")
+
+    async def answer(self, request: Request, slot: int, timeout_s: float) -> Played:
+        if request.custom_id == "canary":
+            self.calls.append("canary")
+            return self._script.outcome(request)
+        return await self.play(request, slot)
+
+    async def restart(self, timeout_s: float) -> ModelFault | None:
+        self.calls.append("restart")
+        return self._script.restart_outcome()
+
+    async def close(self) -> None:
+        self.calls.append("close")
