@@ -60,7 +60,9 @@ def request_line(
     }
 
 
-def write_batch(path: Path, lines: int, max_tokens: int = 16, groups: int = 1, system: str | None = None) -> Path:
+def write_batch(
+    path: Path, lines: int, max_tokens: int = 16, groups: int = 1, system: str | None = None
+) -> Path:
     """A batch file with so many lines; groups take turns."""
     with path.open("w", encoding="utf-8") as file:
         for number in range(lines):

@@ -1,4 +1,4 @@
-"""The README and the pages: every command in them is run by a test, or listed here with the reason why not."""
+"""The README and the pages: every command in them is run by a test, or listed here with a reason."""
 
 import os
 import re

@@ -138,7 +138,7 @@ class House:
                 ]
                 working = group.create_task(self._work())
                 await self._stopping.wait()
-                self.board.state = "draining"
+                self.board.become("draining")
                 self._outside.service.stopping()
                 await asyncio.wait({working}, timeout=self._drain_s if self._desk is not None else 0)
                 await self._outside.bell.close()
@@ -177,7 +177,7 @@ class House:
             room = ACTIVE_BATCHES_MAX - self._accepted.qsize() - len(to_accept) - len(self._recovered)
             to_accept += await to_its_end(self._intake.sweep, max(room, 0))
             if is_first:
-                self.board.state = "ready"
+                self.board.become("ready")
                 self._outside.service.ready()
                 is_first = False
             to_accept = await self._accept(to_accept)
@@ -276,5 +276,5 @@ class House:
         finally:
             await self._supervisor.release()
             await self._outside.server.close()
-            self.board.state = "stopped"
+            self.board.become("stopped")
             self.board.tick()

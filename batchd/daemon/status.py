@@ -75,6 +75,11 @@ class StatusBoard:
         self._warned = False
         self.state = "starting"
 
+    def become(self, state: str) -> None:
+        """The daemon's own state: starting, ready, draining, stopped."""
+        self.state = state
+        logger.info("{}", state)
+
     def enter(self, batch_id: str, name: str, status: str, progress: Progress) -> None:
         """A batch came into the house, or its status changed."""
         card = self._cards.get(batch_id)

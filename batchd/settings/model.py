@@ -79,9 +79,9 @@ class LlamacppSettings(BaseModel):
     gguf: LocalPath | None = None  # answers every name that `models` lacks
     url: Annotated[str, AfterValidator(_http_url)] | None = None
     api_key: SecretStr | None = None
-    cache_ram_mib: int = Field(
-        default=8192, ge=0, le=1 << 20
-    )  # as llama.cpp does by itself; counts as memory
+    # llama.cpp's own cache of whole slots in host memory (its default is 8192): it copies tens of MB for each
+    # request, and lanes leave it nothing to do.
+    cache_ram_mib: int = Field(default=0, ge=0, le=1 << 20)
     threads: int | None = Field(default=None, ge=1, le=1024)  # None: one for each core, as llama.cpp does
 
 

@@ -23,7 +23,9 @@ TABLES = ("meta", "reqs", "cid", "state", "results", "inflight", "events", "plan
 
 def make(path: Path, lines: int) -> Journal:
     journal = Journal.create(str(path))
-    journal.add_lines([NewLine(index, LineRow(index, 1, zlib.crc32(b"x"), 0, index + 1)) for index in range(lines)])
+    journal.add_lines(
+        [NewLine(index, LineRow(index, 1, zlib.crc32(b"x"), 0, index + 1)) for index in range(lines)]
+    )
     journal.accept(Plan(lines, (), array("I")), {})
     journal.set_phase(Phase.IN_PROGRESS, {})
     return journal

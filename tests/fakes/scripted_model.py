@@ -14,6 +14,7 @@ DIAGNOSTICS
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source, Usage
@@ -99,6 +100,8 @@ class Script:
         self.poison: set[str] = set()
         self.held: set[str] = set()
         self.window_tokens_max: int | None = None
+        self.slots_max: int | None = None
+        self.turns = TURNS_PER_ANSWER
 
     def answers(self, custom_id: str, *outcomes: Played) -> "Script":
         """What the request meets, one for each time that it is sent."""
@@ -130,6 +133,16 @@ class Script:
         self.window_tokens_max = window_tokens
         return self
 
+    def has_slots(self, count: int) -> "Script":
+        """The server has no more than these, whatever is asked."""
+        self.slots_max = count
+        return self
+
+    def answers_at_once(self) -> "Script":
+        """No answer lets anybody else have a turn of the loop."""
+        self.turns = 0
+        return self
+
     def outcome(self, request: Request) -> Played:
         lines = self._answers.get(request.custom_id)
         if lines is None:
@@ -139,6 +152,8 @@ class Script:
 
     def load_outcome(self, load: Load) -> Loaded | ModelFault:
         fault = self._loads.popleft() if self._loads else None
+        if self.slots_max is not None:
+            load = replace(load, slots=min(load.slots, self.slots_max))
         return loaded(load, self.window_tokens_max) if fault is None else fault
 
     def restart_outcome(self) -> ModelFault | None:
@@ -151,13 +166,13 @@ class _Stage:
     def __init__(self, script: Script, watch: Callable[[Request], None] = lambda request: None) -> None:
         self._script = script
         self._watch = watch
-        self._in_flight: dict[asyncio.Future[Played], str] = {}
+        self._in_flight: dict[asyncio.Future[Played | None], str] = {}
         self.sent: list[str] = []
         self.slots: dict[str, int] = {}
         self.models: list[str] = []
         self.company: list[set[str]] = []
         self.cancelled: list[str] = []
-        self._released = asyncio.Event()
+        self._is_released = False
 
     @property
     def most_in_flight(self) -> int:
@@ -174,43 +189,41 @@ class _Stage:
 
     def release(self) -> None:
         """Let the held ones be answered."""
-        self._released.set()
+        self._is_released = True
+        self._settle(None)
 
     async def sent_to(self, count: int) -> None:
         """Wait until so many requests were sent; the test's own limit ends a wait in vain."""
-        while len(self.sent) < count:
+        while len(self.sent) < count:  # noqa: ASYNC110 - the lanes need the turns
             await asyncio.sleep(0)
 
     async def play(self, request: Request, slot: int) -> Played:
         self._watch(request)
-        mine: asyncio.Future[Played] = asyncio.get_running_loop().create_future()
+        mine: asyncio.Future[Played | None] = asyncio.get_running_loop().create_future()
         self._in_flight[mine] = request.custom_id
         self.sent.append(request.custom_id)
         self.slots[request.custom_id] = slot
         self.models.append(request.model)
         self.company.append(set(self._in_flight.values()))
         try:
-            for _ in range(TURNS_PER_ANSWER):
+            for _ in range(self._script.turns):
                 await asyncio.sleep(0)
-            if request.custom_id in self._script.held:
-                await asyncio.wait({mine, waiting := self._when_released()}, return_when="FIRST_COMPLETED")
-                waiting.cancel()
+            if request.custom_id in self._script.held and not self._is_released:
+                await asyncio.wait({mine})
             if request.custom_id in self._script.poison:
-                self._die()
-            return mine.result() if mine.done() else self._script.outcome(request)
+                self._settle(crash())
+            died = mine.result() if mine.done() else None
+            return self._script.outcome(request) if died is None else died
         except asyncio.CancelledError:
             self.cancelled.append(request.custom_id)
             raise
         finally:
             del self._in_flight[mine]
 
-    def _when_released(self) -> "asyncio.Task[bool]":
-        return asyncio.get_running_loop().create_task(self._released.wait())
-
-    def _die(self) -> None:
+    def _settle(self, fault: ModelFault | None) -> None:
         for future in self._in_flight:
             if not future.done():
-                future.set_result(crash())
+                future.set_result(fault)
 
 
 class ScriptedModel(_Stage):

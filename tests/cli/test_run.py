@@ -96,7 +96,8 @@ def test_another_model_or_another_digest_is_another_batch(tmp_path: Path) -> Non
     batch = write_batch(tmp_path / "packages.jsonl", 2, system="You are terse.")
     with ChildSimulator() as server:
         _, as_named, _ = call(tmp_path, "run", str(batch), OLLAMA_HOST=server.address)
-        _, other, error = call(tmp_path, "run", str(batch), "--model", "gemma3:270m", OLLAMA_HOST=server.address)
+        named = ("--model", "gemma3:270m")
+        _, other, error = call(tmp_path, "run", str(batch), *named, OLLAMA_HOST=server.address)
     assert as_named.strip() != other.strip() != "", error
     body = read_lines(Path(other.strip()) / "output.jsonl")[0]["response"]
     assert '"model": "gemma3:270m"' in json.dumps(body)

@@ -1,0 +1,84 @@
+"""Progress for a person: what the words say, when plain lines come, and the bar on a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchd.cli.progress import fetch_display, progress_display, rates
+from batchd.core.status import BatchStatus, StatusReport
+from tests.batches import write_batch
+from tests.house import ROOT
+from tests.simulator.child import ChildSimulator
+
+
+def report(completed: int, failed: int = 0) -> StatusReport:
+    batch = BatchStatus(
+        "b", "packages.jsonl", "in_progress", 100, completed, failed, 2.0, 4_000.0, 0.97, 45.0
+    )
+    return StatusReport(written_at=0.0, pid=1, state="ready", batches=(batch,))
+
+
+def test_the_words_leave_out_what_is_not_known() -> None:
+    known = report(10).batches[0]
+    assert rates(known) == "2.0 requests/s · 4,000 tokens/s · 97.0% cached · 45 s left"
+    assert rates(BatchStatus("b", "n", "in_progress", 1, 0, 0)) == ""
+
+
+def test_plain_lines_come_now_and_then_and_at_each_new_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_display() as show:
+        show(report(10))
+        show(report(11))
+        show(StatusReport(written_at=0.0, pid=1, state="ready"))
+    assert capsys.readouterr().err.splitlines() == [
+        "packages.jsonl: 10 of 100 done, 0 failed · 2.0 requests/s · 4,000 tokens/s · 97.0% cached · 45 s left"
+    ]
+
+
+def test_nothing_is_drawn_of_a_fetch_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    with fetch_display() as show:
+        show(1, 2)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_a_bar_and_standard_output_only_the_path(tmp_path: Path) -> None:
+    batch = write_batch(tmp_path / "packages.jsonl", 30, system="You are terse.")
+    screen, terminal = pty.openpty()
+    with ChildSimulator(delay_s=0.1) as server:
+        with subprocess.Popen(
+            [sys.executable, "-m", "batchd", "run", str(batch)],
+            cwd=tmp_path,
+            env={
+                "PYTHONPATH": str(ROOT),
+                "HOME": str(tmp_path),
+                "PATH": os.environ["PATH"],
+                "OLLAMA_HOST": server.address,
+                "TERM": "xterm",
+                "COLUMNS": "140",
+            },
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            text=True,
+        ) as process:
+            os.close(terminal)
+            drawn = b""
+            while piece := _read(screen):
+                drawn += piece
+            out, _ = process.communicate(timeout=60)
+    os.close(screen)
+    assert process.returncode == 0
+    assert len(out.splitlines()) == 1
+    text = drawn.decode()
+    assert "packages.jsonl" in text
+    assert "30/30" in text
+    assert "requests/s" in text
+
+
+def _read(screen: int) -> bytes:
+    try:
+        return os.read(screen, 65_536)
+    except OSError:  # the other side has closed the terminal
+        return b""

@@ -1,0 +1,213 @@
+"""The dispatcher and trouble: who is tried again, who is given up, and who pays for a dying server."""
+
+import asyncio
+
+import pytest
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.retry import CRASHES_MAX
+from batchd.core.rules import Rules
+from batchd.daemon.dispatcher import LOST_GRACE_S
+from batchd.errors import SpoolError
+from tests.daemon.bench import Bench
+from tests.fakes.made_batch import chat
+from tests.fakes.scripted_model import (
+    Script,
+    answer,
+    crash,
+    hiccup,
+    missing_model,
+    out_of_memory,
+    overflow,
+    refused,
+    unreachable,
+)
+
+
+async def test_a_temporary_fault_is_tried_again() -> None:
+    bench = Bench([chat("a"), chat("b")], Script().answers("a", hiccup(), hiccup(), answer("at last")))
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "at last", "b": "yes"}
+    assert bench.model.sent.count("a") == 3
+    assert bench.batch.journal.progress().faults == {"server": 2}
+
+
+async def test_the_wait_before_another_attempt_is_slept_on_the_clock() -> None:
+    bench = Bench([chat("a")], Script().answers("a", hiccup(), answer()), slots=1)
+    started = bench.clock.monotonic()
+    await bench.work()
+    assert 0.2 <= bench.clock.monotonic() - started <= 0.3
+
+
+async def test_a_temporary_fault_that_stays_is_given_up_with_its_error_line() -> None:
+    bench = Bench([chat("a")], Script().answers("a", *[hiccup()] * 3), rules=Rules(slots=1, attempts_max=3))
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "server"}
+    assert bench.messages() == {"a": "server busy"}
+
+
+async def test_a_request_that_the_model_refuses_is_not_tried_again() -> None:
+    bench = Bench([chat("a"), chat("b")], Script().answers("a", refused("no such format")))
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "invalid_request", "b": "yes"}
+
+
+async def test_a_missing_model_fails_its_lines_and_the_next_model_still_runs() -> None:
+    lines = [chat("a", model="gone"), chat("b", model="here"), chat("c", model="gone")]
+    bench = Bench(lines, Script().loads(missing_model("gone")))
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "model_not_found", "b": "yes", "c": "model_not_found"}
+    assert "ollama pull gone" in bench.messages()["a"]
+    assert bench.model.sent == ["b"]
+
+
+async def test_a_crash_costs_the_innocent_nothing_but_a_second_try() -> None:
+    lines = [chat(name) for name in ("a", "b", "c", "poison", "d", "e")]
+    bench = Bench(lines, Script().poisons("poison"), slots=4)
+    assert await bench.work()
+    assert bench.outcomes() == {**dict.fromkeys("abcde", "yes"), "poison": "crash"}
+    assert len(bench.model.suspects) >= CRASHES_MAX
+
+
+async def test_a_poison_request_kills_in_company_once_and_then_only_alone() -> None:
+    lines = [chat(f"r{n}") for n in range(6)] + [chat("poison")] + [chat(f"s{n}") for n in range(6)]
+    bench = Bench(lines, Script().poisons("poison"), slots=4)
+    await bench.work()
+    assert bench.model.alone("poison") == [False, True, True]
+    assert max(bench.model.sent.count(f"{name}{n}") for name in "rs" for n in range(6)) == 2
+
+
+async def test_two_poison_requests_take_nobody_with_them() -> None:
+    lines = [chat("p1"), *(chat(f"r{n}") for n in range(6)), chat("p2")]
+    bench = Bench(lines, Script().poisons("p1", "p2"), slots=4)
+    assert await bench.work()
+    assert bench.outcomes() == {**{f"r{n}": "yes" for n in range(6)}, "p1": "crash", "p2": "crash"}
+
+
+async def test_a_suspect_stays_alone_whatever_else_befalls_it() -> None:
+    script = (
+        Script()
+        .answers("x", crash(), hiccup(), unreachable(), answer("fine"))
+        .answers("y", crash(), hiccup(), answer("fine"))
+    )
+    bench = Bench([chat("x"), chat("y")], script)
+    assert await bench.work()
+    assert bench.outcomes() == {"x": "fine", "y": "fine"}
+    assert bench.model.alone("x")[1:] == [True, True, True]
+    assert bench.model.alone("y") == [False, True, True]
+
+
+async def test_a_death_out_of_memory_makes_suspects_too_and_ends_as_oom() -> None:
+    bench = Bench([chat("big"), chat("b")], Script().answers("big", *[out_of_memory()] * CRASHES_MAX))
+    assert await bench.work()
+    assert bench.outcomes() == {"big": "oom", "b": "yes"}
+
+
+async def test_a_server_out_of_reach_charges_nobody() -> None:
+    bench = Bench([chat("a"), chat("b")], Script().answers("a", *[unreachable()] * 7, answer()), slots=1)
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "yes", "b": "yes"}
+    assert len(bench.model.loads) == 8
+    assert bench.batch.journal.progress().faults == {"network": 7}
+
+
+async def test_lanes_that_hang_after_a_loss_are_called_off_and_their_requests_go_on_uncharged() -> None:
+    script = Script().answers("dies", crash(), answer()).holds("hangs")
+    bench = Bench([chat("dies"), chat("hangs")], script)
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(bench.work())
+        await bench.model.sent_to(3)
+        assert bench.model.cancelled == ["hangs"]
+        bench.model.release()
+    assert working.result()
+    assert LOST_GRACE_S in bench.clock.slept
+    assert bench.outcomes() == {"dies": "yes", "hangs": "yes"}
+    assert bench.batch.journal.attempts() == {}
+    # The one that hung was no suspect, so it ran with the healthy ones, before the suspect.
+    assert bench.model.sent[2:] == ["hangs", "dies"]
+
+
+async def test_a_prompt_longer_than_estimated_widens_the_window_and_is_not_failed() -> None:
+    bench = Bench([chat("a"), chat("b")], Script().answers("a", overflow(1_500, 1_024), answer("fits now")))
+    assert await bench.work()
+    assert [load.window_tokens for load in bench.model.loads] == [1_024, 1_536]
+    assert bench.outcomes() == {"a": "fits now", "b": "yes"}
+
+
+async def test_a_prompt_beyond_any_window_is_an_error_line_with_both_numbers() -> None:
+    bench = Bench(
+        [chat("a")],
+        Script().answers("a", overflow(5_000, 1_024)),
+        rules=Rules(slots=1, window_tokens_max=4_096),
+    )
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "context_length_exceeded"}
+    assert "5000" in bench.messages()["a"]
+    assert "1024" in bench.messages()["a"]
+
+
+async def test_the_models_own_maximum_bounds_the_window_too() -> None:
+    script = Script().answers("a", overflow(3_000, 2_048)).has_model_maximum(2_048)
+    bench = Bench([chat("a")], script)
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "context_length_exceeded"}
+    assert len(bench.model.loads) == 1
+
+
+async def test_a_server_that_never_grants_the_window_is_not_asked_forever() -> None:
+    """It says that it holds 1,536 tokens, and refuses all the same."""
+    script = Script().answers("a", overflow(1_500, 1_024), overflow(1_500, 1_024))
+    bench = Bench([chat("a")], script)
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "context_length_exceeded"}
+    assert [load.window_tokens for load in bench.model.loads] == [1_024, 1_536]
+
+
+async def test_an_answer_cut_by_the_window_is_asked_again_with_a_wider_one() -> None:
+    script = Script().answers(
+        "a", answer("half", prompt=1_000, completion=24, finish="length"), answer("whole")
+    )
+    bench = Bench([chat("a", bound=64)], script)
+    assert await bench.work()
+    assert [load.window_tokens for load in bench.model.loads] == [1_024, 1_280]
+    assert bench.outcomes() == {"a": "whole"}
+
+
+async def test_an_answer_cut_by_its_own_bound_is_the_answer() -> None:
+    bench = Bench([chat("a", bound=24)], Script().answers("a", answer("bound", 1_000, 24, "length")))
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "bound"}
+    assert bench.batch.journal.progress().spent.cut_answers == 1
+
+
+async def test_a_window_that_is_just_full_is_widened_although_the_numbers_would_fit() -> None:
+    """The engine stops a token or so before the end: the bound of 24 is 1,024 exactly, 23 is what came."""
+    script = Script().answers("a", answer("most", 1_000, 23, "length"), answer("whole"))
+    bench = Bench([chat("a", bound=24)], script)
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "whole"}
+    assert [load.window_tokens for load in bench.model.loads] == [1_024, 1_280]
+
+
+async def test_a_damaged_line_of_our_copy_stops_the_daemon() -> None:
+    bench = Bench([chat("a"), chat("b")])
+    at = bench.batch.input.read().index(b"hi")
+    bench.batch.input.seek(at)
+    bench.batch.input.write(b"ho")
+    with pytest.raises(ExceptionGroup) as raised:
+        await bench.work()
+    assert raised.group_contains(SpoolError, match="Line 1 of")
+    assert "a" not in bench.model.sent
+
+
+async def test_a_limit_that_was_lowered_since_does_not_refuse_what_was_accepted() -> None:
+    bench = Bench([chat("a", text="word " * 600)], rules=Rules(slots=1, line_bytes_max=1_024))
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "yes"}
+
+
+async def test_a_fault_of_the_whole_load_is_counted_for_each_line() -> None:
+    gone = ModelFault(Category.MODEL, "gone", is_temporary=False)
+    bench = Bench([chat("a"), None, chat("b")], Script().loads(gone))
+    assert await bench.work()
+    assert bench.batch.journal.progress().faults == {"validation": 1, "model": 2}

@@ -1,0 +1,117 @@
+"""The section's bookkeeping: where a line waits, and what is asked of the model for it."""
+
+from array import array
+
+import pytest
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.model import Load
+from batchd.core.record import Group
+from batchd.core.request import Endpoint, Request
+from batchd.core.retry import Decision, Next
+from batchd.daemon.section import WINDOW_SLACK_TOKENS, Queue, Section, cut_by_window
+from tests.fakes.scripted_model import answer, loaded, overflow
+
+LOAD = Load("m", 1_024, 2)
+
+
+def section(count: int = 5) -> Section:
+    groups = [Group("m", "/v1/chat/completions", 0, count, 0, 100)]
+    return Section(LOAD, groups, array("I", range(count)), bytearray(count), {})
+
+
+def request(bound: int) -> Request:
+    return Request("a", Endpoint.CHAT, "m", (), (), {}, bound)
+
+
+def test_a_queue_gives_the_earliest_whose_time_has_come() -> None:
+    queue = Queue()
+    queue.put(1, 20.0)
+    queue.put(2, 10.0)
+    assert (queue.take(9.0), queue.left_s(9.0)) == (None, 1.0)
+    assert [queue.take(20.0), queue.take(20.0), queue.take(20.0)] == [2, 1, None]
+    assert queue.left_s(9.0) == 0.0
+
+
+def test_a_line_that_waits_is_not_in_the_plan_any_more() -> None:
+    mine = section()
+    mine.finished[0] = 1
+    mine.place(1, Decision(Next.AGAIN, 1, 0, wait_s=3.0), now=100.0)
+    mine.place(2, Decision(Next.ALONE, 0, 1), now=100.0)
+    mine.place(3, Decision(Next.REFIT, 0, 0, window_tokens=2_048), now=100.0)
+    assert list(mine.taken()) == [1, 1, 1, 1, 0]
+    assert (mine.again.left_s(100.0), list(mine.alone), mine.too_long) == (3.0, [2], [3])
+    assert mine.window_needed == 2_048
+    assert list(mine.indices()) == [1, 2, 3, 4]
+    assert (mine.pending_count(), mine.is_done()) == (4, False)
+    assert repr(mine) == "Section(m, window 1024: 4 pending, 1 again, 1 alone, 1 too long)"
+
+
+def test_a_line_given_up_leaves_no_counts_behind() -> None:
+    mine = section()
+    mine.place(1, Decision(Next.AGAIN, 1, 0), now=0.0)
+    mine.place(1, Decision(Next.GIVE_UP, 2, 0), now=0.0)
+    assert mine.counts == {}
+
+
+def test_after_a_restart_suspects_wait_alone_and_the_others_keep_their_counts() -> None:
+    mine = section()
+    mine.finished[4] = 1
+    mine.adopt_suspects({1: (2, 0), 2: (0, 1), 4: (1, 1)})
+    assert mine.counts == {1: (2, 0), 2: (0, 1)}
+    assert list(mine.alone) == [2]
+    assert list(mine.again) == []
+
+
+def test_a_suspect_that_is_called_off_stays_alone() -> None:
+    mine = section()
+    mine.adopt_suspects({2: (0, 1)})
+    assert mine.alone.take(0.0) == 2
+    mine.requeue(2, now=5.0)
+    mine.requeue(3, now=5.0)
+    assert (list(mine.alone), list(mine.again)) == ([2], [3])
+
+
+@pytest.mark.parametrize(
+    ("said_window", "model_max", "expected"),
+    [(512, None, (1_024, 8_192)), (2_048, None, (2_048, 8_192)), (None, 4_096, (1_024, 4_096))],
+)
+def test_a_trial_knows_the_largest_window_there_was_and_the_largest_allowed(
+    said_window: int | None, model_max: int | None, expected: tuple[int, int]
+) -> None:
+    fault = ModelFault(Category.CONTEXT_LENGTH, "long", False, window_tokens=said_window)
+    trial = section().trial(0, request(16), fault, loaded(LOAD, model_max), 8_192)
+    assert (trial.window_tokens, trial.window_tokens_max) == expected
+
+
+def test_a_trial_leaves_room_for_the_tokens_that_the_engine_does_not_use() -> None:
+    fits = section().trial(0, request(16), overflow(2_000, 1_024), loaded(LOAD), 8_192)
+    just = section().trial(0, request(16), overflow(2_000, 1_024), loaded(LOAD), 2_016)
+    over = section().trial(0, request(16), overflow(2_010, 1_024), loaded(LOAD), 2_016)
+    embed = section().trial(0, request(0), overflow(2_000, 1_024), loaded(LOAD), 8_192)
+    assert fits.completion_tokens_max == 16 + WINDOW_SLACK_TOKENS
+    assert (just.completion_tokens_max, over.completion_tokens_max, embed.completion_tokens_max) == (
+        16,
+        16,
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "finish", "is_cut"),
+    [
+        (1_000, 24, "length", True),
+        (1_000, 17, "length", True),
+        (1_000, 15, "length", False),
+        (1_000, 24, "stop", False),
+        (960, 64, "length", False),
+    ],
+)
+def test_an_answer_is_cut_by_the_window_only_at_its_end_and_below_its_bound(
+    prompt: int, completion: int, finish: str, is_cut: bool
+) -> None:
+    fault = cut_by_window(answer("x", prompt, completion, finish), request(64), loaded(LOAD))
+    assert (fault is not None) is is_cut
+    if fault is not None:
+        assert (fault.prompt_tokens, fault.window_tokens) == (prompt, 1_024)
+        assert str(prompt + 64) in fault.message

@@ -1,0 +1,153 @@
+"""The stock: every line once, intents first, and no lane waits for nothing."""
+
+import asyncio
+from array import array
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchd.core.lifecycle import Phase
+from batchd.core.record import Group, LineRow, NewLine, Plan
+from batchd.daemon.stock import READY_LINES_MAX, Stock
+from batchd.errors import JournalError
+from tests.fakes.memory_journal import MemoryJournal
+
+
+def journal_of(sizes: Sequence[int]) -> MemoryJournal:
+    """A journal with groups of these sizes, one after the other."""
+    journal = MemoryJournal()
+    rows = [LineRow(10 * n, 9, 0, group, n + 1) for n, group in enumerate(_group_of(sizes))]
+    journal.add_lines([NewLine(n, row) for n, row in enumerate(rows)])
+    groups = tuple(
+        Group("m", "/v1/chat/completions", sum(sizes[:n]), size, 10, 100) for n, size in enumerate(sizes)
+    )
+    journal.accept(Plan(len(rows), groups, array("I", range(len(rows)))), {})
+    journal.set_phase(Phase.IN_PROGRESS, {})
+    return journal
+
+
+def _group_of(sizes: Sequence[int]) -> list[int]:
+    return [group for group, size in enumerate(sizes) for _ in range(size)]
+
+
+def stock_of(journal: MemoryJournal, slots: int, taken: bytearray | None = None) -> Stock:
+    plan = journal.plan()
+    return Stock(journal, plan.groups, plan.order, taken or bytearray(plan.line_count), slots)
+
+
+async def emptied(stock: Stock, slots: int) -> list[int]:
+    """Every slot takes until nothing is left, as lanes do."""
+    given: list[int] = []
+
+    async def lane(slot: int) -> None:
+        while True:
+            item = stock.take(slot)
+            if item is not None:
+                given.append(item.index)
+                await asyncio.sleep(0)
+            elif stock.is_exhausted:
+                return
+            else:
+                await stock.wait(5.0)
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(stock.fill())
+        for slot in range(slots):
+            group.create_task(lane(slot))
+    return given
+
+
+@given(slots=st.integers(1, 8), sizes=st.lists(st.integers(0, 20), max_size=6), data=st.data())
+def test_every_pending_line_is_given_once_and_no_lane_waits_forever(
+    slots: int, sizes: list[int], data: st.DataObject
+) -> None:
+    total = sum(sizes)
+    taken = bytearray(data.draw(st.lists(st.integers(0, 1), min_size=total, max_size=total)))
+    given_lines = asyncio.run(emptied(stock_of(journal_of(sizes), slots, taken), slots))
+    assert sorted(given_lines) == [index for index in range(total) if not taken[index]]
+
+
+async def test_a_line_is_ready_only_after_its_intent_is_durable() -> None:
+    acknowledged: list[int] = []
+
+    class Watched(MemoryJournal):
+        def intend(self, indices: Sequence[int]) -> "asyncio.Future[None]":
+            done = super().intend(indices)
+            done.add_done_callback(lambda _: acknowledged.extend(indices))
+            return done
+
+    journal = journal_of([12])
+    journal.__class__ = Watched
+    stock = stock_of(journal, 2)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stock.fill())
+        while (item := stock.take(0)) is not None or not stock.is_exhausted:
+            assert item is None or item.index in acknowledged
+            await asyncio.sleep(0)
+
+
+async def test_no_slot_has_more_ready_than_the_bound() -> None:
+    journal = journal_of([100])
+    stock = stock_of(journal, 3)
+    async with asyncio.TaskGroup() as group:
+        filling = group.create_task(stock.fill())
+        await stock.wait(5.0)
+        filling.cancel()
+    assert repr(stock).startswith("Stock([4, 4, 4] ready")
+    assert journal.forget_intents() == 3 * READY_LINES_MAX
+
+
+async def test_a_slot_with_nothing_left_takes_from_the_fullest() -> None:
+    stock = stock_of(journal_of([4]), 2)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(stock.fill())
+        await stock.wait(5.0)
+        assert stock.take(1) is None  # more may come, for all that is known
+    assert stock.is_exhausted
+    taken = [stock.take(1) for _ in range(4)]
+    assert sorted(item.index for item in taken if item is not None) == [0, 1, 2, 3]
+    assert stock.take(0) is None
+
+
+async def test_a_slot_does_not_take_from_others_while_more_is_to_come() -> None:
+    stock = stock_of(journal_of([40]), 2)
+    async with asyncio.TaskGroup() as group:
+        filling = group.create_task(stock.fill())
+        await stock.wait(5.0)
+        mine = [stock.take(0) for _ in range(READY_LINES_MAX + 1)]
+        filling.cancel()
+    assert mine[-1] is None
+    assert None not in mine[:-1]
+
+
+async def test_waiting_ends_at_its_limit() -> None:
+    stock = stock_of(journal_of([1]), 1)
+    async with asyncio.timeout(5):
+        await stock.wait(0.01)
+    assert stock.take(0) is None
+
+
+async def test_a_ring_that_nobody_waited_for_does_not_turn_waiting_into_spinning() -> None:
+    """After filling, `wait` must give the loop to others again."""
+    stock = stock_of(journal_of([2]), 1)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stock.fill())
+        await stock.wait(5.0)
+        assert stock.take(0) is not None
+    turned = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turned.set)
+    await stock.wait(0.01)
+    assert turned.is_set()
+
+
+async def test_a_journal_that_fails_ends_the_filling() -> None:
+    class Failing(MemoryJournal):
+        def read_lines(self, indices: Sequence[int]) -> list[LineRow]:
+            raise JournalError("unreadable")
+
+    journal = journal_of([3])
+    journal.__class__ = Failing
+    with pytest.raises(JournalError, match="unreadable"):
+        await stock_of(journal, 1).fill()
