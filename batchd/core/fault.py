@@ -48,6 +48,24 @@ UNANSWERED = frozenset(
 )
 
 
+#: What drivers and allocators write when memory is short, in lower case; Ollama searches for the same. Both
+#: engines pass such texts on. The kernel's OOM killer leaves none.
+OUT_OF_MEMORY_TEXTS = (
+    "out of memory",
+    "out-of-memory",
+    "out of device memory",
+    "cudamalloc failed",
+    "hipmalloc failed",
+    "failed to allocate",
+    "allocation failed",
+    "not enough memory",
+    "insufficient memory",
+    "vk_error_out_of_device_memory",
+    "erroroutofmemory",
+    "std::bad_alloc",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LineFault:
     """One refused request line. `custom_id` is None where it cannot be read; `line` counts from 1."""

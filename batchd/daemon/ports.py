@@ -219,7 +219,7 @@ class ModelServer(Protocol):
         """Who answers, if it answers."""
 
     async def digests(self, models: Sequence[str], timeout_s: float) -> Mapping[str, str] | ModelFault:
-        """What each of these names stands for here, without loading it; names that are unknown are left out."""
+        """What each of these names stands for here, without a load; unknown names are left out."""
 
     async def load(self, load: Load, timeout_s: float) -> Loaded | ModelFault:
         """Bring the model in with exactly this window and these slots; again when they differ."""

@@ -64,8 +64,7 @@ KILL_S = 15.0
 #: default of 8 GiB is half of a typical machine; with one group per slot at a time little is gained by it.
 CACHE_RAM_MIB = 1024
 
-#: Threads that calculate; -1: one for each core. They spin while they wait for each other, so where the cores
-#: are shared with other work fewer are much faster (two busy cores: 1 token a second with 2, 30 with 1).
+#: Threads that calculate; -1: one for each core.
 THREADS = -1
 
 #: llama.cpp's log: errors and warnings. Below that it writes eight lines for each request.

@@ -14,23 +14,8 @@ import re
 import signal
 from collections.abc import Mapping
 
-from batchd.core.fault import Category, ModelFault
+from batchd.core.fault import OUT_OF_MEMORY_TEXTS, Category, ModelFault
 from batchd.core.json import loads
-
-#: What drivers and allocators write when memory is short.
-_OOM_TEXTS = (
-    "out of memory",
-    "out of device memory",
-    "cudamalloc failed",
-    "hipmalloc failed",
-    "failed to allocate",
-    "allocation failed",
-    "not enough memory",
-    "insufficient memory",
-    "vk_error_out_of_device_memory",
-    "erroroutofmemory",
-    "std::bad_alloc",
-)
 
 #: The overflow of an embedding, where the physical batch is the window.
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*?batch size: (\d+)", re.DOTALL)
@@ -87,7 +72,7 @@ def fault_of_load(reason: str, exit_code: int) -> ModelFault:
 def is_oom(text: str) -> bool:
     """Whether a text speaks of memory that was not to be had."""
     lowered = text.lower()
-    return any(words in lowered for words in _OOM_TEXTS)
+    return any(words in lowered for words in OUT_OF_MEMORY_TEXTS)
 
 
 def too_long(text: str, prompt_tokens: object, window_tokens: object) -> ModelFault:

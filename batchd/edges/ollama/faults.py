@@ -16,24 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from batchd.core import json
-from batchd.core.fault import Category, ModelFault
+from batchd.core.fault import OUT_OF_MEMORY_TEXTS, Category, ModelFault
 
 #: The text ends up in the error line of each request; an engine's whole log does not belong there.
 TEXT_CHARS_MAX = 2_000
 
-#: Ollama's own list (`llm/status.go`), and older engines' and MLX's words. The kernel's OOM killer has none.
+#: What every engine says, and the words of older ones and of MLX.
 _OOM = (
-    "out of memory",
-    "out-of-memory",
-    "out of device memory",
-    "cudamalloc failed",
-    "hipmalloc failed",
-    "failed to allocate",
-    "allocation failed",
-    "not enough memory",
-    "insufficient memory",
-    "vk_error_out_of_device_memory",
-    "erroroutofmemory",
+    *OUT_OF_MEMORY_TEXTS,
     "requires more system memory",
     "memory layout cannot be allocated",
     "unable to load full model on gpu",
