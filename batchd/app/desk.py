@@ -169,7 +169,7 @@ class Desk:
             acceptance,
             progress,
             plan.groups,
-            Run(started, tools.clock.now(), tools.supervisor.take_canary_tokens(), acceptance.prompt_tokens),
+            Run(started, tools.clock.now(), acceptance.prompt_tokens),
             tools.provenance(),
             tools.settings_shown,
             journal.events(),

@@ -14,9 +14,11 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +29,7 @@ from batchd.cli.progress import fetch_display, progress_display
 from batchd.cli.status import read_report
 from batchd.cli.terminal import put, say
 from batchd.core.json import dumps, loads
+from batchd.core.status import StatusReport
 from batchd.edges.model_store import SMALL_MODEL, ensure_small_model
 from batchd.edges.spool import submit_file
 from batchd.errors import BatchdError, SpoolError, UsageError
@@ -45,6 +48,9 @@ STOP_TIMEOUT_S = 60.0
 SLOTS = 2
 
 ANSWERS_SHOWN = 3
+
+#: One line of a terminal for each answer.
+ANSWER_CHARS_MAX = 100
 LOG_LINES_SHOWN = 8
 
 
@@ -128,13 +134,15 @@ def _await_spool(place: Path, process: subprocess.Popen[bytes]) -> None:
 
 def _wait(place: Path, process: subprocess.Popen[bytes], batch_id: str) -> Path:
     until = time.perf_counter() + DEADLINE_S
+    report: StatusReport | None = None
     with progress_display() as show:
         while (result := find_result(place / "spool" / "outbox", batch_id)) is None:
             _check(place, process, until)
-            try:
-                show(read_report(place / "spool"))
-            except SpoolError:
-                continue  # not written yet
+            with suppress(SpoolError):  # not written yet
+                report = read_report(place / "spool")
+                show(report)
+        if report is not None:
+            show(replace(report, batches=()))  # it has left the house
     return result
 
 
@@ -157,7 +165,8 @@ def _show(place: Path, result: Path) -> None:
     for line in lines:
         answer: Mapping[str, Any] = loads(line)  # type: ignore[assignment]  # ours
         text = answer["response"]["body"]["choices"][0]["message"]["content"]
-        put(f"  {answer['custom_id']}: {' '.join(text.split())[:160]}")
+        said = textwrap.shorten(f"{answer['custom_id']}: {text}", ANSWER_CHARS_MAX, placeholder=" …")
+        put(f"  {said}")
     saved = 1 - tokens["evaluated"] / max(tokens["naive"], 1)
     put("")
     put("What the shared rubric saved:", style="bold")
@@ -166,7 +175,13 @@ def _show(place: Path, result: Path) -> None:
     put(f"  time:                {metrics['time']['wall_s']:>9,.1f} s on this machine")
     put("")
     put("Where everything lies:", style="bold")
-    put(f"  results   {result}")
-    put(f"  log       {place / 'daemon.log'}")
-    put(f"  settings  {place / 'batchd.toml'}")
-    put(f"  spool     {place / 'spool'}   drop a file into its inbox while `batchd daemon` runs")
+    put(f"  results   {_near(result)}")
+    put(f"  log       {_near(place / 'daemon.log')}")
+    put(f"  settings  {_near(place / 'batchd.toml')}")
+    put(f"  spool     {_near(place / 'spool')}   (`batchd daemon` with these settings watches its inbox)")
+
+
+def _near(path: Path) -> Path:
+    """As a person here would type it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -30,6 +30,16 @@ class Change:
     cause: str
 
 
+#: Of the change that a load makes; `old` is the canary's prompt tokens, which count as evaluated.
+LOADED = "model_loaded"
+
+
+def after_load(model: str, window_tokens: int, slots: int, canary_tokens: int) -> Change:
+    """A load is journaled like a decision, so that the account of a batch outlives the daemon."""
+    new = f"{model}, window {window_tokens} tokens, {slots} slots"
+    return Change(LOADED, str(canary_tokens), new, "the canary passed")
+
+
 def after_out_of_memory(limits: Limits, cause: str) -> tuple[Limits, Change | None]:
     """Halve, floor 1. No change where there is nothing left that is ours to shrink."""
     if not limits.owns_slots or limits.slots <= 1:

@@ -18,6 +18,7 @@ DIAGNOSTICS
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from batchd.core.governor import LOADED
 from batchd.core.model import Source
 from batchd.core.record import Event, Group, Progress
 from batchd.core.summary import Acceptance
@@ -31,11 +32,10 @@ GROUPS_LISTED_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the journal does not count: moments (seconds since the epoch), loads, and what canaries read."""
+    """What the journal does not count: moments (seconds since the epoch), and what intake estimated."""
 
     started_at: float
     finished_at: float
-    canary_tokens: int
     estimated_prompt_tokens: int
 
 
@@ -67,7 +67,7 @@ def build_metrics(
         },
         "settings": {**settings, "strategy": "prefix", "strict": acceptance.is_strict},
         "notes": [*acceptance.notes, *_notes(acceptance, progress)],
-        "tokens": _tokens(progress, groups, run),
+        "tokens": _tokens(progress, groups, run, _canary_tokens(events)),
         "groups": _groups(groups),
         "lanes": {"slots": _slots(provenance)},
         "time": _time(progress, run),
@@ -97,7 +97,12 @@ def _notes(acceptance: Acceptance, progress: Progress) -> list[str]:
     return notes
 
 
-def _tokens(progress: Progress, groups: Sequence[Group], run: Run) -> dict[str, object]:
+def _canary_tokens(events: Sequence[Event]) -> int:
+    """Each load is proven with one canary, and journaled with what that read."""
+    return sum(int(event.old) for event in events if event.name == LOADED)
+
+
+def _tokens(progress: Progress, groups: Sequence[Group], run: Run, canary_tokens: int) -> dict[str, object]:
     spent = progress.spent
     source = _cached_source(progress)
     ideal = _ideal(spent.prompt_tokens, groups, run.estimated_prompt_tokens)
@@ -105,8 +110,8 @@ def _tokens(progress: Progress, groups: Sequence[Group], run: Run) -> dict[str, 
         "prompt": _number(spent.prompt_tokens, Source.ENGINE),
         "completion": _number(spent.completion_tokens, Source.ENGINE),
         "cached": _number(None if source is Source.UNKNOWN else spent.cached_tokens, source),
-        "evaluated": _number(spent.prompt_tokens - spent.cached_tokens + run.canary_tokens, source),
-        "canary": _number(run.canary_tokens, Source.ENGINE),
+        "evaluated": _number(spent.prompt_tokens - spent.cached_tokens + canary_tokens, source),
+        "canary": _number(canary_tokens, Source.ENGINE),
         "naive": _number(spent.prompt_tokens, Source.ENGINE),
         "ideal": _number(ideal, Source.ESTIMATE),
     }

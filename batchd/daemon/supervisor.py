@@ -19,7 +19,7 @@ from enum import StrEnum
 from loguru import logger
 
 from batchd.core.fault import Category, ModelFault
-from batchd.core.governor import Change, Limits, after_out_of_memory
+from batchd.core.governor import Change, Limits, after_load, after_out_of_memory
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.request import Endpoint, Message, Request
 from batchd.core.retry import backoff_s
@@ -95,7 +95,6 @@ class Supervisor:
         self._limits = limits
         self._on_change = on_change
         self._wanted: Load | None = None
-        self._canary_spent = 0
         self.loads: list[Loaded] = []
         self.description: ServerDescription | None = None
         self.standing = Standing(State.ABSENT)
@@ -159,7 +158,9 @@ class Supervisor:
         answer = await self._server.answer(_canary(load), 0, CANARY_TIMEOUT_S)
         if isinstance(answer, ModelFault):
             return answer
-        self._canary_spent += answer.usage.prompt_tokens
+        self._on_change(
+            after_load(load.model, loaded.window_tokens, loaded.slots, answer.usage.prompt_tokens)
+        )
         self.standing = Standing(State.READY, load.model, loaded)
         logger.info(
             "model {} ready: window {} tokens, {} slots, loaded in {:.1f} s",
@@ -171,14 +172,8 @@ class Supervisor:
         return loaded
 
     def begin_account(self) -> None:
-        """A batch begins: from here on, loads and canary tokens are its own."""
+        """A batch begins: from here on, loads are its own."""
         self.loads.clear()
-        self._canary_spent = 0
-
-    def take_canary_tokens(self) -> int:
-        """Prompt tokens that canaries cost since the last call; they count as evaluated."""
-        spent, self._canary_spent = self._canary_spent, 0
-        return spent
 
     def _in_use(self, loaded: Loaded | None) -> Loaded | None:
         if loaded is not None and loaded not in self.loads[-1:]:

@@ -34,7 +34,7 @@ def test_plain_lines_come_now_and_then_and_at_each_new_batch(capsys: pytest.Capt
         show(report(11))
         show(StatusReport(written_at=0.0, pid=1, state="ready"))
     assert capsys.readouterr().err.splitlines() == [
-        "packages.jsonl: 10 of 100 done, 0 failed · 2.0 requests/s · 4,000 tokens/s · 97.0% cached · 45 s left"
+        f"packages.jsonl: 10 of 100 done, 0 failed · {rates(report(10).batches[0])}"
     ]
 
 
@@ -47,8 +47,9 @@ def test_nothing_is_drawn_of_a_fetch_where_nobody_looks(capsys: pytest.CaptureFi
 def test_a_terminal_gets_a_bar_and_standard_output_only_the_path(tmp_path: Path) -> None:
     batch = write_batch(tmp_path / "packages.jsonl", 30, system="You are terse.")
     screen, terminal = pty.openpty()
-    with ChildSimulator(delay_s=0.1) as server:
-        with subprocess.Popen(
+    with (
+        ChildSimulator(delay_s=0.1) as server,
+        subprocess.Popen(
             [sys.executable, "-m", "batchd", "run", str(batch)],
             cwd=tmp_path,
             env={
@@ -62,12 +63,13 @@ def test_a_terminal_gets_a_bar_and_standard_output_only_the_path(tmp_path: Path)
             stdout=subprocess.PIPE,
             stderr=terminal,
             text=True,
-        ) as process:
-            os.close(terminal)
-            drawn = b""
-            while piece := _read(screen):
-                drawn += piece
-            out, _ = process.communicate(timeout=60)
+        ) as process,
+    ):
+        os.close(terminal)
+        drawn = b""
+        while piece := _read(screen):
+            drawn += piece
+        out, _ = process.communicate(timeout=60)
     os.close(screen)
     assert process.returncode == 0
     assert len(out.splitlines()) == 1

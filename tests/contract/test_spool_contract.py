@@ -372,9 +372,9 @@ class SpoolContract:
         assert world.status() == b"{}"
 
     def test_a_control_is_taken_once(self, world: World) -> None:
-        world.tell(ID, "pause")
+        world.tell(ID, "cancel")
         world.tell(OTHER, "cancel")
-        assert set(world.spool.take_controls()) == {(ID, "pause"), (OTHER, "cancel")}
+        assert set(world.spool.take_controls()) == {(ID, "cancel"), (OTHER, "cancel")}
         assert list(world.spool.take_controls()) == []
 
 

@@ -155,8 +155,7 @@ async def test_the_models_own_maximum_bounds_the_window_too() -> None:
 
 
 async def test_a_server_that_never_grants_the_window_is_not_asked_forever() -> None:
-    """It says that it holds 1,536 tokens, and refuses all the same."""
-    script = Script().answers("a", overflow(1_500, 1_024), overflow(1_500, 1_024))
+    script = Script().answers("a", overflow(1_500, 1_024), overflow(1_500, 1_024)).has_windows(1_024)
     bench = Bench([chat("a")], script)
     assert await bench.work()
     assert bench.outcomes() == {"a": "context_length_exceeded"}

@@ -611,19 +611,20 @@ def test_many_batches_share_few_descriptors(spool: Spool, root: Path) -> None:
 
 def test_what_is_no_control_stays(spool: Spool, root: Path) -> None:
     control = root / "control"
-    for name in (f"{ID}.explode", "batch_1.pause", f".{ID}.pause", "pause", f"{ID}.pause.tmp"):
+    for name in (f"{ID}.explode", "batch_1.cancel", f".{ID}.cancel", "cancel", f"{ID}.cancel.tmp"):
         (control / name).touch()
-    (control / f"{ID}.resume").mkdir()
+    (control / f"{ID}.cancel").mkdir()
     assert list(spool.take_controls()) == []
     assert len(list(control.iterdir())) == 6
 
 
 def test_controls_are_obeyed_in_the_order_in_which_they_were_given(spool: Spool, root: Path) -> None:
-    for number, verb in enumerate(["resume", "pause", "cancel"]):
-        path = root / "control" / f"{ID}.{verb}"
+    ids = [f"batch_{number:032x}" for number in (3, 1, 2)]
+    for number, batch_id in enumerate(ids):
+        path = root / "control" / f"{batch_id}.cancel"
         path.touch()
         os.utime(path, ns=(number, number))
-    assert [verb for _, verb in spool.take_controls()] == ["resume", "pause", "cancel"]
+    assert [batch_id for batch_id, _ in spool.take_controls()] == ids
 
 
 # --- submit ----------------------------------------------------------------------------------------------

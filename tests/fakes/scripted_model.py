@@ -101,6 +101,7 @@ class Script:
         self.held: set[str] = set()
         self.window_tokens_max: int | None = None
         self.slots_max: int | None = None
+        self.windows_max: int | None = None
         self.turns = TURNS_PER_ANSWER
 
     def answers(self, custom_id: str, *outcomes: Played) -> "Script":
@@ -138,6 +139,11 @@ class Script:
         self.slots_max = count
         return self
 
+    def has_windows(self, window_tokens: int) -> "Script":
+        """The server's windows are no larger, whatever is asked, and it does not say why."""
+        self.windows_max = window_tokens
+        return self
+
     def answers_at_once(self) -> "Script":
         """No answer lets anybody else have a turn of the loop."""
         self.turns = 0
@@ -154,6 +160,8 @@ class Script:
         fault = self._loads.popleft() if self._loads else None
         if self.slots_max is not None:
             load = replace(load, slots=min(load.slots, self.slots_max))
+        if self.windows_max is not None:
+            load = replace(load, window_tokens=min(load.window_tokens, self.windows_max))
         return loaded(load, self.window_tokens_max) if fault is None else fault
 
     def restart_outcome(self) -> ModelFault | None:
@@ -172,6 +180,7 @@ class _Stage:
         self.models: list[str] = []
         self.company: list[set[str]] = []
         self.cancelled: list[str] = []
+        self._on_sent: dict[str, Callable[[], object]] = {}
         self._is_released = False
 
     @property
@@ -192,6 +201,10 @@ class _Stage:
         self._is_released = True
         self._settle(None)
 
+    def on_sent(self, custom_id: str, act: Callable[[], object]) -> None:
+        """Do this as soon as that request is sent."""
+        self._on_sent[custom_id] = act
+
     async def sent_to(self, count: int) -> None:
         """Wait until so many requests were sent; the test's own limit ends a wait in vain."""
         while len(self.sent) < count:  # noqa: ASYNC110 - the lanes need the turns
@@ -205,6 +218,7 @@ class _Stage:
         self.slots[request.custom_id] = slot
         self.models.append(request.model)
         self.company.append(set(self._in_flight.values()))
+        self._on_sent.pop(request.custom_id, lambda: None)()
         try:
             for _ in range(self._script.turns):
                 await asyncio.sleep(0)
@@ -274,6 +288,7 @@ class ScriptedServer(_Stage):
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Played:
         if request.custom_id == "canary":
             self.calls.append("canary")
+            self._on_sent.pop("canary", lambda: None)()
             return self._script.outcome(request)
         return await self.play(request, slot)
 

@@ -26,7 +26,7 @@ _TAIL_BYTES = 2**16
 #: Controls taken in one call: more wait for the next one.
 _CONTROLS_MAX = 1000
 
-_VERBS = frozenset({"pause", "resume", "cancel"})
+_VERBS = frozenset({"cancel"})
 
 
 @dataclass(frozen=True, slots=True)

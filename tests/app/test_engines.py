@@ -1,0 +1,114 @@
+"""The engines: which server the settings mean, whose slots they are, and one that does not answer."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchd.app.engines import ASK_PAUSE_S, REACH_TIMEOUT_S, build_engine, wait_for
+from batchd.core.fault import ModelFault
+from batchd.core.governor import Limits
+from batchd.core.model import ServerDescription
+from batchd.edges.clock import SystemClock
+from batchd.errors import ConfigError, UnavailableError
+from batchd.settings import Settings
+from tests.fakes.fake_clock import FakeClock
+from tests.fakes.scripted_model import ScriptedServer, refused, unreachable
+
+
+def settings(tmp_path: Path, **more: Any) -> Settings:
+    return Settings(spool=tmp_path / "spool", **more)
+
+
+async def test_an_attached_ollama_keeps_its_slots_to_itself(tmp_path: Path) -> None:
+    engine = await build_engine(settings(tmp_path, ollama={"mode": "attach"}), SystemClock())
+    assert (engine.name, engine.address) == ("ollama", "http://127.0.0.1:11434")
+    assert engine.limits == Limits(1, owns_slots=False)
+    await engine.server.close()
+
+
+async def test_an_own_ollama_has_slots_of_ours(tmp_path: Path) -> None:
+    program = tmp_path / "ollama"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    own = settings(tmp_path, ollama={"mode": "own", "binary": program})
+    engine = await build_engine(own, SystemClock())
+    assert engine.limits == Limits(4, owns_slots=True)
+    assert engine.address == "a private server"
+    await engine.server.close()
+
+
+async def test_an_own_ollama_without_a_program_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    own = settings(tmp_path, ollama={"mode": "own", "binary": tmp_path / "no-such"})
+    with pytest.raises(ConfigError, match="no-such"):
+        await build_engine(own, SystemClock())
+
+
+async def test_a_named_number_of_slots_is_asked_for_whoever_owns_them(tmp_path: Path) -> None:
+    attached = settings(tmp_path, slots=3, ollama={"mode": "attach"})
+    engine = await build_engine(attached, SystemClock())
+    assert engine.limits == Limits(3, owns_slots=False)
+    await engine.server.close()
+
+
+async def test_a_llama_server_by_its_url_keeps_its_slots_to_itself(tmp_path: Path) -> None:
+    named = settings(tmp_path, engine="llamacpp", llamacpp={"url": "http://127.0.0.1:8080", "api_key": "k"})
+    engine = await build_engine(named, SystemClock())
+    assert (engine.name, engine.address) == ("llamacpp", "http://127.0.0.1:8080")
+    assert engine.limits == Limits(1, owns_slots=False)
+    await engine.server.close()
+
+
+async def test_an_embedded_engine_has_slots_of_ours(tmp_path: Path) -> None:
+    gguf = tmp_path / "m.gguf"
+    gguf.touch()
+    embedded = settings(tmp_path, engine="llamacpp", llamacpp={"gguf": gguf})
+    engine = await build_engine(embedded, SystemClock())
+    assert engine.limits == Limits(4, owns_slots=True)
+    await engine.server.close()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [({}, "has no model file"), ({"gguf": "/no/such.gguf"}, "no model file /no/such.gguf")],
+)
+async def test_an_embedded_engine_without_a_file_is_a_matter_of_configuration(
+    tmp_path: Path, chosen: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        await build_engine(settings(tmp_path, engine="llamacpp", llamacpp=chosen), SystemClock())
+
+
+class Deaf(ScriptedServer):
+    """Does not say who it is, for so many times."""
+
+    def __init__(self, fault: ModelFault, times: int) -> None:
+        super().__init__()
+        self._fault = fault
+        self.left = times
+
+    async def describe(self, timeout_s: float) -> ServerDescription | ModelFault:
+        self.left -= 1
+        return await super().describe(timeout_s) if self.left < 0 else self._fault
+
+
+async def test_a_server_that_is_just_starting_is_waited_for() -> None:
+    clock = FakeClock()
+    described = await wait_for(Deaf(unreachable(), 3), "there", clock)
+    assert described.engine == "scripted"
+    assert clock.slept == [ASK_PAUSE_S] * 3
+
+
+async def test_a_server_out_of_reach_is_given_up_with_the_next_step() -> None:
+    clock = FakeClock()
+    with pytest.raises(UnavailableError, match=r"at there cannot be used: connection refused\.?") as raised:
+        await wait_for(Deaf(unreachable(), 10_000), "there", clock)
+    assert sum(clock.slept) == REACH_TIMEOUT_S
+    assert "ollama serve" in raised.value.next_step
+
+
+async def test_a_server_that_refuses_for_good_is_not_waited_for() -> None:
+    clock = FakeClock()
+    with pytest.raises(UnavailableError, match="wrong key"):
+        await wait_for(Deaf(refused("wrong key"), 10_000), "there", clock)
+    assert clock.slept == []

@@ -1,0 +1,268 @@
+"""The house: a file dropped is a result published, whatever comes between."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import batchd.app.house as house_module
+from batchd.core.lifecycle import Phase
+from batchd.core.status import parse
+from batchd.edges.journal import Journal
+from batchd.errors import JournalError, SpoolError
+from tests.app.premises import Premises, batch_of, codes, metrics_of, records
+from tests.fakes.made_batch import chat
+from tests.fakes.scripted_model import Script
+
+Build = Callable[..., Premises]
+
+
+async def test_a_dropped_file_is_published_in_input_order(premises: Build) -> None:
+    world = premises()
+    batch_id = world.drop([chat("c"), None, chat("a"), chat("b")])
+    async with world.at_work():
+        result = await world.result(batch_id)
+        await world.until(lambda: world.processing() == [])
+        shown = parse((world.root / "status.json").read_bytes())
+        assert shown.state == "ready"
+    assert result.name == f"reviews.{batch_id}"
+    assert [line["custom_id"] for line in records(result / "output.jsonl")] == ["c", "a", "b"]
+    assert batch_of(result)["status"] == "completed"
+    assert batch_of(result)["request_counts"] == {"total": 4, "completed": 3, "failed": 1}
+    assert metrics_of(result)["lanes"] == {"slots": [2]}
+    assert (world.root / "archive" / batch_id / "reviews.jsonl").exists()
+    assert world.service.told == ["ready", "stopping"]
+    assert world.server.calls[-2:] == ["unload", "close"]
+
+
+async def test_batches_run_one_after_the_other_and_share_a_load(premises: Build) -> None:
+    world = premises()
+    ids = [world.drop([chat(f"{n}")], f"{n}.jsonl") for n in range(3)]
+    async with world.at_work():
+        results = [await world.result(batch_id) for batch_id in ids]
+    assert sum(call.startswith("load") for call in world.server.calls) == 1
+    # Each names the load that it used; only the first paid for the canary.
+    assert [metrics_of(result)["lanes"]["slots"] for result in results] == [[2]] * 3
+    assert sorted(metrics_of(result)["tokens"]["canary"]["value"] for result in results) == [0, 0, 10]
+
+
+async def test_a_batch_names_the_loads_that_it_used_and_no_others(premises: Build) -> None:
+    world = premises()
+    first = world.drop([chat("a", model="m"), chat("b", model="n")], "a.jsonl")
+    second = world.drop([chat("c", model="o")], "b.jsonl")
+    async with world.at_work():
+        assert metrics_of(await world.result(first))["lanes"]["slots"] == [2, 2]
+        assert metrics_of(await world.result(second))["lanes"]["slots"] == [2]
+
+
+@pytest.mark.parametrize(("raw", "code"), [(b"", "empty_file"), (b"x\ny\n", "invalid_json_line")])
+async def test_a_file_that_cannot_run_fails_and_asks_for_no_model(
+    premises: Build, raw: bytes, code: str
+) -> None:
+    world = premises()
+    batch_id = world.drop(raw)
+    async with world.at_work():
+        result = await world.result(batch_id)
+    batch = batch_of(result)
+    assert batch["status"] == "failed"
+    assert batch["errors"]["data"][0]["code"] == code
+    assert batch["failed_at"] is not None
+    assert world.server.calls == ["close"]
+
+
+async def test_a_strict_file_with_a_bad_line_fails_as_a_whole(premises: Build) -> None:
+    world = premises()
+    batch_id = world.drop([chat("a"), None], strict=True)
+    async with world.at_work():
+        result = await world.result(batch_id)
+    assert codes(result) == {"a": "batch_failed", None: "invalid_json_line"}
+    assert world.server.sent == []
+
+
+async def test_a_stop_while_idle_returns_at_once(premises: Build) -> None:
+    world = premises()
+    async with world.at_work():
+        await world.until(lambda: world.service.told)
+        async with asyncio.timeout(world.drain_s / 3):
+            world.house.stop()
+            await world.until(lambda: "close" in world.server.calls)
+    assert parse((world.root / "status.json").read_bytes()).state == "stopped"
+
+
+async def test_a_stop_before_the_start_takes_nothing_in(premises: Build) -> None:
+    world = premises()
+    world.drop([chat("a")])
+    world.house.stop()
+    await world.run_to_its_end()
+    assert world.server.sent == []
+
+
+async def test_a_stop_drains_what_runs_and_the_next_start_does_the_rest(premises: Build) -> None:
+    world = premises(Script().holds("r1", "r2", "r3", "r4", "r5"))
+    batch_id = world.drop([chat(f"r{n}") for n in range(6)])
+    async with world.at_work():
+        await world.until(lambda: len(world.server.sent) == 3)
+        world.house.stop()
+        world.server.release()
+    assert world.spool.result_path(batch_id) is None
+    assert len(world.server.sent) == 3
+    world.build()
+    async with world.at_work():
+        result = await world.result(batch_id)
+    assert codes(result) == {f"r{n}": "answered" for n in range(6)}
+    assert sorted(world.server.sent) == [f"r{n}" for n in range(6)]
+
+
+async def test_a_drain_has_an_end_and_what_hangs_is_done_again(premises: Build) -> None:
+    world = premises(Script().holds("r1"))
+    world.drain_s = 0.05
+    world.build()
+    batch_id = world.drop([chat("r0"), chat("r1")])
+    async with world.at_work():
+        await world.until(lambda: len(world.server.sent) == 2)
+    assert world.server.cancelled == ["r1"]
+    world.server.release()
+    world.build()
+    async with world.at_work():
+        result = await world.result(batch_id)
+    assert codes(result) == {"r0": "answered", "r1": "answered"}
+    assert sorted(world.server.sent) == ["r0", "r1", "r1"]
+
+
+async def test_recovered_work_comes_first(premises: Build) -> None:
+    world = premises(Script().holds("old"))
+    world.drain_s = 0.05
+    world.build()
+    first = world.drop([chat("old")])
+    async with world.at_work():
+        await world.until(lambda: world.server.sent == ["old"])
+    world.server.release()
+    second = world.drop([chat("new")], "a.jsonl")
+    world.build()
+    async with world.at_work():
+        await world.result(second)
+    assert world.server.sent == ["old", "old", "new"]
+    assert world.spool.result_path(first) is not None
+
+
+async def test_a_sealed_result_is_published_at_the_next_start_without_a_model(
+    premises: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = premises()
+    batch_id = world.drop([chat("a")])
+    monkeypatch.setattr(type(world.spool), "publish", _killed)
+    with pytest.raises(ExceptionGroup) as raised:
+        await world.run_to_its_end()
+    assert raised.group_contains(SpoolError, match="killed")
+    monkeypatch.undo()
+    calls = len(world.server.calls)
+    world.build()
+    async with world.at_work():
+        await world.until(lambda: world.service.told.count("ready") == 2)
+    assert codes(await world.result(batch_id)) == {"a": "answered"}
+    assert world.processing() == []
+    assert world.server.calls[calls:] == ["close"]
+
+
+def _killed(*_: object) -> str:
+    raise SpoolError("killed")
+
+
+async def test_trouble_in_one_room_ends_the_house_and_gives_the_server_back(premises: Build) -> None:
+    long = [f"r{n}" for n in range(9)]
+    world = premises(Script().holds(*long))
+    batch_id = world.drop([chat(name, text="word " * 2_000) for name in long])
+
+    async def damage_the_copy_while_it_is_read() -> None:
+        async with world.at_work():
+            await world.until(lambda: len(world.server.sent) == 2)
+            copy = world.root / "processing" / batch_id / "input.jsonl"
+            copy.chmod(0o600)
+            copy.write_bytes(b"x" * copy.stat().st_size)
+            world.server.release()
+            await world.until(lambda: False)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await damage_the_copy_while_it_is_read()
+    assert raised.group_contains(SpoolError, match="is not what intake read")
+    assert world.server.calls[-2:] == ["unload", "close"]
+    Journal.open(world.spool.journal_path(batch_id)).close()
+
+
+async def test_a_damaged_journal_stops_the_start_and_is_kept(premises: Build) -> None:
+    world = premises(Script().holds("a"))
+    world.drain_s = 0.05
+    world.build()
+    batch_id = world.drop([chat("a")])
+    async with world.at_work():
+        await world.until(lambda: world.server.sent)
+    journal = Path(world.spool.journal_path(batch_id)) / "data.mdb"
+    damaged = journal.read_bytes()[:5_000]
+    journal.write_bytes(damaged)
+    world.build()
+    with pytest.raises(JournalError):
+        await world.run_to_its_end()
+    assert journal.read_bytes() == damaged
+    assert world.processing() == [batch_id]
+
+
+async def test_an_intake_that_was_killed_while_it_made_its_journal_begins_again(premises: Build) -> None:
+    world = premises()
+    batch_id = world.drop([chat("a")])
+    assert world.spool.claim(b"reviews.jsonl", batch_id)
+    world.spool.copy_input(batch_id)
+    Path(world.spool.journal_path(batch_id)).mkdir()
+    async with world.at_work():
+        assert codes(await world.result(batch_id)) == {"a": "answered"}
+
+
+async def test_only_the_wanted_batches_are_taken_and_the_house_ends_with_them(premises: Build) -> None:
+    world = premises()
+    mine, other = world.drop([chat("a")], "mine.jsonl"), world.drop([chat("b")], "other.jsonl")
+    world.build(only=frozenset({mine}))
+    async with asyncio.timeout(20):
+        await world.house.run(until=lambda: world.spool.result_path(mine) is not None)
+    assert world.server.sent == ["a"]
+    assert world.spool.result_path(other) is None
+    assert (world.root / "inbox" / "other.jsonl").exists()
+
+
+async def test_a_model_that_nobody_needs_is_put_out(premises: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(house_module, "IDLE_RELEASE_S", 0.02)
+    world = premises()
+    batch_id = world.drop([chat("a")])
+    async with world.at_work():
+        await world.result(batch_id)
+        await world.until(lambda: "unload" in world.server.calls)
+        again = world.drop([chat("b")], "b.jsonl")
+        await world.result(again)
+    assert sum(call.startswith("load") for call in world.server.calls) == 2
+
+
+async def test_old_originals_leave_the_archive(premises: Build) -> None:
+    world = premises()
+    batch_id = world.drop([chat("a")])
+    async with world.at_work():
+        await world.result(batch_id)
+        await world.until(lambda: world.processing() == [])
+    assert (world.root / "archive" / batch_id).exists()
+    world.set_rules(archive_days=-365_000.0)
+    world.build()
+    async with world.at_work():
+        await world.until(lambda: not list((world.root / "archive").iterdir()))
+
+
+async def test_a_journal_held_open_by_a_batch_that_waits_is_closed_at_the_end(premises: Build) -> None:
+    world = premises(Script().holds("a"))
+    world.drain_s = 0.05
+    world.build()
+    world.drop([chat("a")], "a.jsonl")
+    waiting = world.drop([chat("b")], "b.jsonl")
+    async with world.at_work():
+        await world.until(lambda: (world.root / "processing" / waiting / "journal" / "data.mdb").exists())
+        await world.until(lambda: world.server.sent)
+        await world.until(lambda: len(parse((world.root / "status.json").read_bytes()).batches) == 2)
+    journal = Journal.open(world.spool.journal_path(waiting))
+    assert journal.phase() is Phase.READY
+    journal.close()

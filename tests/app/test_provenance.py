@@ -1,0 +1,84 @@
+"""The provenance: enough to cite a result and to repeat it, and nothing invented."""
+
+import pytest
+
+from batchd import __version__
+from batchd.app.engines import Engine
+from batchd.app.provenance import describe_model, provenance
+from batchd.core.governor import Limits
+from batchd.core.json import dumps
+from batchd.core.model import Load
+from batchd.daemon.supervisor import Standing, State, Supervisor
+from tests.fakes.fake_clock import FakeClock
+from tests.fakes.scripted_model import ScriptedServer, crash
+
+
+@pytest.fixture
+def supervisor() -> Supervisor:
+    return Supervisor(ScriptedServer(), FakeClock(), Limits(2, True), lambda change: None)
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine(ScriptedServer(), Limits(2, True), "ollama", "http://127.0.0.1:11434")
+
+
+async def test_before_a_load_nothing_is_known_and_nothing_claimed(
+    supervisor: Supervisor, engine: Engine
+) -> None:
+    shown = describe_model(engine, supervisor)
+    assert (shown.engine, shown.address, shown.state) == ("ollama", "http://127.0.0.1:11434", "absent")
+    assert (shown.model, shown.window_tokens, shown.slots) == (None, None, None)
+    facts = provenance(engine, supervisor)
+    assert facts["engine"] == {"name": "ollama", "version": None, "mode": None}
+    assert facts["models"] == []
+
+
+async def test_after_a_load_the_model_is_described_to_the_byte(
+    supervisor: Supervisor, engine: Engine
+) -> None:
+    await supervisor.ensure(Load("m", 1_024, 2), lambda: True)
+    shown = describe_model(engine, supervisor)
+    assert (shown.state, shown.model, shown.window_tokens, shown.slots) == ("resident", "m", 1_024, 2)
+    facts = provenance(engine, supervisor)
+    assert facts["batchd"] == __version__
+    assert facts["engine"] == {"name": "ollama", "version": "1.0", "mode": "own"}
+    assert facts["models"] == [
+        {
+            "name": "m",
+            "digest": "sha256:1",
+            "quantization": "Q4_1",
+            "window_tokens": 1_024,
+            "slots": 2,
+            "size_bytes": 10,
+            "gpu_bytes": 10,
+            "load_s": 0.5,
+        }
+    ]
+    assert dumps(facts)
+
+
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        (State.ABSENT, "absent"),
+        (State.LOADING, "loading"),
+        (State.CANARY, "loading"),
+        (State.READY, "resident"),
+        (State.SUSPECT, "cooling"),
+        (State.COOLING, "cooling"),
+    ],
+)
+def test_every_state_has_a_word_of_the_status(
+    supervisor: Supervisor, engine: Engine, state: State, word: str
+) -> None:
+    supervisor.standing = Standing(state, "why")
+    assert describe_model(engine, supervisor).state == word
+    assert describe_model(engine, supervisor).detail == "why"
+
+
+async def test_a_lost_model_is_shown_with_the_reason(supervisor: Supervisor, engine: Engine) -> None:
+    await supervisor.ensure(Load("m", 1_024, 2), lambda: True)
+    supervisor.suspect(crash("unexpected EOF"))
+    shown = describe_model(engine, supervisor)
+    assert (shown.state, shown.model, shown.detail) == ("cooling", None, "unexpected EOF")

@@ -1,0 +1,185 @@
+"""The publisher: which files, in which order, and when there is nothing to publish."""
+
+from dataclasses import replace
+
+import pytest
+
+from batchd.core.fault import Category
+from batchd.core.json import loads
+from batchd.core.lifecycle import Phase
+from batchd.core.record import Outcome
+from batchd.core.result import BatchFacts
+from batchd.core.summary import facts_of
+from batchd.daemon.publisher import RETRY_BLOCK_LINES, Publisher
+from batchd.daemon.recovery import recover
+from batchd.errors import JournalError, SpoolError
+from tests.fakes.made_batch import ID, Line, acceptance, chat, content, made_batch
+from tests.fakes.memory_journal import MemoryJournal
+from tests.fakes.memory_spool import MemorySpool
+
+NAME = f"reviews.{ID}"
+
+
+class World:
+    """A batch in processing/ whose outcomes are written by hand."""
+
+    def __init__(self, *lines: Line | None) -> None:
+        self.spool = MemorySpool()
+        self.spool.drop(b"reviews.jsonl", content(lines))
+        assert self.spool.claim(b"reviews.jsonl", ID)
+        self.spool.copy_input(ID)
+        self.spool.journals.add(ID)
+        self.spool.append_partial(ID, b"half\n")
+        self.journal = MemoryJournal()
+        self.batch = made_batch(lines, self.journal)
+        self.publisher = Publisher(self.spool)
+
+    async def record(self, index: int, line: bytes, is_error: bool = False) -> None:
+        category = Category.CRASH if is_error else None
+        await self.journal.record(Outcome(index, line, is_error, category))
+
+    def facts(self) -> BatchFacts:
+        total = self.journal.progress().total
+        return facts_of(ID, acceptance(total), self.journal.progress(), "completed", {"completed_at": 2e9})
+
+    def publish(self) -> dict[str, bytes]:
+        self.publisher.assemble(self.batch, NAME, self.facts(), {"version": 1})
+        self.publisher.finish(self.batch)
+        return self.spool.outbox[NAME]
+
+
+async def test_results_stand_in_input_order_whatever_the_order_of_the_answers() -> None:
+    world = World(chat("a"), chat("b"), chat("c"), chat("d"))
+    for index in (2, 0, 3):
+        await world.record(index, b'{"n":%d}' % index)
+    await world.record(1, b'{"e":1}', is_error=True)
+    files = world.publish()
+    assert sorted(files) == ["batch.json", "errors.jsonl", "metrics.json", "output.jsonl", "retry.jsonl"]
+    assert files["output.jsonl"] == b'{"n":0}\n{"n":2}\n{"n":3}\n'
+    assert files["errors.jsonl"] == b'{"e":1}\n'
+    assert loads(files["metrics.json"]) == {"version": 1}
+
+
+async def test_retry_holds_the_lines_that_were_understood_and_have_no_answer() -> None:
+    world = World(chat("a"), None, chat("c"))
+    await world.record(0, b"{}")
+    await world.record(2, b"{}", is_error=True)
+    files = world.publish()
+    assert files["retry.jsonl"] == content([chat("c")])
+    assert files["errors.jsonl"].count(b"\n") == 2
+
+
+async def test_lines_that_were_never_requests_make_no_retry() -> None:
+    world = World(None, None)
+    files = world.publish()
+    assert "retry.jsonl" not in files
+    assert "output.jsonl" not in files
+
+
+async def test_many_failed_lines_are_all_in_retry() -> None:
+    lines = [chat(f"r{n}") for n in range(RETRY_BLOCK_LINES + 10)]
+    world = World(*lines)
+    for index in range(len(lines)):
+        await world.record(index, b"{}", is_error=True)
+    assert world.publish()["retry.jsonl"] == content(lines)
+
+
+async def test_a_file_that_would_be_empty_is_not_made_and_its_id_is_null() -> None:
+    world = World(chat("a"))
+    await world.record(0, b"{}")
+    files = world.publish()
+    assert sorted(files) == ["batch.json", "metrics.json", "output.jsonl"]
+    batch = loads(files["batch.json"])
+    assert isinstance(batch, dict)
+    assert (batch["output_file_id"], batch["error_file_id"]) == ("output.jsonl", None)
+    assert batch["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+async def test_a_line_without_an_outcome_refuses_to_publish(missing: int) -> None:
+    world = World(chat("a"), chat("b"), chat("c"))
+    for index in {0, 1, 2} - {missing}:
+        await world.record(index, b"{}")
+    with pytest.raises(JournalError, match=f"Line index {missing} of"):
+        world.publish()
+    assert world.spool.outbox == {}
+    assert world.journal.phase() is Phase.IN_PROGRESS
+
+
+async def test_name_and_hash_are_durable_before_the_rename() -> None:
+    world = World(chat("a"))
+    await world.record(0, b"{}")
+    world.publisher.assemble(world.batch, NAME, world.facts(), {})
+    assert world.journal.phase() is Phase.PUBLISHING
+    assert world.journal.meta()["final_name"] == NAME
+    assert len(world.journal.meta()["publish_sha256"]) == 64
+    assert world.spool.outbox == {}
+
+
+async def test_an_assembly_that_a_crash_cut_begins_anew() -> None:
+    world = World(chat("a"))
+    await world.record(0, b'{"n":0}')
+    world.spool.begin_publish(ID)
+    with world.spool.create_result(ID, "output.jsonl") as file:
+        file.write(b"torn")
+    assert world.publish()["output.jsonl"] == b'{"n":0}\n'
+
+
+async def test_after_publishing_only_the_original_is_left_and_in_the_archive() -> None:
+    world = World(chat("a"))
+    await world.record(0, b"{}")
+    world.publish()
+    assert (world.spool.processing, world.spool.partial, list(world.spool.archived)) == ({}, {}, [ID])
+    assert world.batch.input.closed
+    with pytest.raises(AssertionError):
+        world.journal.forget_intents()
+
+
+async def test_a_name_that_is_taken_in_the_outbox_is_not_overwritten() -> None:
+    world = World(chat("a"))
+    await world.record(0, b"{}")
+    world.spool.outbox[NAME] = {"mine": b""}
+    with pytest.raises(SpoolError):
+        world.publish()
+    assert world.spool.outbox == {NAME: {"mine": b""}}
+    assert ID in world.spool.processing
+
+
+@pytest.mark.parametrize("step", ["publish", "archive", "discard"])
+async def test_a_finish_that_a_crash_cut_is_ended_by_recovery(step: str) -> None:
+    class Dying(MemorySpool):
+        """Dies right before a step."""
+
+        def publish(self, batch_id: str, final_name: str) -> str:
+            return self._unless("publish") or super().publish(batch_id, final_name)
+
+        def archive(self, batch_id: str) -> None:
+            self._unless("archive")
+            super().archive(batch_id)
+
+        def discard(self, batch_id: str) -> None:
+            self._unless("discard")
+            super().discard(batch_id)
+
+        def _unless(self, at: str) -> str:
+            if step == at:
+                raise KeyboardInterrupt
+            return ""
+
+    world = World(chat("a"))
+    await world.record(0, b"{}")
+    spool, world.spool.__class__ = world.spool, Dying
+    with pytest.raises(KeyboardInterrupt):
+        world.publish()
+    spool.__class__ = MemorySpool
+    world.journal._is_closed = False
+    recovered = recover(spool, lambda path: _reopened(world.journal))
+    if recovered.publish:
+        Publisher(spool).finish(replace(world.batch, journal=_reopened(world.journal)))
+    assert list(spool.outbox) == [NAME]
+    assert (spool.processing, list(spool.archived)) == ({}, [ID])
+
+
+def _reopened(journal: MemoryJournal) -> MemoryJournal:
+    journal._is_closed = False
+    return journal

@@ -1,0 +1,269 @@
+"""The supervisor as a playbook: what the server answers, and what it is asked next."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.governor import LOADED, Change, Limits
+from batchd.core.model import Load, Loaded
+from batchd.core.request import Endpoint, Message, Request
+from batchd.daemon.supervisor import CANARY_REFUSALS_MAX, COOLING_CAP_S, FAULT_CHARS_MAX, State, Supervisor
+from tests.fakes.fake_clock import FakeClock
+from tests.fakes.scripted_model import (
+    Script,
+    ScriptedServer,
+    answer,
+    crash,
+    hiccup,
+    missing_model,
+    out_of_memory,
+    refused,
+    unreachable,
+    vector,
+)
+
+LOAD = Load("m", 1_024, 4)
+
+
+def always() -> bool:
+    return True
+
+
+def times(count: int) -> Callable[[], bool]:
+    """True so many times."""
+    left = iter(range(count))
+    return lambda: next(left, None) is not None
+
+
+class World:
+    def __init__(self, script: Script | None = None, limits: Limits | None = None, runs: bool = True) -> None:
+        self.server = ScriptedServer(script)
+        self.clock = FakeClock(runs=runs)
+        self.changes: list[Change] = []
+        self.supervisor = Supervisor(
+            self.server, self.clock, limits or Limits(4, owns_slots=True), self.changes.append
+        )
+
+    async def ensure(
+        self, load: Load = LOAD, is_wanted: Callable[[], bool] = always
+    ) -> Loaded | ModelFault | None:
+        return await self.supervisor.ensure(load, is_wanted)
+
+    @property
+    def state(self) -> State:
+        return self.supervisor.standing.state
+
+
+async def test_a_load_and_a_good_canary_make_it_ready() -> None:
+    world = World()
+    loaded = await world.ensure()
+    assert isinstance(loaded, Loaded)
+    assert world.server.calls == ["load m 1024x4", "canary"]
+    assert (world.state, world.supervisor.standing.loaded) == (State.READY, loaded)
+    assert world.supervisor.description is not None
+    assert repr(world.supervisor).startswith("Supervisor(ready, Load(model='m'")
+
+
+async def test_the_same_load_twice_does_not_load_again() -> None:
+    world = World()
+    assert await world.ensure() is await world.ensure()
+    assert world.server.calls == ["load m 1024x4", "canary"]
+
+
+@pytest.mark.parametrize(
+    "other", [Load("m", 2_048, 4), Load("other", 1_024, 4), Load("m", 1_024, 2), Load("m", 1_024, 4, True)]
+)
+async def test_any_other_load_is_a_reload(other: Load) -> None:
+    script = Script().answers("canary", answer(), vector() if other.is_embedding else answer())
+    world = World(script)
+    await world.ensure()
+    await world.ensure(other)
+    assert [call.split()[0] for call in world.server.calls] == ["load", "canary", "load", "canary"]
+
+
+async def test_no_more_slots_are_asked_for_than_are_allowed() -> None:
+    world = World(limits=Limits(1, owns_slots=False))
+    await world.ensure()
+    assert world.server.calls[0] == "load m 1024x1"
+
+
+async def test_a_canary_that_fails_cools_and_begins_with_a_restart() -> None:
+    world = World(Script().answers("canary", crash(), answer()))
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.server.calls == ["load m 1024x4", "canary", "restart", "load m 1024x4", "canary"]
+
+
+async def test_a_canary_that_is_refused_again_and_again_is_the_models_fault() -> None:
+    world = World(Script().answers("canary", *[refused("does not support chat")] * CANARY_REFUSALS_MAX))
+    fault = await world.ensure()
+    assert isinstance(fault, ModelFault)
+    assert (fault.is_temporary, fault.message) == (False, "does not support chat")
+    assert world.server.calls.count("canary") == CANARY_REFUSALS_MAX
+    assert world.state is State.ABSENT
+
+
+async def test_one_refused_canary_proves_nothing() -> None:
+    world = World(Script().answers("canary", refused(), answer()))
+    assert isinstance(await world.ensure(), Loaded)
+
+
+async def test_a_missing_model_is_said_at_once() -> None:
+    world = World(Script().loads(missing_model()))
+    assert await world.ensure() == missing_model()
+    assert world.server.calls == ["load m 1024x4"]
+    assert world.state is State.ABSENT
+
+
+async def test_after_a_permanent_fault_another_model_can_be_loaded() -> None:
+    world = World(Script().loads(missing_model()))
+    await world.ensure()
+    assert isinstance(await world.ensure(Load("other", 1_024, 1)), Loaded)
+    assert "restart" not in world.server.calls
+
+
+async def test_out_of_memory_halves_our_own_slots_and_says_so(said: list[str]) -> None:
+    world = World(Script().loads(out_of_memory(), out_of_memory()))
+    loaded = await world.ensure()
+    assert isinstance(loaded, Loaded)
+    assert loaded.slots == 1
+    halved = [change for change in world.changes if change.name == "slots_halved"]
+    assert [(change.old, change.new) for change in halved] == [("4", "2"), ("2", "1")]
+    assert "out of memory" in world.changes[0].cause
+    assert any("slots_halved: 4 -> 2" in line for line in said)
+    assert world.clock.slept == []
+    # The next section asks for four again, and gets what fits without a reload.
+    assert await world.ensure() is loaded
+
+
+async def test_out_of_memory_waits_where_the_slots_are_not_ours() -> None:
+    world = World(Script().loads(out_of_memory(), out_of_memory()), Limits(4, owns_slots=False))
+    loaded = await world.ensure()
+    assert isinstance(loaded, Loaded)
+    assert (loaded.slots, [change.name for change in world.changes]) == (4, [LOADED])
+    assert sum(world.clock.slept) > 0
+
+
+async def test_a_server_out_of_reach_is_waited_for_with_growing_pauses(said: list[str]) -> None:
+    world = World(Script().restarts(*[unreachable()] * 9).loads(unreachable()))
+    started = world.clock.monotonic()
+    assert isinstance(await world.ensure(), Loaded)
+    waited = world.clock.monotonic() - started
+    assert COOLING_CAP_S < waited < 10 * COOLING_CAP_S
+    assert max(world.clock.slept) <= 0.5
+    assert sum("connection refused" in line for line in said) == 1
+
+
+async def test_trouble_at_each_load_is_said_once_per_change(said: list[str]) -> None:
+    world = World(Script().loads(hiccup("busy"), hiccup("busy"), hiccup("busy"), hiccup("other")))
+    await world.ensure()
+    assert [sum(text in line for line in said) for text in ("not ready: busy", "not ready: other")] == [1, 1]
+
+
+async def test_nobody_wanting_it_any_more_ends_the_wait() -> None:
+    world = World(Script().loads(*[unreachable()] * 100))
+    assert await world.ensure(is_wanted=times(4)) is None
+    assert world.state is State.COOLING
+
+
+async def test_nobody_wanting_it_at_all_asks_nothing() -> None:
+    world = World()
+    assert await world.ensure(is_wanted=lambda: False) is None
+    assert world.server.calls == []
+
+
+async def test_time_passes_on_the_clock_alone() -> None:
+    world = World(Script().loads(hiccup()), runs=False)
+    async with asyncio.TaskGroup() as group:
+        ensured = group.create_task(world.ensure())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert (world.state, world.supervisor.standing.detail) == (State.COOLING, "server busy")
+        await world.clock.advance(0.3)
+        assert not ensured.done()
+        await world.clock.advance(0.3)
+    assert isinstance(ensured.result(), Loaded)
+
+
+async def test_a_suspect_is_restarted_before_it_is_loaded_again() -> None:
+    world = World()
+    await world.ensure()
+    world.supervisor.suspect(crash())
+    assert world.state is State.SUSPECT
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.server.calls[2:] == ["restart", "load m 1024x4", "canary"]
+
+
+async def test_a_restart_that_fails_is_tried_again() -> None:
+    world = World(Script().restarts(hiccup()))
+    await world.ensure()
+    world.supervisor.suspect(crash())
+    await world.ensure()
+    assert world.server.calls[2:] == ["restart", "restart", "load m 1024x4", "canary"]
+
+
+async def test_a_death_is_said_once_however_many_requests_report_it(said: list[str]) -> None:
+    world = World()
+    await world.ensure()
+    for _ in range(3):
+        world.supervisor.suspect(crash())
+    assert sum("model server lost" in line for line in said) == 1
+
+
+async def test_requests_pass_through() -> None:
+    world = World(Script().answers("a", answer("text")))
+    request = Request("a", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
+    got = await world.supervisor.answer(request, 3, 1.0)
+    assert got == answer("text")
+    assert world.server.slots == {"a": 3}
+
+
+async def test_an_embedding_models_canary_embeds() -> None:
+    asked: list[Request] = []
+
+    class Watched(ScriptedServer):
+        async def answer(self, request: Request, slot: int, timeout_s: float) -> "object":  # type: ignore[override]
+            asked.append(request)
+            return vector()
+
+    world = World()
+    world.supervisor = Supervisor(Watched(), world.clock, Limits(4, True), world.changes.append)  # type: ignore[arg-type]
+    await world.ensure(Load("e", 512, 1, is_embedding=True))
+    assert [(request.endpoint, request.inputs) for request in asked] == [(Endpoint.EMBEDDINGS, ("ready?",))]
+
+
+async def test_release_puts_the_model_out_and_the_next_ensure_loads() -> None:
+    world = World()
+    await world.supervisor.release()
+    assert world.server.calls == []
+    await world.ensure()
+    await world.supervisor.release()
+    assert (world.server.calls[-1], world.state) == ("unload", State.ABSENT)
+    await world.ensure()
+    assert world.server.calls[3:] == ["load m 1024x4", "canary"]
+
+
+async def test_loads_are_on_the_account_of_the_batch_that_used_them() -> None:
+    world = World()
+    first = await world.ensure()
+    world.supervisor.begin_account()
+    assert world.supervisor.loads == []
+    await world.ensure()
+    await world.ensure()
+    assert world.supervisor.loads == [first]
+    other = await world.ensure(Load("other", 1_024, 1))
+    assert world.supervisor.loads == [first, other]
+
+
+async def test_each_load_is_told_with_what_its_canary_read() -> None:
+    world = World()
+    await world.ensure()
+    assert [(change.name, change.old) for change in world.changes] == [(LOADED, "10")]
+    assert world.changes[0].new == "m, window 1024 tokens, 4 slots"
+
+
+async def test_what_a_server_says_at_length_is_shortened() -> None:
+    world = World(Script().loads(ModelFault(Category.MODEL, "x" * 5_000, is_temporary=False)))
+    await world.ensure()
+    assert len(world.supervisor.standing.detail) == FAULT_CHARS_MAX
