@@ -37,6 +37,9 @@ ACTIVE_BATCHES_MAX = 16
 #: A sweep is the truth about the inbox; the bell only makes it come sooner.
 SWEEP_INTERVAL_S = 5.0
 
+#: However short a file must lie still: a foreground run would list its inbox for nothing all the time.
+SWEEP_PAUSE_S = 0.25
+
 #: A model that nobody has needed for this long is put out, so that others may use the card.
 IDLE_RELEASE_S = 300.0
 
@@ -181,7 +184,7 @@ class House:
                 self._outside.service.ready()
                 is_first = False
             to_accept = await self._accept(to_accept)
-            wait_s = min(SWEEP_INTERVAL_S, max(self._rules.settle_s, 0.05))
+            wait_s = min(SWEEP_INTERVAL_S, max(self._rules.settle_s, SWEEP_PAUSE_S))
             await self._outside.bell.wait(wait_s)
 
     async def _accept(self, batch_ids: list[str]) -> list[str]:

@@ -37,6 +37,9 @@ CANARY_TIMEOUT_S = 120.0
 #: Unloading waits for a hung runner to be killed: five seconds, measured.
 RESTART_TIMEOUT_S = 60.0
 
+#: Giving the model back is a courtesy: with the drain it must end before the service manager loses patience.
+RELEASE_TIMEOUT_S = 20.0
+
 #: The longest wait between two tries to bring the model back.
 COOLING_CAP_S = 30.0
 
@@ -136,7 +139,7 @@ class Supervisor:
     async def release(self) -> None:
         """Put the model out and give the server back the way it was found."""
         if self._wanted is not None:
-            await self._server.unload(RESTART_TIMEOUT_S)
+            await self._server.unload(RELEASE_TIMEOUT_S)
         self._wanted = None
         self.standing = Standing(State.ABSENT)
 
