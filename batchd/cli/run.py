@@ -19,7 +19,7 @@ from batchd.app import run_files
 from batchd.cli.beside import checked_options, opened
 from batchd.cli.outcome import exit_code, read_result
 from batchd.cli.progress import progress_display
-from batchd.cli.terminal import ConfigOption, JsonOption, SpoolOption, put, put_json
+from batchd.cli.terminal import ConfigOption, JsonOption, put, put_json
 from batchd.errors import UsageError
 from batchd.settings import load_settings, surroundings
 
@@ -40,7 +40,9 @@ def run(
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Answer every line with this model.")
     ] = None,
-    spool: SpoolOption = None,
+    spool: Annotated[
+        Path | None, typer.Option("--spool", metavar="DIR", help="Use this spool and its outbox, not --out.")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
