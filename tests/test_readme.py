@@ -38,6 +38,7 @@ NOT_RUN = {
     "systemd-tmpfiles --create": "changes the system's directories",
     "systemctl daemon-reload": "needs systemd as the first process",
     "systemctl enable --now batchd": "needs systemd as the first process",
+    "ln -s /opt/batchd/.venv/bin/batchd /usr/local/bin/batchd": "installs into the system",
     "systemctl restart batchd": "needs systemd as the first process",
     "systemctl status batchd": "needs systemd as the first process",
     "journalctl -u batchd -f": "needs systemd as the first process",

@@ -23,6 +23,7 @@ from batchd.app.desk import CANCELLED, Desk, Tools, close_early
 from batchd.core.governor import Change, Limits
 from batchd.core.rules import Rules
 from batchd.core.status import ModelStatus, StatusReport
+from batchd.core.summary import from_meta
 from batchd.daemon.intake import Intake
 from batchd.daemon.ports import Batch, Bell, Clock, Journal, ModelServer, ServiceManager, Spool
 from batchd.daemon.publisher import Publisher
@@ -111,7 +112,7 @@ class House:
             settings_shown,
         )
         self._accepted: asyncio.Queue[Batch] = asyncio.Queue(ACTIVE_BATCHES_MAX)
-        self._recovered: list[str] = []
+        self._recovered: list[Batch] = []  # oldest first
         self._held: dict[str, Batch] = {}  # with an open journal
         self._cancelled: deque[str] = deque(maxlen=CANCELS_MAX)
         self._desk: Desk | None = None
@@ -158,7 +159,11 @@ class House:
             batch = await to_its_end(self._open, batch_id)
             await to_its_end(self._tools.publisher.finish, batch)
             del self._held[batch_id]
-        self._recovered = list(self._wanted(recovered.work))
+        work = [await to_its_end(self._open, batch_id) for batch_id in self._wanted(recovered.work)]
+        self._recovered = sorted(work, key=lambda batch: from_meta(batch.journal.meta()).created_at)
+        for batch in self._recovered:
+            name = batch.name.decode("utf-8", "replace")
+            self.board.enter(batch.id, name, "in_progress", batch.journal.progress())
         return list(self._wanted(recovered.intake))
 
     def _wanted(self, batch_ids: Sequence[str]) -> list[str]:
@@ -225,7 +230,7 @@ class House:
     async def _next_batch(self) -> Batch | None:
         """The next accepted batch; None after a while without one."""
         if self._recovered:
-            batch = await to_its_end(self._open, self._recovered.pop(0))
+            batch = self._recovered.pop(0)
             self._cancel_if_asked(batch)
             return batch
         with contextlib.suppress(TimeoutError):

@@ -113,7 +113,9 @@ def _daemon(place: Path, gguf: Path) -> Iterator[subprocess.Popen[bytes]]:
     )
     command = [sys.executable, "-m", "batchd", "daemon", "--config", str(config)]
     with (place / "daemon.log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # The user's own settings would win over the file's.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BATCHD_")}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
             _await_spool(place, process)
             yield process

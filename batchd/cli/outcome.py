@@ -15,9 +15,15 @@ from batchd.errors import SpoolError
 
 def find_result(outbox: Path, batch_id: str) -> Path | None:
     """The result directory of this batch, once it is published."""
-    if not outbox.is_dir():
+    try:
+        return next((place for place in outbox.iterdir() if place.name.endswith(f".{batch_id}")), None)
+    except FileNotFoundError:
         return None
-    return next((place for place in outbox.iterdir() if place.name.endswith(f".{batch_id}")), None)
+    except OSError as error:
+        raise SpoolError(
+            f"{outbox} cannot be listed: {error.strerror}.",
+            "Who waits for results is a member of the group of the outbox, such as batchd-submit.",
+        ) from error
 
 
 def exit_code(result: Path, failed_share_max: float) -> int:

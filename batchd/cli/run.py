@@ -69,6 +69,12 @@ def run(
         },
         config,
     )
+    if gguf is not None:
+        if engine == "ollama":
+            raise UsageError("--gguf is a file for llamacpp, not for ollama.", "Leave one of the two out.")
+        # The flag wins over every model and server that the configuration names.
+        only_this = settings.llamacpp.model_copy(update={"models": {}, "url": None})
+        settings = settings.model_copy(update={"llamacpp": only_this})
     for file in files:
         opened(file).close()  # a wrong path is said before a server is waited for
     options = [checked_options(file) for file in files]

@@ -47,12 +47,14 @@ def submit(
     """
     settings = load_settings({"spool": spool})
     options = checked_options(file)
-    batch_id = str(options.get("batch_id") or f"batch_{secrets.token_hex(16)}")
-    outbox = settings.spool / "outbox"
-    if find_result(outbox, batch_id) is not None:
+    if options.get("batch_id") is not None:
+        # An id that was used before would be another batch's: --wait would hand back its answers.
         raise UsageError(
-            f"The outbox has a batch {batch_id} already.", "Take the batch_id out of the options file."
+            f"The options beside {file} name a batch_id, and submit gives each batch its own.",
+            "Take the batch_id out of the options file.",
         )
+    batch_id = f"batch_{secrets.token_hex(16)}"
+    outbox = settings.spool / "outbox"
     name = submit_file(settings.spool, file, file.name, {**options, "batch_id": batch_id})
     put(batch_id)
     say(f"Handed in as {name}.")

@@ -11,6 +11,8 @@ DIAGNOSTICS
 
 from dataclasses import dataclass, replace
 
+from batchd.core.model import Loaded, ServerDescription
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -34,9 +36,12 @@ class Change:
 LOADED = "model_loaded"
 
 
-def after_load(model: str, window_tokens: int, slots: int, canary_tokens: int) -> Change:
-    """A load is journaled like a decision, so that the account of a batch outlives the daemon."""
-    new = f"{model}, window {window_tokens} tokens, {slots} slots"
+def after_load(loaded: Loaded, server: ServerDescription, canary_tokens: int) -> Change:
+    """A load is journaled like a decision, so that account and provenance of a batch outlive the daemon."""
+    new = (
+        f"{loaded.model} {loaded.digest} {loaded.quantization or ''}, window {loaded.window_tokens} tokens, "
+        f"{loaded.slots} slots, {server.engine} {server.version}"
+    )
     return Change(LOADED, str(canary_tokens), new, "the canary passed")
 
 

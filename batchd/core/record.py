@@ -85,8 +85,7 @@ class Outcome:
     """The end of one attempt.
 
     With `line`, it is the outcome of the request: its finished result line (or error line). Without, the
-    attempt failed and the request will be tried again. `charge` says whether the attempt and the crash
-    count; attempts that an unreachable server ended are not charged.
+    attempt failed and the request will be tried again. `attempts` and `crashes` are the counts from now on.
     """
 
     index: int

@@ -3,7 +3,7 @@
 SUMMARY
     One pure decision for every fault, from what is known of the request. A server that was out of reach
     charges nobody. A request that was held by a dying model server is a suspect: it runs alone, after the
-    healthy ones, and when the server dies under it again it is quarantined as `crash`.
+    healthy ones, and when the server has died under it alone twice it is quarantined as `crash`.
 
     Backoff is full jitter: random(0, min(cap, base * 2^n)), so that retries do not march in step.
 
@@ -20,6 +20,10 @@ from batchd.core.fit import refit
 #: The first wait, and the longest, before a request is tried again.
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 30.0
+
+#: The middle of the wait before a server that is there, but overloaded or behind a proxy without it, is asked
+#: again. Nobody is charged, so the wait alone keeps the log and the server quiet.
+BUSY_PAUSE_S = 5.0
 
 #: Deaths of the model server that a request may be present at: once in company, then twice alone.
 CRASHES_MAX = 3
@@ -66,7 +70,8 @@ def decide(fault: ModelFault, trial: Trial, attempts_max: int, chance: float) ->
             return Decision(Next.REFIT, attempts, crashes, window_tokens=window)
         return Decision(Next.GIVE_UP, attempts + 1, crashes)
     if fault.category is Category.NETWORK:
-        return Decision(Next.AGAIN, attempts, crashes)
+        wait_s = 0.0 if fault.is_server_lost else BUSY_PAUSE_S * (0.5 + chance)
+        return Decision(Next.AGAIN, attempts, crashes, wait_s=wait_s)
     if fault.category in (Category.CRASH, Category.OOM) and fault.is_server_lost:
         if crashes + 1 >= CRASHES_MAX:
             return Decision(Next.GIVE_UP, attempts, crashes + 1)

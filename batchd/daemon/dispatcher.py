@@ -80,6 +80,7 @@ class Dispatcher:
             await self._run_section(section)
             await self._ledger.drain()
             if self._batch.closing is not None:
+                logger.info("{} closes early: {}", self._batch.id, self._batch.closing.message)
                 await self._close(section, self._batch.closing)
             elif self._stop.is_set():
                 return False

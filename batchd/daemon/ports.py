@@ -5,7 +5,7 @@ SUMMARY
     Bell             a hint that the inbox may have changed
     Spool            every directory and file of the spool; the only renamer
     Journal          one batch's durable memory (LMDB behind it)
-    ModelServer      one model server: Ollama, llama.cpp, or the simulator of the tests
+    ModelServer      one model server: Ollama or llama.cpp
     ServiceManager   systemd's notify socket
     ReadyModel       the supervisor, as the dispatcher sees it
 

@@ -3,7 +3,7 @@
 SUMMARY
     Reads each journal's phase, lets `core/reconcile` list the repairs, and runs those that need no model:
     claims that did not happen are removed, finished publications are finished. What must be taken in or
-    worked on is returned, oldest work first. Requests that were in flight when the daemon died are simply
+    worked on is returned, furthest state first. Requests that were in flight when the daemon died are simply
     pending again and are not charged: the daemon's death says nothing about them.
 
 DIAGNOSTICS

@@ -161,9 +161,7 @@ class Supervisor:
         answer = await self._server.answer(_canary(load), 0, CANARY_TIMEOUT_S)
         if isinstance(answer, ModelFault):
             return answer
-        self._on_change(
-            after_load(load.model, loaded.window_tokens, loaded.slots, answer.usage.prompt_tokens)
-        )
+        self._on_change(after_load(loaded, described, answer.usage.prompt_tokens))
         self.standing = Standing(State.READY, load.model, loaded)
         logger.info(
             "model {} ready: window {} tokens, {} slots, loaded in {:.1f} s",

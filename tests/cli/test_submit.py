@@ -59,16 +59,13 @@ def test_the_options_beside_the_file_go_with_it(
     assert json.loads(handed_in(spool)["job.options.json"]) == {"strict": True, "batch_id": batch_id}
 
 
-def test_an_id_that_the_submitter_chose_is_kept_until_the_outbox_has_it(
+def test_an_id_that_the_submitter_chose_is_refused_since_it_may_be_another_batches(
     spool: Path, batch: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = "batch_" + "0" * 32
-    batch.with_name("job.options.json").write_text(json.dumps({"batch_id": chosen}))
-    assert call(["submit", str(batch), "--spool", str(spool)]) == 0
-    assert capsys.readouterr().out.strip() == chosen
-    publish(spool, chosen, failed=0)
+    batch.with_name("job.options.json").write_text(json.dumps({"batch_id": "batch_" + "0" * 32}))
     assert call(["submit", str(batch), "--spool", str(spool)]) == 2
-    assert f"has a batch {chosen} already" in capsys.readouterr().err
+    assert "submit gives each batch its own" in capsys.readouterr().err
+    assert handed_in(spool) == {}
 
 
 @pytest.mark.parametrize("options", ["nope", "[]", '{"strikt": true}', '{"batch_id": "x"}'])
@@ -92,8 +89,6 @@ def test_what_cannot_be_read_is_a_usage_error_and_no_spool_is_one_of_configurati
 def test_waiting_ends_with_the_result_directory_and_its_exit_code(
     spool: Path, batch: Path, failed: int, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = "batch_" + "0" * 32
-    batch.with_name("job.options.json").write_text(json.dumps({"batch_id": chosen}))
     arrived = threading.Event()
 
     def daemon() -> None:
@@ -101,7 +96,8 @@ def test_waiting_ends_with_the_result_directory_and_its_exit_code(
             if (spool / "inbox" / "job.jsonl").exists():
                 break
             arrived.wait(0.01)
-        publish(spool, chosen, failed)
+        options = json.loads((spool / "inbox" / "job.options.json").read_bytes())
+        publish(spool, options["batch_id"], failed)
 
     other = threading.Thread(target=daemon)
     other.start()
@@ -110,5 +106,6 @@ def test_waiting_ends_with_the_result_directory_and_its_exit_code(
     finally:
         other.join(timeout=30)
     told = capsys.readouterr()
-    assert told.out.splitlines() == [chosen, str(spool / "outbox" / f"job.{chosen}")]
+    batch_id, result = told.out.splitlines()
+    assert result == str(spool / "outbox" / f"job.{batch_id}")
     assert "No daemon seems to work on this spool" in told.err

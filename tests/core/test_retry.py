@@ -2,7 +2,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchd.core.fault import Category, ModelFault
-from batchd.core.retry import BACKOFF_CAP_S, CRASHES_MAX, Decision, Next, Trial, backoff_s, decide
+from batchd.core.retry import (
+    BACKOFF_CAP_S,
+    BUSY_PAUSE_S,
+    CRASHES_MAX,
+    Decision,
+    Next,
+    Trial,
+    backoff_s,
+    decide,
+)
 
 
 def fault(category: Category, is_temporary: bool = True, **more: object) -> ModelFault:
@@ -39,6 +48,11 @@ def test_a_server_out_of_reach_charges_nobody() -> None:
         Next.AGAIN, 2, 2
     )
     assert ends_after(Category.NETWORK, is_server_lost=True) == 100
+
+
+def test_an_overloaded_server_charges_nobody_and_is_left_alone_for_a_while() -> None:
+    decision = decide(fault(Category.NETWORK), trial(2, 0), 3, 0.5)
+    assert decision == Decision(Next.AGAIN, 2, 0, wait_s=BUSY_PAUSE_S)
 
 
 def test_a_permanent_fault_ends_at_once() -> None:

@@ -260,7 +260,7 @@ async def test_each_load_is_told_with_what_its_canary_read() -> None:
     world = World()
     await world.ensure()
     assert [(change.name, change.old) for change in world.changes] == [(LOADED, "10")]
-    assert world.changes[0].new == "m, window 1024 tokens, 4 slots"
+    assert world.changes[0].new == "m sha256:1 Q4_1, window 1024 tokens, 4 slots, scripted 1.0"
 
 
 async def test_what_a_server_says_at_length_is_shortened() -> None:

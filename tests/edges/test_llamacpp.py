@@ -241,7 +241,7 @@ BATCH = {"message": "input (1101 tokens) is too large to process. increase the (
         (400, {"message": "unrecognized schema"}, Category.VALIDATION, False, (None, None)),
         (401, {"message": "Invalid API Key"}, Category.SERVER, False, (None, None)),
         (501, {"message": "does not support embeddings"}, Category.MODEL, False, (None, None)),
-        (503, {"message": "Loading model"}, Category.SERVER, True, (None, None)),
+        (503, {"message": "Loading model"}, Category.NETWORK, True, (None, None)),
         (500, {"message": "CUDA error: out of memory"}, Category.OOM, True, (None, None)),
         (500, "a text never seen before", Category.SERVER, True, (None, None)),
     ],
@@ -294,7 +294,6 @@ async def test_a_proxy_of_the_environment_is_not_asked(
     [
         (Load("gpt-4o", 512, 1), Category.MODEL, "model_not_found", "little"),
         (Load("tiny", 512, 3), Category.MODEL, "too_few_slots", "slots = 2"),
-        (Load("tiny", 2048, 2), Category.CONTEXT_LENGTH, "context_length_exceeded", "-c 4096"),
     ],
 )
 async def test_a_running_server_that_does_not_suffice_is_refused_with_the_next_step(
@@ -305,6 +304,16 @@ async def test_a_running_server_that_does_not_suffice_is_refused_with_the_next_s
     await server.close()
     assert (fault.category, fault.code, fault.is_temporary) == (category, code, False)
     assert words in fault.message
+
+
+async def test_a_smaller_window_than_wished_is_taken_so_that_only_long_requests_fail(
+    script: ScriptedLlama,
+) -> None:
+    server = LlamaServer(url=script.address)
+    loaded = await server.load(Load("tiny", 2048, 2), 5)
+    await server.close()
+    assert isinstance(loaded, Loaded)
+    assert (loaded.window_tokens, loaded.window_tokens_max) == (1024, 1024)
 
 
 async def test_a_running_server_says_what_it_holds(script: ScriptedLlama) -> None:

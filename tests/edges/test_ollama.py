@@ -23,6 +23,7 @@ PLAIN = Model("llama", "Q4_1", 8192, frozenset({"completion"}), is_remote=False)
 THINKING = Model("qwen3", "Q4_K_M", 40_960, frozenset({"completion", "thinking"}), is_remote=False)
 GPT_OSS = replace(THINKING, family="gptoss")
 
+NETWORK = Category.NETWORK
 CRASH, OOM, SERVER, VALIDATION = Category.CRASH, Category.OOM, Category.SERVER, Category.VALIDATION
 TOO_LONG, MISSING, TIMEOUT = Category.CONTEXT_LENGTH, Category.MODEL, Category.TIMEOUT
 
@@ -80,14 +81,14 @@ TEXTS: list[tuple[int, str, Category, bool, bool]] = [
     (500, "an error was encountered while running the model: CUDA error: out of memory", OOM, True, True),
     (500, "error reading llama-server chat response: read tcp: connection reset by peer", CRASH, True, True),
     (500, "llama-server stream event exceeded 8 MB limit", SERVER, True, False),
-    (500, "unexpected server status: llm server loading model", SERVER, True, False),
+    (500, "unexpected server status: llm server loading model", NETWORK, True, False),
     (500, "server not responding", CRASH, True, True),
     (500, "dial tcp 127.0.0.1:1: connect: connection refused", CRASH, True, True),
     (500, 'health resp: Get "http://127.0.0.1:1/health"', CRASH, True, True),
-    (500, "no slots available after 10 retries", SERVER, True, False),
+    (500, "no slots available after 10 retries", NETWORK, True, False),
     (500, "prediction aborted, token repeat limit reached", Category.RUNAWAY, True, False),
-    (503, "server busy, please try again.  maximum pending requests exceeded", SERVER, True, False),
-    (503, "Loading model", SERVER, True, False),
+    (503, "server busy, please try again.  maximum pending requests exceeded", NETWORK, True, False),
+    (503, "Loading model", NETWORK, True, False),
     (400, 'do embedding request: Post "http://127.0.0.1:1/embedding": EOF', CRASH, True, True),
     (500, "model requires more system memory (9 GiB) than is available (4 GiB)", OOM, True, True),
     (500, "memory layout cannot be allocated with num_gpu = 99", OOM, True, True),
@@ -96,6 +97,9 @@ TEXTS: list[tuple[int, str, Category, bool, bool]] = [
     (500, "llama runner process no longer running: 2 ", CRASH, True, True),
     (500, "timed out waiting for llama runner to start - progress 0.00 - ", TIMEOUT, True, True),
     (500, "model failed to load, this may be due to resource limitations", CRASH, True, True),
+    (502, "Bad Gateway", NETWORK, True, False),
+    (503, "a text that nobody has seen yet", NETWORK, True, False),
+    (504, "", NETWORK, True, False),
     (500, "a text that nobody has seen yet", SERVER, True, False),
     (400, "a text that nobody has seen yet", VALIDATION, False, False),
 ]
@@ -482,24 +486,29 @@ async def test_a_server_that_is_down_is_a_network_fault_and_comes_back(
     assert isinstance(await server.answer(chat(MODEL, "hi"), 0, 5), Answer)
 
 
-@pytest.mark.parametrize("fault", ["undone", "garbage", "busy"])
+@pytest.mark.parametrize(
+    ("fault", "category"),
+    [("undone", Category.SERVER), ("garbage", Category.SERVER), ("busy", Category.NETWORK)],
+)
 async def test_an_answer_that_is_none_is_temporary_trouble(
-    simulator: Simulator, server: OllamaServer, fault: str
+    simulator: Simulator, server: OllamaServer, fault: str, category: Category
 ) -> None:
     await server.load(LOAD, 5)
     setattr(simulator.faults, fault, 1)
     first = await server.answer(chat(MODEL, "hi"), 0, 5)
     assert isinstance(first, ModelFault)
-    assert (first.category, first.is_temporary, first.is_server_lost) == (Category.SERVER, True, False)
+    assert (first.category, first.is_temporary, first.is_server_lost) == (category, True, False)
     assert isinstance(await server.answer(chat(MODEL, "hi"), 0, 5), Answer)
 
 
-async def test_a_dropped_connection_is_a_network_fault(simulator: Simulator, server: OllamaServer) -> None:
+async def test_a_connection_that_breaks_makes_its_request_a_suspect(
+    simulator: Simulator, server: OllamaServer
+) -> None:
     await server.load(LOAD, 5)
     simulator.faults.drop = 1
     fault = await server.answer(chat(MODEL, "hi"), 0, 5)
     assert isinstance(fault, ModelFault)
-    assert fault.category is Category.NETWORK
+    assert (fault.category, fault.is_server_lost) == (Category.CRASH, True)
 
 
 @pytest.mark.parametrize("name", ["qwen3-coder:480b-cloud", "hidden:1b"])

@@ -30,7 +30,7 @@ from loguru import logger
 from batchd.edges.journal.rows import Changes
 from batchd.errors import JournalError
 
-#: Changes waiting for the disk. The dispatcher keeps at most four for each slot unacknowledged, so this is
+#: Changes waiting for the disk. The dispatcher keeps at most 256 outcomes unacknowledged, so this is
 #: enough for 1,024 slots; past it somebody writes without waiting.
 WAITING_MAX = 4096
 #: One commit: beyond these, grouping saves nothing more, and a failed one has more to do again.

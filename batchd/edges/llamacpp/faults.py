@@ -47,6 +47,8 @@ def fault_of_error(status: int, raw: bytes) -> ModelFault:
         return ModelFault(Category.SERVER, f"{said} (its key is wrong)", is_temporary=False)
     if status in (404, 501):
         return ModelFault(Category.MODEL, said, is_temporary=False, code="unsupported_by_server")
+    if status in (502, 503, 504):  # loading, or a proxy whose server is away: nobody is charged
+        return ModelFault(Category.NETWORK, said, is_temporary=True)
     return ModelFault(Category.SERVER, said, is_temporary=True)
 
 

@@ -115,16 +115,19 @@ class Route:
             said = f"no answer within {timeout_s:.0f} s"
             return ModelFault(Category.TIMEOUT, said, is_temporary=True, is_server_lost=True)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return await self._lost(child, f"{type(error).__name__}: {error}")
+            is_sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL)
+            return await self._lost(child, f"{type(error).__name__}: {error}", is_sent)
         if response.status_code != httpx.codes.OK:
             return faults.fault_of_error(response.status_code, response.content)
         return response.content
 
-    async def _lost(self, child: Child | None, error: str) -> ModelFault:
+    async def _lost(self, child: Child | None, error: str, is_sent: bool) -> ModelFault:
         """The connection failed: the child is dead, dying, or alive all the same."""
         if child is None:
             said = f"{self.url} does not answer ({error})"
-            return ModelFault(Category.NETWORK, said, is_temporary=True, is_server_lost=True)
+            # One that had the request may have died of it.
+            category = Category.CRASH if is_sent else Category.NETWORK
+            return ModelFault(category, said, is_temporary=True, is_server_lost=True)
         for _ in range(round(END_SEEN_S / END_STEP_S)):
             exit_code = child.exit_code()
             if exit_code is not None:

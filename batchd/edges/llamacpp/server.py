@@ -187,13 +187,7 @@ class LlamaServer:
                 f" set slots = {props.slots}, or start it with -np {load.slots}"
             )
             return ModelFault(Category.MODEL, said, is_temporary=False, code="too_few_slots")
-        if props.window_tokens < load.window_tokens:
-            said = (
-                f"{self._route.url} has a context window of {props.window_tokens} tokens per slot,"
-                f" {load.window_tokens} are wanted: set window_tokens_max = {props.window_tokens},"
-                f" or start it with -c {load.window_tokens * props.slots}"
-            )
-            return faults.too_long(said, None, props.window_tokens)
+        # A smaller window than was wished is what it has: only the requests that do not fit will fail.
         return self._settle(load, props, props.fingerprint, 0.0)
 
     def _settle(self, load: Load, props: Props, digest: str, load_s: float) -> Loaded:

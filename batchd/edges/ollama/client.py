@@ -59,10 +59,18 @@ class Exchanger(ollama.AsyncClient):
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout):
             message = f"No answer within {timeout_s:g} s."
             return ModelFault(Category.TIMEOUT, message, is_temporary=True, is_server_lost=True)
-        except httpx.HTTPError as error:
-            message = f"The model server cannot be reached: {str(error) or type(error).__name__}."
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            message = f"The model server cannot be reached: {_words(error)}."
             return ModelFault(Category.NETWORK, message, is_temporary=True, is_server_lost=True)
+        except httpx.HTTPError as error:
+            # It had the request. Whether it died of this one shows when the suspects run alone.
+            message = f"The model server broke the connection: {_words(error)}."
+            return ModelFault(Category.CRASH, message, is_temporary=True, is_server_lost=True)
         return _read(response.status_code, response.content)
+
+
+def _words(error: httpx.HTTPError) -> str:
+    return str(error).rstrip(".") or type(error).__name__
 
 
 def _read(status: int, content: bytes) -> object | ModelFault:

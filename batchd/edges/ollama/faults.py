@@ -57,7 +57,8 @@ _RULES = (
     _Rule(_OOM, Category.OOM, is_server_lost=True),
     _Rule(("token repeat limit",), Category.RUNAWAY),
     _Rule(("timed out waiting for",), Category.TIMEOUT, is_server_lost=True),
-    _Rule(("server busy", "loading model", "no slots available", "8 mb limit"), Category.SERVER),
+    _Rule(("server busy", "loading model", "no slots available"), Category.NETWORK),
+    _Rule(("8 mb limit",), Category.SERVER),
     _Rule(
         (
             "unexpected eof",
@@ -83,6 +84,10 @@ _RULES = (
 _REFUSED = frozenset({400, 413, 422})
 
 
+#: Overloaded, or a proxy whose server is away: it says nothing about the request, which is not charged.
+_AWAY = frozenset({502, 503, 504})
+
+
 def classify(status: int, text: str) -> ModelFault:
     """What this answer of an Ollama server means. `text` is its `error`, or the body where it has none."""
     quoting = _missing(status, text) or _refused(status, text) or _too_long(text)
@@ -99,6 +104,8 @@ def _by_words(status: int, text: str) -> ModelFault:
             return ModelFault(rule.category, text, rule.is_temporary, rule.is_server_lost)
     if status in _REFUSED:
         return ModelFault(Category.VALIDATION, text, is_temporary=False)
+    if status in _AWAY:
+        return ModelFault(Category.NETWORK, text, is_temporary=True)
     return ModelFault(Category.SERVER, text, is_temporary=True)
 
 

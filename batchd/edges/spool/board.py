@@ -9,6 +9,7 @@ DIAGNOSTICS
 """
 
 import collections
+import contextlib
 import os
 from dataclasses import dataclass, field
 
@@ -70,7 +71,8 @@ class Board:
             for entry in entries:
                 batch_id, _, verb = entry.name.partition(".")
                 if verb in _VERBS and is_batch_id(batch_id) and not entry.is_dir(follow_symlinks=False):
-                    found.append((entry.stat(follow_symlinks=False).st_mtime_ns, batch_id, verb))
+                    with contextlib.suppress(FileNotFoundError):  # its owner took it back
+                        found.append((entry.stat(follow_symlinks=False).st_mtime_ns, batch_id, verb))
         return [
             (batch_id, verb)
             for _, batch_id, verb in sorted(found)[:_CONTROLS_MAX]
