@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from batchd.edges.spool import Spool
-from tests.batches import write_batch
+from tests.batches import user_text, write_batch
 from tests.house import ROOT, LivingDaemon, read_lines
 from tests.simulator.child import ChildSimulator
 
@@ -136,3 +136,24 @@ def test_a_cancelled_batch_keeps_what_was_answered(tmp_path: Path) -> None:
     assert len(output) + len(errors) == 200
     assert {json.dumps(line["error"])[:30] for line in errors} == {'{"code": "batch_cancelled", "m'}
     assert len(read_lines(result / "retry.jsonl")) == len(errors)
+
+
+def test_a_busy_server_and_a_request_that_breaks_the_connection_cost_nobody_else(tmp_path: Path) -> None:
+    batch = write_batch(tmp_path / "packages.jsonl", 12, system="You are terse.")
+    poisoned = user_text(7).splitlines()[0]
+    with (
+        ChildSimulator(slots=2) as server,
+        LivingDaemon(
+            tmp_path / "spool",
+            BATCHD_OLLAMA__HOST=server.address,
+            BATCHD_SLOTS="2",
+            BATCHD_ATTEMPTS_MAX="1",
+        ) as daemon,
+    ):
+        server.poison(poisoned, "drop")
+        server.fault("busy", 2)
+        result = daemon.result(daemon.submit(batch))
+    (failed,) = read_lines(result / "errors.jsonl")
+    assert failed["custom_id"] == "package-7"
+    assert '"code": "crash"' in json.dumps(failed)
+    assert len(read_lines(result / "output.jsonl")) == 11
