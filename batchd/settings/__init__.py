@@ -35,6 +35,7 @@ __all__ = [
     "load_settings",
     "sources",
     "surroundings",
+    "without_settings",
 ]
 
 SYSTEM_CONFIG = Path("/etc/batchd/batchd.toml")
@@ -95,6 +96,12 @@ def surroundings(environ: Mapping[str, str] | None = None) -> Surroundings:
         journal_stream=env.get("JOURNAL_STREAM") or None,
         xdg_cache_home=_xdg(env, "XDG_CACHE_HOME", ".cache"),
     )
+
+
+def without_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a batchd of our own that shall be decided by its file alone."""
+    env = os.environ if environ is None else environ
+    return {name: value for name, value in env.items() if not name.startswith("BATCHD_")}
 
 
 def default_spool(environ: Mapping[str, str], system_spool: Path = SYSTEM_SPOOL) -> Path:
