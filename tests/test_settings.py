@@ -9,7 +9,16 @@ import pytest
 from pydantic import ValidationError
 
 from batchd.errors import ConfigError
-from batchd.settings import Origin, Settings, config_path, default_spool, load_settings, sources, surroundings
+from batchd.settings import (
+    Origin,
+    Settings,
+    config_path,
+    default_spool,
+    load_settings,
+    sources,
+    surroundings,
+    without_settings,
+)
 
 
 def write(folder: Path, content: str) -> Path:
@@ -264,3 +273,7 @@ def test_the_surroundings_are_read_as_they_are() -> None:
     assert around.journal_stream is None
     assert around.xdg_cache_home == Path("/h/.cache")
     assert surroundings({"XDG_CACHE_HOME": "/c"}).xdg_cache_home == Path("/c")
+
+
+def test_a_batchd_of_our_own_does_not_inherit_what_the_user_has_set() -> None:
+    assert without_settings({"BATCHD_ENGINE": "ollama", "HOME": "/home/nobody"}) == {"HOME": "/home/nobody"}

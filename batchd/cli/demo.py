@@ -33,7 +33,7 @@ from batchd.core.status import StatusReport
 from batchd.edges.model_store import SMALL_MODEL, ensure_small_model
 from batchd.edges.spool import submit_file
 from batchd.errors import BatchdError, SpoolError, UsageError
-from batchd.settings import surroundings
+from batchd.settings import surroundings, without_settings
 
 OUT = Path("batchd-demo")
 
@@ -114,8 +114,9 @@ def _daemon(place: Path, gguf: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "batchd", "daemon", "--config", str(config)]
     with (place / "daemon.log").open("wb") as log:
         # The user's own settings would win over the file's.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("BATCHD_")}
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=without_settings()
+        )
         try:
             _await_spool(place, process)
             yield process
