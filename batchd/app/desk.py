@@ -119,7 +119,7 @@ class Desk:
         acceptance, progress, closed_before = await to_its_end(self._begin)
         if acceptance.refusals:
             self.batch.closing = REFUSED
-        self.batch.closing = self.batch.closing or closed_before
+        self.batch.closing = closed_before or self.batch.closing
         # The board belongs to the event loop, so it is not told from the threads.
         tools.board.enter(self.batch.id, acceptance.name, "in_progress", progress)
         self._is_working = True

@@ -627,6 +627,13 @@ def test_controls_are_obeyed_in_the_order_in_which_they_were_given(spool: Spool,
     assert [batch_id for batch_id, _ in spool.take_controls()] == ids
 
 
+def test_a_directory_in_the_place_of_the_options_is_no_options_file(spool: Spool, root: Path) -> None:
+    (root / "inbox" / "a.options.json").mkdir()
+    before = descriptor_count()
+    assert spool.peek_options(b"a.jsonl") is None
+    assert descriptor_count() == before
+
+
 # --- submit ----------------------------------------------------------------------------------------------
 
 

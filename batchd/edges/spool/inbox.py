@@ -195,10 +195,11 @@ def _options(name: bytes, directory: int) -> bytes | None:
             f"The options file cannot be read: {error.strerror}.",
             "Hand in a plain file that batchd may read.",
         ) from error
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        os.close(fd)  # a directory cannot even be wrapped as a file
+        raise NotUsableError("The options file is not a plain file of its own.", "Hand in a copy (cp).")
     with os.fdopen(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            raise NotUsableError("The options file is not a plain file of its own.", "Hand in a copy (cp).")
         content = file.read(OPTIONS_BYTES_MAX + 1)
     if len(content) > OPTIONS_BYTES_MAX:
         raise NotUsableError(f"The options file is larger than {OPTIONS_BYTES_MAX} bytes.", "Shorten it.")

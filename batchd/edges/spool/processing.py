@@ -164,6 +164,8 @@ class Processing:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             fd = os.open(name, flags, dir_fd=orig)
+        except BlockingIOError as error:  # its owner holds a lease on it
+            raise InputChangedError("The batch file is held by its owner.") from error
         except OSError as error:
             if error.errno not in _SUBMITTERS_FAULT:
                 raise
