@@ -139,7 +139,8 @@ def _house(
         pid=os.getpid(),
     )
     only = None if wanted is None else frozenset(item.batch_id for item in wanted)
-    shown = {**settings.answer_settings(), "slots": engine.limits.slots}
+    secrets_left_out = {"llamacpp": {"api_key"}}
+    shown = {**settings.model_dump(mode="json", exclude=secrets_left_out), "slots": engine.limits.slots}
     return House(outside, rules, engine.limits, shown, settings.drain_s, only, on_tick)
 
 

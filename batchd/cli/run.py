@@ -59,6 +59,8 @@ def run(
         raise UsageError(
             "--out and --spool cannot be given together.", "With --spool, results go to its outbox."
         )
+    if engine not in (None, "ollama", "llamacpp"):
+        raise UsageError(f"There is no engine '{engine}'.", "Give --engine ollama or --engine llamacpp.")
     outbox = None if spool is not None else (out or OUT).absolute()
     settings = load_settings(
         {

@@ -152,6 +152,7 @@ def test_usage_and_configuration_have_their_exit_codes(tmp_path: Path) -> None:
     assert call(tmp_path, "run", "x.jsonl", "--out", "a", "--spool", "b")[0] == 2
     assert call(tmp_path, "run")[0] == 2
     assert call(tmp_path, "run", "x.jsonl", "--engine", "ollama", "--gguf", "b")[0] == 2
+    assert call(tmp_path, "run", "x.jsonl", "--engine", "vllm")[0] == 2
     batch = write_batch(tmp_path / "packages.jsonl", 1)
     assert call(tmp_path, "run", str(batch), BATCHD_SLOTS="many")[0] == 78
     assert call(tmp_path, "run", str(batch), "--gguf", "absent.gguf")[0] == 78
