@@ -32,6 +32,11 @@ _OURS = ("BATCHD_", "OLLAMA_")
 WAIT_S = 60.0
 
 
+def clean_environment(home: Path, **more: str) -> dict[str, str]:
+    """What a batchd of a test sees: nothing that the tester has set."""
+    return {"PYTHONPATH": str(ROOT), "HOME": str(home), "PATH": os.environ["PATH"], **more}
+
+
 class LivingDaemon:
     """Starts with the block; ends with it."""
 

@@ -13,7 +13,7 @@ import pytest
 from batchd.core.lifecycle import State
 from batchd.core.parameters import TABLE, Treatment
 from tests.batches import write_batch
-from tests.house import LivingDaemon, read_lines
+from tests.house import LivingDaemon, clean_environment, read_lines
 from tests.simulator.child import ChildSimulator
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +68,7 @@ def call(command: str, folder: Path, **environment: str) -> subprocess.Completed
     return subprocess.run(
         [*BATCHD, *arguments],
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "HOME": str(folder), "PATH": os.environ["PATH"], **environment},
+        env=clean_environment(folder, **environment),
         capture_output=True,
         text=True,
         timeout=120,

@@ -150,7 +150,7 @@ class StatusBoard:
             requests_per_s=rate,
             tokens_per_s=card.tokens.per_s(),
             cached_share=saved_share(card.progress),
-            eta_s=left / rate if rate else None,
+            eta_s=card.requests.eta_s(left),
         )
 
     def _log(self, card: Card, now: float) -> None:

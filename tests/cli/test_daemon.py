@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchd.edges.spool import Spool
 from tests.batches import user_text, write_batch
-from tests.house import ROOT, LivingDaemon, read_lines
+from tests.house import LivingDaemon, clean_environment, read_lines
 from tests.simulator.child import ChildSimulator
 
 
@@ -19,7 +19,7 @@ def ended(folder: Path, **more: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "batchd", "daemon", "--spool", "spool"],
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "HOME": str(folder), "PATH": os.environ["PATH"], **more},
+        env=clean_environment(folder, **more),
         capture_output=True,
         text=True,
         timeout=60,

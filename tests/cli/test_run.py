@@ -1,7 +1,6 @@
 """`batchd run` as a person meets it: processes, standard output, exit codes."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,22 +9,18 @@ from pathlib import Path
 
 from batchd.edges.spool import Spool
 from tests.batches import request_line, write_batch
-from tests.house import ROOT, LivingDaemon, read_lines
+from tests.house import LivingDaemon, clean_environment, read_lines
 from tests.simulator.child import ChildSimulator
 
 #: Nobody listens there.
 NOWHERE = "http://127.0.0.1:9"
 
 
-def environment(folder: Path, **more: str) -> dict[str, str]:
-    return {"PYTHONPATH": str(ROOT), "HOME": str(folder), "PATH": os.environ["PATH"], **more}
-
-
 def begin(folder: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "batchd", *arguments],
         cwd=folder,
-        env=environment(folder, **more),
+        env=clean_environment(folder, **more),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.batches import write_batch
-from tests.house import ROOT, read_lines
+from tests.house import clean_environment, read_lines
 
 pytestmark = [pytest.mark.live, pytest.mark.embedded, pytest.mark.timeout(900)]
 
@@ -30,7 +30,7 @@ def run(folder: Path, batch: Path, *arguments: str, **environment: str) -> dict[
     done = subprocess.run(
         [sys.executable, "-m", "batchd", "run", str(batch), "--json", "--out", arguments[0], *arguments[1:]],
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "HOME": str(folder), "PATH": os.environ["PATH"], **environment},
+        env=clean_environment(folder, **environment),
         capture_output=True,
         text=True,
         timeout=900,
