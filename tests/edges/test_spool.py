@@ -6,7 +6,9 @@ DIAGNOSTICS
 
 import contextlib
 import errno
+import fcntl
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -632,6 +634,20 @@ def test_a_directory_in_the_place_of_the_options_is_no_options_file(spool: Spool
     before = descriptor_count()
     assert spool.peek_options(b"a.jsonl") is None
     assert descriptor_count() == before
+
+
+def test_a_lease_that_the_owner_took_after_the_claim_concerns_one_batch(spool: Spool, root: Path) -> None:
+    (root / "inbox" / "a.jsonl").write_bytes(b"{}\n")
+    assert spool.claim(b"a.jsonl", ID)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # the kernel tells the holder, and would end us
+    holder = os.open(root / "processing" / ID / "orig" / "a.jsonl", os.O_RDONLY)
+    try:
+        fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        with pytest.raises(InputChangedError):
+            spool.copy_input(ID)
+    finally:
+        os.close(holder)
+        signal.signal(signal.SIGIO, before)
 
 
 # --- submit ----------------------------------------------------------------------------------------------
