@@ -64,7 +64,7 @@ async def run_files(
     try:
         clock = SystemClock()
         engine = await build_engine(settings, clock)
-        described = await wait_for(engine.server, engine.address, clock)
+        described = await wait_for(engine, clock)
         wanted = await _identified(settings, engine, described.version, files, options)
         hand_in(spool, settings.spool, wanted)
         house = _house(settings, around, spool, engine, wanted, on_tick)
@@ -96,7 +96,7 @@ async def _identified(
         served = sorted({settings.model or settings.model_aliases.get(name, name) for name in content.models})
         digests = await engine.server.digests(served, ASK_TIMEOUT_S)
         if isinstance(digests, ModelFault):
-            raise out_of_reach(engine.address, digests)
+            raise out_of_reach(engine, digests)
         wanted.append(identify(file, content, asked, answer_settings, digests))
     return wanted
 

@@ -34,6 +34,14 @@ ASK_PAUSE_S = 0.5
 OLLAMA_PROGRAM = "ollama"
 
 
+_OLLAMA_HINT = (
+    "Start it (`systemctl start ollama`, or `ollama serve`), name another with BATCHD_OLLAMA__HOST, "
+    "have batchd start one of its own (BATCHD_OLLAMA__MODE=own), or use --engine llamacpp."
+)
+_URL_HINT = "Start that llama-server, or mend llamacpp.url and llamacpp.api_key; `batchd config` shows them."
+_CHILD_HINT = "Install the engine into the environment of this batchd."
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """A model server, what it is allowed, and where it is."""
@@ -42,6 +50,7 @@ class Engine:
     limits: Limits
     name: str
     address: str
+    hint: str  # what a person may do when it cannot be used
 
 
 async def build_engine(settings: Settings, clock: Clock) -> Engine:
@@ -50,7 +59,7 @@ async def build_engine(settings: Settings, clock: Clock) -> Engine:
         return _llamacpp(settings)
     ollama = settings.ollama
     binary = str(ollama.binary or OLLAMA_PROGRAM)
-    mode = await find_mode(ollama.mode, ollama.host, binary, clock)
+    mode = await find_mode(ollama.mode, ollama.host, binary)
     slots = settings.slots_for(is_attached=mode == "attach")
     own = None
     if mode == "own":
@@ -58,18 +67,18 @@ async def build_engine(settings: Settings, clock: Clock) -> Engine:
         own = OwnOllama(binary, slots, os.environ, clock, models)
     server = OllamaServer(ollama.host, mode, clock, allow_remote=settings.allow_remote_models, own=own)
     address = "a private server" if mode == "own" else ollama.host
-    return Engine(server, Limits(slots, owns_slots=mode == "own"), "ollama", address)
+    return Engine(server, Limits(slots, owns_slots=mode == "own"), "ollama", address, _OLLAMA_HINT)
 
 
-async def wait_for(server: ModelServer, address: str, clock: Clock) -> ServerDescription:
+async def wait_for(engine: Engine, clock: Clock) -> ServerDescription:
     """The server's description; UnavailableError when it stays out of reach."""
     until = clock.monotonic() + REACH_TIMEOUT_S
     while True:
-        described = await server.describe(ASK_TIMEOUT_S)
+        described = await engine.server.describe(ASK_TIMEOUT_S)
         if isinstance(described, ServerDescription):
             return described
-        if not described.is_temporary or clock.monotonic() >= until:
-            raise out_of_reach(address, described)
+        if not described.is_temporary or described.needs_operator or clock.monotonic() >= until:
+            raise out_of_reach(engine, described)
         await clock.sleep(ASK_PAUSE_S)
 
 
@@ -78,7 +87,8 @@ def _llamacpp(settings: Settings) -> Engine:
     if chosen.url is not None:
         key = chosen.api_key.get_secret_value() if chosen.api_key is not None else ""
         slots = settings.slots_for(is_attached=True)
-        return Engine(LlamaServer(url=chosen.url, key=key), Limits(slots, False), "llamacpp", chosen.url)
+        server = LlamaServer(url=chosen.url, key=key)
+        return Engine(server, Limits(slots, False), "llamacpp", chosen.url, _URL_HINT)
     if chosen.gguf is None and not chosen.models:
         raise ConfigError(
             "The engine llamacpp has no model file.",
@@ -91,12 +101,11 @@ def _llamacpp(settings: Settings) -> Engine:
     start = partial(start_child, cache_ram_mib=chosen.cache_ram_mib, threads=chosen.threads or THREADS)
     server = LlamaServer(models=chosen.models, any_gguf=chosen.gguf, start_child=start)
     slots = settings.slots_for(is_attached=False)
-    return Engine(server, Limits(slots, owns_slots=True), "llamacpp", "a child process")
+    return Engine(server, Limits(slots, owns_slots=True), "llamacpp", "a child process", _CHILD_HINT)
 
 
-def out_of_reach(address: str, fault: ModelFault) -> UnavailableError:
+def out_of_reach(engine: Engine, fault: ModelFault) -> UnavailableError:
     """The error for a model server that does not answer as it should."""
     return UnavailableError(
-        f"The model server at {address} cannot be used: {fault.message}",
-        "Start it (`ollama serve`), name another with BATCHD_OLLAMA__HOST, or use --engine llamacpp.",
+        f"The model server at {engine.address} cannot be used: {fault.message}", engine.hint
     )

@@ -88,7 +88,9 @@ class House:
         self._drain_s = drain_s
         self._only = only
         spool, clock = outside.spool, outside.clock
-        self._supervisor = Supervisor(outside.server, clock, limits, self._on_change)
+        self._supervisor = Supervisor(
+            outside.server, clock, limits, self._on_change, waits_for_operator=only is None
+        )
         self._intake = Intake(
             spool, clock, rules, lambda path: LmdbJournal.create(path), outside.new_batch_id, only
         )

@@ -92,14 +92,16 @@ class ModelFault:
     """One attempt without an answer.
 
     `is_temporary`: another attempt may succeed. `is_server_lost`: the model server (or the runner behind
-    it) is gone or hangs, so every request it held failed with this one. `code` is the code of the error
-    line. The two token counts are given by an overflow answer: what the prompt has, what the window held.
+    it) is gone or hangs, so every request it held failed with this one. `needs_operator`: the set-up is wrong
+    (a key, a damaged model file), so nothing will be answered until a person mends it, and no request is to
+    blame. `code` is the code of the error line. The two token counts are given by an overflow answer: what the prompt has, what the window held.
     """
 
     category: Category
     message: str
     is_temporary: bool
     is_server_lost: bool = False
+    needs_operator: bool = False
     code: str | None = None
     prompt_tokens: int | None = None
     window_tokens: int | None = None

@@ -1,9 +1,11 @@
 """The governor: how much is asked of one model server, and what changes it.
 
 SUMMARY
-    A pure function from limits and an event to new limits. On out of memory at load: halve the slots, where
-    the slots are ours; where they are not, the window cannot shrink below what the requests need, so the
-    load is tried again later. Each change is a decision with its old value, new value and cause.
+    A pure function from limits and an event to new limits. On out of memory at load, in this order: halve the
+    slots, where the slots are ours; go back to the largest window that was loaded before; halve the window, as
+    long as some request could still run in it. Where nothing is left to shrink, the memory is somebody else's
+    for now: the load is tried again later, as it was. Each change is a decision with its old value, new value
+    and cause.
 
 DIAGNOSTICS
     None: values in, decisions out.
@@ -11,15 +13,25 @@ DIAGNOSTICS
 
 from dataclasses import dataclass, replace
 
-from batchd.core.model import Loaded, ServerDescription
+from batchd.core.fit import round_up
+from batchd.core.model import Load, Loaded, ServerDescription
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`slots` bounds the chunk. `owns_slots`: whether the number of slots is ours to change."""
+    """`slots` bounds the chunk. `owns_slots`: whether the number of slots is ours to change.
+
+    `window_tokens`: a larger window did not fit in memory; None where none failed.
+    """
 
     slots: int
     owns_slots: bool
+    window_tokens: int | None = None
+
+    def applied_to(self, load: Load) -> Load:
+        """The load that may be asked for."""
+        window_tokens = min(load.window_tokens, self.window_tokens or load.window_tokens)
+        return replace(load, slots=min(load.slots, self.slots), window_tokens=window_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +57,21 @@ def after_load(loaded: Loaded, server: ServerDescription, canary_tokens: int) ->
     return Change(LOADED, str(canary_tokens), new, "the canary passed")
 
 
-def after_out_of_memory(limits: Limits, cause: str) -> tuple[Limits, Change | None]:
-    """Halve, floor 1. No change where there is nothing left that is ours to shrink."""
-    if not limits.owns_slots or limits.slots <= 1:
+def after_out_of_memory(
+    limits: Limits, load: Load, fitted: Load | None, window_tokens_min: int, cause: str
+) -> tuple[Limits, Change | None]:
+    """Shrink, or no change where nothing is left to shrink.
+
+    `load` did not fit; `fitted` did before (same model). Below `window_tokens_min` no waiting request fits.
+    """
+    if limits.owns_slots and load.slots > 1:
+        slots = load.slots // 2
+        return replace(limits, slots=slots), Change("slots_halved", str(load.slots), str(slots), cause)
+    slots, window_tokens = limits.slots, round_up(load.window_tokens // 2)
+    if fitted is not None and window_tokens <= fitted.window_tokens:
+        slots, window_tokens = fitted.slots, fitted.window_tokens
+    # What fitted once and does not now is not too large: the memory is taken, and may come back.
+    if not window_tokens_min <= window_tokens < load.window_tokens:
         return limits, None
-    slots = limits.slots // 2
-    change = Change("slots_halved", str(limits.slots), str(slots), cause)
-    return replace(limits, slots=slots), change
+    change = Change("window_reduced", str(load.window_tokens), str(window_tokens), cause)
+    return replace(limits, slots=slots, window_tokens=window_tokens), change

@@ -43,6 +43,7 @@ class Loaded:
     gpu_bytes: int | None
     window_tokens_max: int | None  # the model's own maximum, from its metadata
     load_s: float
+    memory_window_tokens_max: int | None = None  # larger ones did not fit in memory; None = none failed
 
 
 @dataclass(frozen=True, slots=True)

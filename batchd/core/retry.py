@@ -1,8 +1,8 @@
 """Retry: what a failed attempt leads to.
 
 SUMMARY
-    One pure decision for every fault, from what is known of the request. A server that was out of reach
-    charges nobody. A request that was held by a dying model server is a suspect: it runs alone, after the
+    One pure decision for every fault, from what is known of the request. A server that was out of reach, or
+    that a person must mend first, charges nobody. A request that was held by a dying model server is a suspect: it runs alone, after the
     healthy ones, and when the server has died under it alone twice it is quarantined as `crash`.
 
     Backoff is full jitter: random(0, min(cap, base * 2^n)), so that retries do not march in step.
@@ -69,7 +69,7 @@ def decide(fault: ModelFault, trial: Trial, attempts_max: int, chance: float) ->
         if window is not None:
             return Decision(Next.REFIT, attempts, crashes, window_tokens=window)
         return Decision(Next.GIVE_UP, attempts + 1, crashes)
-    if fault.category is Category.NETWORK:
+    if fault.category is Category.NETWORK or fault.needs_operator:
         wait_s = 0.0 if fault.is_server_lost else BUSY_PAUSE_S * (0.5 + chance)
         return Decision(Next.AGAIN, attempts, crashes, wait_s=wait_s)
     if fault.category in (Category.CRASH, Category.OOM) and fault.is_server_lost:

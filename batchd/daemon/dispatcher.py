@@ -21,7 +21,7 @@ from itertools import groupby
 
 from loguru import logger
 
-from batchd.core.fault import UNANSWERED, ModelFault
+from batchd.core.fault import UNANSWERED, LineFault, ModelFault
 from batchd.core.fit import window_for
 from batchd.core.model import Answer, Load, Loaded
 from batchd.core.record import Group, LineRow, Outcome, Plan
@@ -30,7 +30,7 @@ from batchd.core.retry import Decision, Next, decide
 from batchd.core.rules import Rules
 from batchd.daemon.ledger import Ledger
 from batchd.daemon.ports import Batch, Clock, ReadyModel, Spool
-from batchd.daemon.section import Queue, Section, cut_by_window
+from batchd.daemon.section import Queue, Section, by_its_name, cut_by_window
 from batchd.daemon.stock import Item, Stock
 from batchd.errors import SpoolError
 
@@ -114,7 +114,8 @@ class Dispatcher:
     async def _ready(self, section: Section) -> Loaded | ModelFault | None:
         """The model made ready; None when a stop ended the wait."""
         self._lost.clear()
-        return await self._model.ensure(section.load, lambda: not self._is_halted())
+        smallest = section.window_tokens_min()
+        return await self._model.ensure(section.load, lambda: not self._is_halted(), smallest)
 
     async def _pump(self, section: Section, loaded: Loaded) -> None:
         """All lanes, until nothing is pending, or the server is lost, or we are stopped."""
@@ -181,6 +182,10 @@ class Dispatcher:
 
     async def _attempt(self, section: Section, loaded: Loaded, item: Item, slot: int) -> None:
         request = self._read(item.row)
+        if isinstance(request, LineFault):
+            section.finished[item.index] = 1
+            self._ledger.refused(item.index, request)
+            return
         served = replace(request, model=section.load.model)
         try:
             answer = await self._model.answer(served, slot, self._rules.request_timeout_s)
@@ -206,6 +211,7 @@ class Dispatcher:
             self._lost.set()
         section.place(item.index, decision, self._clock.monotonic())
         if decision.next is Next.GIVE_UP:
+            fault = by_its_name(fault, request, loaded, self._rules.window_tokens_max)
             section.finished[item.index] = 1
             self._ledger.given_up(item.index, item.row.number, request.custom_id, fault, decision)
         else:
@@ -236,12 +242,15 @@ class Dispatcher:
                 attempts, crashes = section.counts.get(index, (0, 0))
                 section.finished[index] = 1
                 request = self._read(row)
-                decision = Decision(Next.GIVE_UP, attempts, crashes)
                 await self._ledger.room()
+                if isinstance(request, LineFault):
+                    self._ledger.refused(index, request)
+                    continue
+                decision = Decision(Next.GIVE_UP, attempts, crashes)
                 self._ledger.given_up(index, row.number, request.custom_id, fault, decision)
         await self._ledger.drain()
 
-    def _read(self, row: LineRow) -> Request:
+    def _read(self, row: LineRow) -> Request | LineFault:
         self._batch.input.seek(row.offset)
         raw = self._batch.input.read(row.length)
         if zlib.crc32(raw) != row.crc:
@@ -251,9 +260,7 @@ class Dispatcher:
             )
         # What was accepted stays accepted, also where the operator has lowered the limit since.
         limits = LineLimits(row.length, self._rules.completion_tokens_default)
-        request = parse_line(raw, row.number, limits, None)
-        assert isinstance(request, Request), f"line {row.number} was accepted and is now refused: {request}"
-        return request
+        return parse_line(raw, row.number, limits, None)
 
     def _is_paused(self) -> bool:
         """Nothing new is sent for now."""

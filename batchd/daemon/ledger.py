@@ -16,11 +16,11 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from batchd.core.fault import ModelFault
+from batchd.core.fault import Category, LineFault, ModelFault
 from batchd.core.model import Answer, Source
 from batchd.core.record import Outcome, Spent
 from batchd.core.request import Request
-from batchd.core.result import model_fault_line, request_id, result_line
+from batchd.core.result import line_fault_line, model_fault_line, request_id, result_line
 from batchd.core.retry import Decision
 from batchd.daemon.ports import Batch, Spool
 from batchd.errors import JournalError, SpoolError
@@ -66,6 +66,11 @@ class Ledger:
         """The request ends without an answer. `line` is the number of its line, from 1."""
         content = model_fault_line(custom_id, line, fault, request_id(self._batch.id, index))
         self._record(Outcome(index, content, True, fault.category, decision.attempts, decision.crashes))
+
+    def refused(self, index: int, line: LineFault) -> None:
+        """Accepted once and refused now: a newer batchd reads more strictly. It is that line's own fault."""
+        content = line_fault_line(line, request_id(self._batch.id, index))
+        self._record(Outcome(index, content, True, Category.VALIDATION))
 
     def attempted(self, index: int, fault: ModelFault, decision: Decision) -> None:
         """An attempt failed and the request will be tried again."""

@@ -259,10 +259,13 @@ class ServiceManager(Protocol):
 class ReadyModel(Protocol):
     """The supervisor: one model server, kept ready."""
 
-    async def ensure(self, load: Load, is_wanted: Callable[[], bool]) -> Loaded | ModelFault | None:
+    async def ensure(
+        self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
+    ) -> Loaded | ModelFault | None:
         """Wait as long as it takes until the model is resident and a canary passed; a permanent fault if not.
 
-        None when `is_wanted` became false meanwhile. `Load.slots` is a wish: the governor may give less.
+        None when `is_wanted` became false meanwhile. Slots and window of the load are wishes: the governor
+        may give less, but no window below `window_tokens_min`, in which nothing of the section could run.
         """
 
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:

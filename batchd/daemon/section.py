@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchd.core.fault import Category, ModelFault
+from batchd.core.fit import window_for
 from batchd.core.model import Answer, Load, Loaded
 from batchd.core.record import Group
 from batchd.core.request import Request
@@ -77,6 +78,10 @@ class Section:
             if not self.finished[index]
         ]
 
+    def window_tokens_min(self) -> int:
+        """The window that the group with the shortest requests needs: in a smaller one nothing could run."""
+        return min(window_for([group.window_tokens], self.load.window_tokens) for group in self.groups)
+
     def pending_count(self) -> int:
         """Lines without an outcome."""
         return sum(
@@ -106,7 +111,11 @@ class Section:
     ) -> Trial:
         """What is known of a failed attempt. `window_tokens_max`: the operator's; the model's may be less."""
         attempts, crashes = self.counts.get(index, (0, 0))
-        largest = min(window_tokens_max, loaded.window_tokens_max or window_tokens_max)
+        largest = min(
+            window_tokens_max,
+            loaded.window_tokens_max or window_tokens_max,
+            loaded.memory_window_tokens_max or window_tokens_max,
+        )
         bound = request.completion_tokens_max
         if bound:  # room for the tokens before the end of the window that the engine leaves unused
             bound = max(bound, min(bound + WINDOW_SLACK_TOKENS, largest - (fault.prompt_tokens or 0)))
@@ -162,3 +171,15 @@ def cut_by_window(answer: Answer, request: Request, loaded: Loaded) -> ModelFaul
         prompt_tokens=answer.usage.prompt_tokens,
         window_tokens=loaded.window_tokens,
     )
+
+
+def by_its_name(fault: ModelFault, request: Request, loaded: Loaded, window_tokens_max: int) -> ModelFault:
+    """The fault that a request ends with: where memory and nothing else limits the window, it is `oom`."""
+    most = loaded.memory_window_tokens_max
+    if fault.category is not Category.CONTEXT_LENGTH or most is None or fault.prompt_tokens is None:
+        return fault
+    need = fault.prompt_tokens + request.completion_tokens_max
+    if need > min(window_tokens_max, loaded.window_tokens_max or window_tokens_max):
+        return fault
+    message = f"This request needs a window of {need} tokens; the largest that fits in memory holds {most}."
+    return ModelFault(Category.OOM, message, is_temporary=False)

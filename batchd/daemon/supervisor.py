@@ -5,10 +5,12 @@ SUMMARY
 
     `ensure` walks that line: load with explicit window and slots, then one request with a known shape (the
     canary), because only an answer proves life: a server goes on listing a model whose runner was killed. A
-    server that is gone is waited for with backoff, as long as somebody wants it. Out of memory at load goes
-    to the governor.
+    server that is gone, or that a person must mend, is waited for with backoff, as long as somebody wants it.
+    Out of memory at load goes to the governor; where nothing is left to shrink, the load is tried again as it
+    was asked for.
 
 DIAGNOSTICS
+    Fatal: UnavailableError, in a foreground run only, when a person must mend the set-up.
     Warning: each fault of the server, once per change, with the time of the next try.
 """
 
@@ -24,6 +26,7 @@ from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.request import Endpoint, Message, Request
 from batchd.core.retry import backoff_s
 from batchd.daemon.ports import Clock, ModelServer
+from batchd.errors import UnavailableError
 
 #: A load reads the whole model from disk: 40 GB at 200 MB/s. Ollama's own stall limit is five minutes.
 LOAD_TIMEOUT_S = 600.0
@@ -91,13 +94,21 @@ class Supervisor:
     """One model server, its limits, and the model in it."""
 
     def __init__(
-        self, server: ModelServer, clock: Clock, limits: Limits, on_change: Callable[[Change], None]
+        self,
+        server: ModelServer,
+        clock: Clock,
+        limits: Limits,
+        on_change: Callable[[Change], None],
+        waits_for_operator: bool = True,
     ) -> None:
         self._server = server
         self._clock = clock
+        self._given = limits  # by the operator; what was learned is of one model
         self._limits = limits
         self._on_change = on_change
+        self._waits_for_operator = waits_for_operator
         self._wanted: Load | None = None
+        self._fitted: Load | None = None
         self.loads: list[Loaded] = []
         self.description: ServerDescription | None = None
         self.standing = Standing(State.ABSENT)
@@ -117,22 +128,29 @@ class Supervisor:
             )
         self.standing = Standing(State.SUSPECT, fault.message[:FAULT_CHARS_MAX])
 
-    async def ensure(self, load: Load, is_wanted: Callable[[], bool]) -> Loaded | ModelFault | None:
+    async def ensure(
+        self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
+    ) -> Loaded | ModelFault | None:
         """See `ports.ReadyModel`."""
         trouble = Trouble()
+        if self._fitted is not None and self._fitted.model != load.model:
+            self._limits, self._fitted = self._given, None
         while is_wanted():
-            load = replace(load, slots=min(load.slots, self._limits.slots))
-            if self.standing.state is State.READY and self._wanted == load:
+            allowed = self._limits.applied_to(load)
+            if self.standing.state is State.READY and self._wanted == allowed:
                 return self._in_use(self.standing.loaded)
-            outcome = await self._bring_up(load)
+            outcome = await self._bring_up(allowed)
             if isinstance(outcome, ModelFault) and self.standing.state is State.CANARY:
                 outcome = trouble.of_canary(outcome)
             if isinstance(outcome, Loaded):
+                self._fitted = allowed
                 return self._in_use(outcome)
+            if outcome.needs_operator and not self._waits_for_operator:
+                raise unusable(outcome)
             if not outcome.is_temporary and outcome.category is not Category.OOM:
                 self.standing = Standing(State.ABSENT, outcome.message[:FAULT_CHARS_MAX])
                 return outcome
-            if not self._shrink(outcome):
+            if not self._shrink(outcome, allowed, window_tokens_min):
                 await self._cool(outcome, trouble, is_wanted)
         return None
 
@@ -161,6 +179,7 @@ class Supervisor:
         answer = await self._server.answer(_canary(load), 0, CANARY_TIMEOUT_S)
         if isinstance(answer, ModelFault):
             return answer
+        loaded = replace(loaded, memory_window_tokens_max=self._limits.window_tokens)
         self._on_change(after_load(loaded, described, answer.usage.prompt_tokens))
         self.standing = Standing(State.READY, load.model, loaded)
         logger.info(
@@ -173,18 +192,21 @@ class Supervisor:
         return loaded
 
     def begin_account(self) -> None:
-        """A batch begins: from here on, loads are its own."""
+        """A batch begins: from here on, loads are its own. Its large windows are tried anew."""
         self.loads.clear()
+        self._limits = replace(self._limits, window_tokens=None)
 
     def _in_use(self, loaded: Loaded | None) -> Loaded | None:
         if loaded is not None and loaded not in self.loads[-1:]:
             self.loads.append(loaded)
         return loaded
 
-    def _shrink(self, fault: ModelFault) -> bool:
+    def _shrink(self, fault: ModelFault, load: Load, window_tokens_min: int) -> bool:
         if fault.category is not Category.OOM:
             return False
-        self._limits, change = after_out_of_memory(self._limits, fault.message[:FAULT_CHARS_MAX])
+        text = fault.message[:FAULT_CHARS_MAX]
+        limits, change = after_out_of_memory(self._limits, load, self._fitted, window_tokens_min, text)
+        self._limits = limits if change is not None else self._given
         if change is None:
             return False
         logger.warning("{}: {} -> {}, because: {}", change.name, change.old, change.new, change.cause)
@@ -209,3 +231,11 @@ def _canary(load: Load) -> Request:
         return Request("canary", Endpoint.EMBEDDINGS, load.model, (), ("ready?",), {}, 0)
     messages = (Message("user", "Say: ready."),)
     return Request("canary", Endpoint.CHAT, load.model, messages, (), {"temperature": 0}, 1)
+
+
+def unusable(fault: ModelFault) -> UnavailableError:
+    """What a foreground run ends with: nothing is lost, and a person is there to mend it."""
+    return UnavailableError(
+        f"The model server cannot be used: {fault.message[:FAULT_CHARS_MAX]}",
+        "Mend that and type the same command again: it goes on where it stopped.",
+    )

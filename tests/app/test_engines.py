@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from batchd.app.engines import ASK_PAUSE_S, REACH_TIMEOUT_S, build_engine, wait_for
+from batchd.app.engines import ASK_PAUSE_S, REACH_TIMEOUT_S, Engine, build_engine, wait_for
 from batchd.core.fault import ModelFault
 from batchd.core.governor import Limits
 from batchd.core.model import ServerDescription
@@ -13,7 +13,7 @@ from batchd.edges.clock import SystemClock
 from batchd.errors import ConfigError, UnavailableError
 from batchd.settings import Settings
 from tests.fakes.fake_clock import FakeClock
-from tests.fakes.scripted_model import ScriptedServer, refused, unreachable
+from tests.fakes.scripted_model import ScriptedServer, out_of_order, refused, unreachable
 
 
 def settings(tmp_path: Path, **more: Any) -> Settings:
@@ -79,6 +79,10 @@ async def test_an_embedded_engine_without_a_file_is_a_matter_of_configuration(
         await build_engine(settings(tmp_path, engine="llamacpp", llamacpp=chosen), SystemClock())
 
 
+def engine_of(server: ScriptedServer) -> Engine:
+    return Engine(server, Limits(1, owns_slots=True), "scripted", "there", "Start it.")
+
+
 class Deaf(ScriptedServer):
     """Does not say who it is, for so many times."""
 
@@ -94,7 +98,7 @@ class Deaf(ScriptedServer):
 
 async def test_a_server_that_is_just_starting_is_waited_for() -> None:
     clock = FakeClock()
-    described = await wait_for(Deaf(unreachable(), 3), "there", clock)
+    described = await wait_for(engine_of(Deaf(unreachable(), 3)), clock)
     assert described.engine == "scripted"
     assert clock.slept == [ASK_PAUSE_S] * 3
 
@@ -102,13 +106,22 @@ async def test_a_server_that_is_just_starting_is_waited_for() -> None:
 async def test_a_server_out_of_reach_is_given_up_with_the_next_step() -> None:
     clock = FakeClock()
     with pytest.raises(UnavailableError, match=r"at there cannot be used: connection refused\.?") as raised:
-        await wait_for(Deaf(unreachable(), 10_000), "there", clock)
+        await wait_for(engine_of(Deaf(unreachable(), 10_000)), clock)
     assert sum(clock.slept) == REACH_TIMEOUT_S
-    assert "ollama serve" in raised.value.next_step
+    assert raised.value.next_step == "Start it."
 
 
-async def test_a_server_that_refuses_for_good_is_not_waited_for() -> None:
+@pytest.mark.parametrize("fault", [refused("wrong key"), out_of_order("wrong key")])
+async def test_a_server_that_only_a_person_can_mend_is_not_waited_for(fault: ModelFault) -> None:
     clock = FakeClock()
     with pytest.raises(UnavailableError, match="wrong key"):
-        await wait_for(Deaf(refused("wrong key"), 10_000), "there", clock)
+        await wait_for(engine_of(Deaf(fault, 10_000)), clock)
     assert clock.slept == []
+
+
+async def test_the_next_step_is_that_of_the_engine(tmp_path: Path) -> None:
+    by_url = settings(tmp_path, engine="llamacpp", llamacpp={"url": "http://127.0.0.1:8080"})
+    attached = settings(tmp_path, ollama={"mode": "attach"})
+    hints = [(await build_engine(chosen, SystemClock())).hint for chosen in (by_url, attached)]
+    assert "llamacpp.url" in hints[0]
+    assert "ollama serve" in hints[1]

@@ -20,7 +20,7 @@ def supervisor() -> Supervisor:
 
 @pytest.fixture
 def engine() -> Engine:
-    return Engine(ScriptedServer(), Limits(2, True), "ollama", "http://127.0.0.1:11434")
+    return Engine(ScriptedServer(), Limits(2, True), "ollama", "http://127.0.0.1:11434", "")
 
 
 async def test_before_a_load_nothing_is_known_and_nothing_claimed(
@@ -37,7 +37,7 @@ async def test_before_a_load_nothing_is_known_and_nothing_claimed(
 async def test_after_a_load_the_model_is_described_to_the_byte(
     supervisor: Supervisor, engine: Engine
 ) -> None:
-    await supervisor.ensure(Load("m", 1_024, 2), lambda: True)
+    await supervisor.ensure(Load("m", 1_024, 2), lambda: True, 1_024)
     shown = describe_model(engine, supervisor)
     assert (shown.state, shown.model, shown.window_tokens, shown.slots) == ("resident", "m", 1_024, 2)
     facts = provenance(engine, supervisor)
@@ -78,7 +78,7 @@ def test_every_state_has_a_word_of_the_status(
 
 
 async def test_a_lost_model_is_shown_with_the_reason(supervisor: Supervisor, engine: Engine) -> None:
-    await supervisor.ensure(Load("m", 1_024, 2), lambda: True)
+    await supervisor.ensure(Load("m", 1_024, 2), lambda: True, 1_024)
     supervisor.suspect(crash("unexpected EOF"))
     shown = describe_model(engine, supervisor)
     assert (shown.state, shown.model, shown.detail) == ("cooling", None, "unexpected EOF")

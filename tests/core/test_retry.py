@@ -50,6 +50,11 @@ def test_a_server_out_of_reach_charges_nobody() -> None:
     assert ends_after(Category.NETWORK, is_server_lost=True) == 100
 
 
+def test_a_server_that_a_person_must_mend_charges_nobody() -> None:
+    broken = fault(Category.MODEL, is_server_lost=True, needs_operator=True)
+    assert decide(broken, trial(2, 2), 3, 0.5) == Decision(Next.AGAIN, 2, 2)
+
+
 def test_an_overloaded_server_charges_nobody_and_is_left_alone_for_a_while() -> None:
     decision = decide(fault(Category.NETWORK), trial(2, 0), 3, 0.5)
     assert decision == Decision(Next.AGAIN, 2, 0, wait_s=BUSY_PAUSE_S)

@@ -41,7 +41,9 @@ async def test_a_drain_sends_nothing_new_and_records_what_runs() -> None:
 
 async def test_a_drain_ends_the_wait_for_the_model() -> None:
     class Never(ScriptedModel):
-        async def ensure(self, load: Load, is_wanted: Callable[[], bool]) -> Loaded | ModelFault | None:
+        async def ensure(
+            self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
+        ) -> Loaded | ModelFault | None:
             while is_wanted():  # noqa: ASYNC110 - the test's own limit ends it
                 await asyncio.sleep(0)
             return None

@@ -1,16 +1,22 @@
 """The dispatcher and trouble: who is tried again, who is given up, and who pays for a dying server."""
 
 import asyncio
+import io
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from batchd.core.fault import Category, ModelFault
+from batchd.core.record import LineRow
 from batchd.core.retry import CRASHES_MAX
 from batchd.core.rules import Rules
 from batchd.daemon.dispatcher import LOST_GRACE_S
 from batchd.errors import SpoolError
 from tests.daemon.bench import Bench
-from tests.fakes.made_batch import chat
+from tests.fakes.made_batch import chat, made_batch
+from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.scripted_model import (
     Script,
     answer,
@@ -18,6 +24,7 @@ from tests.fakes.scripted_model import (
     hiccup,
     missing_model,
     out_of_memory,
+    out_of_order,
     overflow,
     refused,
     unreachable,
@@ -160,6 +167,46 @@ async def test_a_server_that_never_grants_the_window_is_not_asked_forever() -> N
     assert await bench.work()
     assert bench.outcomes() == {"a": "context_length_exceeded"}
     assert [load.window_tokens for load in bench.model.loads] == [1_024, 1_536]
+
+
+async def test_a_request_whose_window_memory_does_not_hold_ends_as_oom_and_the_others_run() -> None:
+    script = Script().answers("a", overflow(1_500, 1_024), overflow(1_500, 1_024)).has_memory_for(1_024)
+    bench = Bench([chat("a"), chat("b")], script)
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "oom", "b": "yes"}
+    assert (
+        "needs a window of 1516 tokens; the largest that fits in memory holds 1024" in bench.messages()["a"]
+    )
+
+
+async def test_a_request_longer_than_the_model_allows_is_not_blamed_on_memory() -> None:
+    script = Script().answers("a", overflow(3_000, 1_024)).has_memory_for(1_024).has_model_maximum(2_048)
+    bench = Bench([chat("a")], script)
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "context_length_exceeded"}
+
+
+async def test_a_set_up_that_a_person_must_mend_charges_nobody() -> None:
+    bench = Bench([chat("a"), chat("b")], Script().answers("a", *[out_of_order()] * 7, answer()), slots=1)
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "yes", "b": "yes"}
+    assert bench.batch.journal.attempts() == {}
+
+
+async def test_a_line_that_was_accepted_and_is_refused_by_a_stricter_batchd_is_one_error_line() -> None:
+    class Older(MemoryJournal):
+        """Accepted what is no request today."""
+
+        def read_lines(self, indices: Sequence[int]) -> list[LineRow]:
+            rows = super().read_lines(indices)
+            return [replace(row, crc=zlib.crc32(raw[row.offset : row.offset + row.length])) for row in rows]
+
+    batch = made_batch([chat("a"), chat("b", text="strange")], Older())
+    raw = batch.input.read().replace(b'"strange"', b"123456789")
+    batch.input = io.BytesIO(raw)
+    bench = Bench([], batch=batch)
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "yes", "b": "invalid_type"}
 
 
 async def test_an_answer_cut_by_the_window_is_asked_again_with_a_wider_one() -> None:

@@ -10,6 +10,7 @@ from batchd.core.governor import LOADED, Change, Limits
 from batchd.core.model import Load, Loaded
 from batchd.core.request import Endpoint, Message, Request
 from batchd.daemon.supervisor import CANARY_REFUSALS_MAX, COOLING_CAP_S, FAULT_CHARS_MAX, State, Supervisor
+from batchd.errors import UnavailableError
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.scripted_model import (
     Script,
@@ -19,6 +20,7 @@ from tests.fakes.scripted_model import (
     hiccup,
     missing_model,
     out_of_memory,
+    out_of_order,
     refused,
     unreachable,
     vector,
@@ -47,9 +49,9 @@ class World:
         )
 
     async def ensure(
-        self, load: Load = LOAD, is_wanted: Callable[[], bool] = always
+        self, load: Load = LOAD, is_wanted: Callable[[], bool] = always, window_tokens_min: int = 1_024
     ) -> Loaded | ModelFault | None:
-        return await self.supervisor.ensure(load, is_wanted)
+        return await self.supervisor.ensure(load, is_wanted, window_tokens_min)
 
     @property
     def state(self) -> State:
@@ -143,6 +145,79 @@ async def test_out_of_memory_waits_where_the_slots_are_not_ours() -> None:
     assert isinstance(loaded, Loaded)
     assert (loaded.slots, [change.name for change in world.changes]) == (4, [LOADED])
     assert sum(world.clock.slept) > 0
+
+
+async def test_a_window_that_does_not_fit_goes_back_to_the_one_that_did(said: list[str]) -> None:
+    world = World(Script().holds_in_memory(lambda load: load.window_tokens * load.slots <= 8_192))
+    await world.ensure(Load("m", 2_048, 4))
+    larger = await world.ensure(Load("m", 32_768, 4))
+    assert isinstance(larger, Loaded)
+    assert (larger.window_tokens, larger.slots, larger.memory_window_tokens_max) == (8_192, 1, 8_192)
+    assert [call for call in world.server.calls if "load" in call] == [
+        "load m 2048x4",
+        "load m 32768x4",
+        "load m 32768x2",
+        "load m 32768x1",
+        "load m 16384x1",
+        "load m 8192x1",
+    ]
+    assert any("window_reduced: 32768 -> 16384" in line for line in said)
+
+
+async def test_no_window_is_tried_between_the_one_that_fits_and_the_one_that_does_not() -> None:
+    world = World(Script().holds_in_memory(lambda load: load.window_tokens <= 2_048))
+    await world.ensure(Load("m", 2_048, 4))
+    back = await world.ensure(Load("m", 4_096, 4))
+    assert isinstance(back, Loaded)
+    assert (back.window_tokens, back.slots, back.memory_window_tokens_max) == (2_048, 4, 2_048)
+
+
+async def test_memory_that_somebody_else_took_is_waited_for_and_then_asked_for_as_before() -> None:
+    taken = iter([False, True, True, True, True])
+    world = World(Script().holds_in_memory(lambda load: not next(taken, False)))
+    await world.ensure(Load("m", 2_048, 4))
+    world.supervisor.suspect(crash())
+    again = await world.ensure(Load("m", 2_048, 4))
+    assert isinstance(again, Loaded)
+    loads = [call for call in world.server.calls if "load" in call]
+    assert loads[1:] == [f"load m 2048x{slots}" for slots in (4, 2, 1, 4, 2)]
+    assert sum(world.clock.slept) > 0
+
+
+async def test_a_first_load_shrinks_no_further_than_some_request_needs() -> None:
+    world = World(Script().holds_in_memory(lambda load: load.window_tokens <= 1_024))
+    assert await world.ensure(Load("m", 4_096, 1), times(9), window_tokens_min=2_048) is None
+    loads = [call for call in world.server.calls if "load" in call]
+    assert loads[:3] == ["load m 4096x1", "load m 2048x1", "load m 4096x1"]
+
+
+async def test_another_model_and_another_batch_forget_what_did_not_fit() -> None:
+    world = World(Script().holds_in_memory(lambda load: load.window_tokens <= 2_048))
+    await world.ensure(Load("m", 2_048, 4))
+    await world.ensure(Load("m", 4_096, 4))
+    world.supervisor.begin_account()
+    count = len(world.server.calls)
+    await world.ensure(Load("m", 4_096, 4))
+    assert world.server.calls[count] == "load m 4096x4"
+    count = len(world.server.calls)
+    await world.ensure(Load("other", 1_024, 4))
+    assert world.server.calls[count] == "load other 1024x4"
+
+
+async def test_a_daemon_waits_for_the_person_who_mends_the_set_up() -> None:
+    world = World(Script().loads(out_of_order(), out_of_order()))
+    assert isinstance(await world.ensure(), Loaded)
+    assert sum(world.clock.slept) > 0
+
+
+async def test_a_foreground_run_says_at_once_what_must_be_mended() -> None:
+    world = World(Script().loads(out_of_order()))
+    world.supervisor = Supervisor(
+        world.server, world.clock, Limits(4, True), world.changes.append, waits_for_operator=False
+    )
+    with pytest.raises(UnavailableError, match="cannot be used: the key is wrong"):
+        await world.ensure()
+    assert world.clock.slept == []
 
 
 async def test_a_server_out_of_reach_is_waited_for_with_growing_pauses(said: list[str]) -> None:

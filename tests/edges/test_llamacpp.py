@@ -239,7 +239,6 @@ BATCH = {"message": "input (1101 tokens) is too large to process. increase the (
         (400, OVERFLOW, Category.CONTEXT_LENGTH, False, (7097, 4096)),
         (500, BATCH, Category.CONTEXT_LENGTH, False, (1101, 1024)),
         (400, {"message": "unrecognized schema"}, Category.VALIDATION, False, (None, None)),
-        (401, {"message": "Invalid API Key"}, Category.SERVER, False, (None, None)),
         (501, {"message": "does not support embeddings"}, Category.MODEL, False, (None, None)),
         (503, {"message": "Loading model"}, Category.NETWORK, True, (None, None)),
         (500, {"message": "CUDA error: out of memory"}, Category.OOM, True, (None, None)),
@@ -261,6 +260,16 @@ async def test_an_error_becomes_its_fault_and_keeps_its_text(
     assert (fault.prompt_tokens, fault.window_tokens) == numbers
     assert (error if isinstance(error, str) else error["message"]) in fault.message
     assert not fault.is_server_lost
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_wrong_key_is_no_requests_fault(
+    script: ScriptedLlama, by_url: LlamaServer, status: int
+) -> None:
+    script.replies[CHAT] = (status, {"error": {"message": "Invalid API Key"}})
+    fault = fault_of(await by_url.answer(chat(), 0, 5))
+    assert (fault.needs_operator, fault.is_server_lost) == (True, True)
+    assert "llamacpp.api_key" in fault.message
 
 
 async def test_no_answer_within_the_limit_counts_as_a_lost_server(
@@ -290,19 +299,19 @@ async def test_a_proxy_of_the_environment_is_not_asked(
 
 
 @pytest.mark.parametrize(
-    ("load", "category", "code", "words"),
+    ("load", "code", "needs_operator", "words"),
     [
-        (Load("gpt-4o", 512, 1), Category.MODEL, "model_not_found", "little"),
-        (Load("tiny", 512, 3), Category.MODEL, "too_few_slots", "slots = 2"),
+        (Load("gpt-4o", 512, 1), "model_not_found", False, "little"),
+        (Load("tiny", 512, 3), None, True, "slots = 2"),
     ],
 )
 async def test_a_running_server_that_does_not_suffice_is_refused_with_the_next_step(
-    script: ScriptedLlama, load: Load, category: Category, code: str, words: str
+    script: ScriptedLlama, load: Load, code: str | None, needs_operator: bool, words: str
 ) -> None:
     server = LlamaServer(url=script.address)
     fault = fault_of(await server.load(load, 5))
     await server.close()
-    assert (fault.category, fault.code, fault.is_temporary) == (category, code, False)
+    assert (fault.category, fault.code, fault.needs_operator) == (Category.MODEL, code, needs_operator)
     assert words in fault.message
 
 
@@ -352,19 +361,19 @@ async def test_the_digest_follows_the_file(embedded: Embedded, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("code", "reason", "category", "is_temporary", "words"),
+    ("code", "reason", "category", "needs_operator", "words"),
     [
-        (1, OOM_WORDS, Category.OOM, True, "insufficient memory"),
-        (1, "ended with status 1\ninvalid magic characters", Category.MODEL, False, "invalid magic"),
-        (-9, "ended by SIGKILL", Category.CRASH, True, "SIGKILL"),
+        (1, OOM_WORDS, Category.OOM, False, "insufficient memory"),
+        (1, "ended with status 1\ninvalid magic characters", Category.MODEL, True, "invalid magic"),
+        (-9, "ended by SIGKILL", Category.CRASH, False, "SIGKILL"),
     ],
 )
 async def test_a_failed_load_is_told_by_the_childs_last_words(
-    embedded: Embedded, code: int, reason: str, category: Category, is_temporary: bool, words: str
+    embedded: Embedded, code: int, reason: str, category: Category, needs_operator: bool, words: str
 ) -> None:
     embedded.next.code, embedded.next.reason = code, reason
     fault = fault_of(await embedded.server.load(Load("little", 1024, 2), 5))
-    assert (fault.category, fault.is_temporary) == (category, is_temporary)
+    assert (fault.category, fault.needs_operator) == (category, needs_operator)
     assert words in fault.message
     assert "0.00.224" not in fault.message
     assert embedded.started[0].stopped == 1
@@ -415,7 +424,7 @@ async def test_a_model_file_that_is_gone_is_named(tmp_path: Path) -> None:
     server = LlamaServer(any_gguf=tmp_path / "gone.gguf")
     fault = fault_of(await server.load(Load("any name", 1024, 2), 5))
     await server.close()
-    assert (fault.category, fault.is_temporary) == (Category.MODEL, False)
+    assert fault.needs_operator
     assert "gone.gguf" in fault.message
 
 

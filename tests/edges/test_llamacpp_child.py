@@ -251,14 +251,14 @@ async def test_a_load_that_cannot_be_allocated_is_out_of_memory(small_model: Pat
 
 
 @pytest.mark.embedded
-async def test_a_file_that_is_no_model_is_a_permanent_fault(small_model: Path, tmp_path: Path) -> None:
+async def test_a_file_that_is_no_model_must_be_mended_by_a_person(small_model: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"no model at all")
     server = embedded(broken)
     fault = await server.load(Load("small", 512, 1), 50)
     await server.close()
     assert isinstance(fault, ModelFault)
-    assert (fault.category, fault.is_temporary) == (Category.MODEL, False)
+    assert (fault.category, fault.needs_operator) == (Category.MODEL, True)
 
 
 @pytest.mark.embedded

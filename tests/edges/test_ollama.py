@@ -55,7 +55,7 @@ TEXTS: list[tuple[int, str, Category, bool, bool]] = [
     ),
     (400, "the prompt is longer than the context length currently available", TOO_LONG, False, False),
     (400, "the input length exceeds the context length", TOO_LONG, False, False),
-    (403, "", SERVER, True, False),
+    (403, "", MISSING, True, True),
     (404, "model 'm' not found", MISSING, False, False),
     (404, 'model "m" not found, try pulling it first', MISSING, False, False),
     (404, "404 page not found", SERVER, True, False),
@@ -67,7 +67,7 @@ TEXTS: list[tuple[int, str, Category, bool, bool]] = [
     (500, "llama-server process no longer running: -1 ", CRASH, True, True),
     (500, "llama-server reported out-of-memory during startup: x", OOM, True, True),
     (500, "timed out waiting for llama-server to start - loading", TIMEOUT, True, True),
-    (500, "x: this model may be incompatible with your version of Ollama.", MISSING, False, False),
+    (500, "x: this model may be incompatible with your version of Ollama.", MISSING, True, True),
     (500, "unable to load full model on GPU", OOM, True, True),
     (500, "model requires 9.1 GiB but only 4.0 GiB are available (after 1 GiB overhead)", OOM, True, True),
     (
@@ -112,6 +112,11 @@ def test_each_known_text_has_its_fault(
     fault = classify(status, text)
     assert (fault.category, fault.is_temporary, fault.is_server_lost) == (category, is_temporary, is_lost)
     assert fault.message
+
+
+@pytest.mark.parametrize(("status", "text"), [(500, "x may be incompatible with your version"), (401, "no")])
+def test_what_only_a_person_can_mend_is_no_requests_fault(status: int, text: str) -> None:
+    assert classify(status, text).needs_operator
 
 
 @pytest.mark.parametrize(

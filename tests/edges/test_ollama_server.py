@@ -11,28 +11,14 @@ import pytest
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Load, Loaded, ServerDescription
 from batchd.edges.ollama import OllamaServer
-from batchd.edges.ollama_server import OwnOllama, Step, choose_step, find_mode
+from batchd.edges.ollama_server import OwnOllama, choose_mode, find_mode
 from batchd.edges.ollama_server.mode import is_answering
-from batchd.errors import ConfigError, UnavailableError
+from batchd.errors import ConfigError
 from tests.contract.test_model_server_contract import RealClock
 from tests.simulator import Simulator
 from tests.simulator.child import write_binary
 
 PATH = {"PATH": "/usr/bin:/bin"}
-
-
-class HastyClock(RealClock):
-    """Sleeps count at once: waits of half a minute are over in a few turns."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, duration_s: float) -> None:
-        self.now += duration_s
-        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -48,53 +34,46 @@ def address_of(address: str | ModelFault) -> str:
 
 
 @pytest.mark.parametrize(
-    ("answers", "is_local", "has_unit", "has_waited", "has_binary", "step"),
+    ("answers", "is_local", "has_unit", "has_binary", "mode"),
     [
-        (True, True, True, False, True, Step.ATTACH),
-        (True, False, False, False, False, Step.ATTACH),
-        (False, True, True, False, True, Step.WAIT),
-        (False, True, True, True, True, Step.OWN),
-        (False, True, False, False, True, Step.OWN),
-        (False, True, False, False, False, Step.GIVE_UP),
-        (False, False, True, False, True, Step.GIVE_UP),
-        (False, True, True, True, False, Step.GIVE_UP),
+        (True, True, True, True, "attach"),
+        (True, False, False, False, "attach"),
+        (False, True, True, True, "attach"),  # its service will come, or is stopped on purpose
+        (False, True, False, True, "own"),
+        (False, True, False, False, "attach"),
+        (False, False, False, True, "attach"),
     ],
 )
 def test_an_own_server_comes_last(
-    answers: bool, is_local: bool, has_unit: bool, has_waited: bool, has_binary: bool, step: Step
+    answers: bool, is_local: bool, has_unit: bool, has_binary: bool, mode: str
 ) -> None:
-    assert choose_step(answers, is_local, has_unit, has_waited, has_binary) is step
+    assert choose_mode(answers, is_local, has_unit, has_binary) == mode
 
 
 async def test_auto_attaches_to_a_server_that_answers(tmp_path: Path) -> None:
     async with Simulator() as simulator:
         binary = str(write_binary(tmp_path))
-        assert await find_mode("auto", simulator.address, binary, RealClock(), ()) == "attach"
+        assert await find_mode("auto", simulator.address, binary, ()) == "attach"
 
 
-async def test_auto_waits_for_an_installed_service_before_it_owns(tmp_path: Path) -> None:
+async def test_auto_never_starts_a_second_server_beside_an_installed_service(tmp_path: Path) -> None:
     (tmp_path / "ollama.service").touch()
-    clock = HastyClock()
     binary = str(write_binary(tmp_path))
-    assert await find_mode("auto", "127.0.0.1:9", binary, clock, (tmp_path,)) == "own"
-    assert clock.now >= 30
+    assert await find_mode("auto", "127.0.0.1:9", binary, (tmp_path,)) == "attach"
 
 
-async def test_auto_owns_at_once_where_no_service_is_installed(tmp_path: Path) -> None:
-    clock = HastyClock()
-    assert await find_mode("auto", "127.0.0.1:9", str(write_binary(tmp_path)), clock, (tmp_path,)) == "own"
-    assert clock.now == 0
+async def test_auto_owns_where_no_service_is_installed(tmp_path: Path) -> None:
+    assert await find_mode("auto", "127.0.0.1:9", str(write_binary(tmp_path)), (tmp_path,)) == "own"
 
 
-async def test_auto_says_so_when_there_is_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError):
-        await find_mode("auto", "127.0.0.1:9", None, HastyClock(), (tmp_path,))
+async def test_auto_attaches_where_nothing_can_be_started(tmp_path: Path) -> None:
+    assert await find_mode("auto", "127.0.0.1:9", None, (tmp_path,)) == "attach"
 
 
 async def test_own_without_a_program_is_a_wrong_setting() -> None:
     with pytest.raises(ConfigError):
-        await find_mode("own", "127.0.0.1:9", "/nowhere/ollama", HastyClock(), ())
-    assert await find_mode("attach", "127.0.0.1:9", None, HastyClock(), ()) == "attach"
+        await find_mode("own", "127.0.0.1:9", "/nowhere/ollama", ())
+    assert await find_mode("attach", "127.0.0.1:9", None, ()) == "attach"
 
 
 async def test_it_starts_answers_and_ends(own: OwnOllama) -> None:

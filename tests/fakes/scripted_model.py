@@ -64,6 +64,11 @@ def out_of_memory() -> ModelFault:
     )
 
 
+def out_of_order(text: str = "the key is wrong") -> ModelFault:
+    """Only a person can mend it."""
+    return ModelFault(Category.MODEL, text, is_temporary=True, is_server_lost=True, needs_operator=True)
+
+
 def missing_model(name: str = "m") -> ModelFault:
     """The model is not there."""
     text = f"The model '{name}' does not exist here; get it with: ollama pull {name}"
@@ -102,6 +107,8 @@ class Script:
         self.window_tokens_max: int | None = None
         self.slots_max: int | None = None
         self.windows_max: int | None = None
+        self.memory_window_tokens_max: int | None = None
+        self.memory: Callable[[Load], bool] = lambda load: True
         self.turns = TURNS_PER_ANSWER
 
     def answers(self, custom_id: str, *outcomes: Played) -> "Script":
@@ -144,6 +151,16 @@ class Script:
         self.windows_max = window_tokens
         return self
 
+    def holds_in_memory(self, fits: Callable[[Load], bool]) -> "Script":
+        """Loads that this says no to run out of memory."""
+        self.memory = fits
+        return self
+
+    def has_memory_for(self, window_tokens: int) -> "Script":
+        """A larger window was tried and did not fit, and the supervisor says so."""
+        self.windows_max = self.memory_window_tokens_max = window_tokens
+        return self
+
     def answers_at_once(self) -> "Script":
         """No answer lets anybody else have a turn of the loop."""
         self.turns = 0
@@ -158,11 +175,16 @@ class Script:
 
     def load_outcome(self, load: Load) -> Loaded | ModelFault:
         fault = self._loads.popleft() if self._loads else None
+        if fault is None and not self.memory(load):
+            fault = out_of_memory()
         if self.slots_max is not None:
             load = replace(load, slots=min(load.slots, self.slots_max))
         if self.windows_max is not None:
             load = replace(load, window_tokens=min(load.window_tokens, self.windows_max))
-        return loaded(load, self.window_tokens_max) if fault is None else fault
+        if fault is not None:
+            return fault
+        done = loaded(load, self.window_tokens_max)
+        return replace(done, memory_window_tokens_max=self.memory_window_tokens_max)
 
     def restart_outcome(self) -> ModelFault | None:
         return self._restarts.popleft() if self._restarts else None
@@ -250,7 +272,9 @@ class ScriptedModel(_Stage):
         self.loads: list[Load] = []
         self.suspects: list[ModelFault] = []
 
-    async def ensure(self, load: Load, is_wanted: Callable[[], bool]) -> Loaded | ModelFault | None:
+    async def ensure(
+        self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
+    ) -> Loaded | ModelFault | None:
         await asyncio.sleep(0)
         if not is_wanted():
             return None

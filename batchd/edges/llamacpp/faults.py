@@ -44,7 +44,7 @@ def fault_of_error(status: int, raw: bytes) -> ModelFault:
     if status in (400, 422):
         return ModelFault(Category.VALIDATION, text, is_temporary=False, code="invalid_request")
     if status in (401, 403):
-        return ModelFault(Category.SERVER, f"{said} (its key is wrong)", is_temporary=False)
+        return out_of_order(f"{said} (its key is wrong: llamacpp.api_key)")
     if status in (404, 501):
         return ModelFault(Category.MODEL, said, is_temporary=False, code="unsupported_by_server")
     if status in (502, 503, 504):  # loading, or a proxy whose server is away: nobody is charged
@@ -68,7 +68,12 @@ def fault_of_load(reason: str, exit_code: int) -> ModelFault:
         return ModelFault(Category.OOM, said, is_temporary=True, is_server_lost=True)
     if exit_code < 0:
         return ModelFault(Category.CRASH, said, is_temporary=True, is_server_lost=True)
-    return ModelFault(Category.MODEL, said, is_temporary=False, code="model_load_failed")
+    return out_of_order(said)
+
+
+def out_of_order(text: str) -> ModelFault:
+    """A set-up that only a person can mend: nobody's request is to blame for it."""
+    return ModelFault(Category.MODEL, text, is_temporary=True, is_server_lost=True, needs_operator=True)
 
 
 def is_oom(text: str) -> bool:

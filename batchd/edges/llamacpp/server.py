@@ -64,8 +64,7 @@ class LlamaServer:
         try:
             release = version("xllamacpp")
         except PackageNotFoundError:
-            said = "the embedded engine is not installed: pip install 'batchd[embedded]'"
-            return ModelFault(Category.MODEL, said, is_temporary=False, code="engine_missing")
+            return faults.out_of_order("the embedded engine is not installed: pip install 'batchd[embedded]'")
         address = self._route.child.address if self._route.child is not None else LOOPBACK
         return ServerDescription("llamacpp", release, "child", address)
 
@@ -151,8 +150,7 @@ class LlamaServer:
         if gguf is None:
             return _unknown_model(load.model, self._models, "name its file: llamacpp.models, or --gguf FILE")
         if not gguf.is_file():
-            said = f"the model file {gguf} is not there"
-            return ModelFault(Category.MODEL, said, is_temporary=False, code="model_not_found")
+            return faults.out_of_order(f"the model file {gguf} is not there")
         await self._put_out(timeout_s)
         assert self._start_child is not None, "an embedded server needs start_child"
         clock = asyncio.get_running_loop().time
@@ -182,11 +180,10 @@ class LlamaServer:
                 load.model, props.names, f"{self._route.url} serves another; use --model or model_aliases"
             )
         if props.slots < load.slots:
-            said = (
+            return faults.out_of_order(
                 f"{self._route.url} has {props.slots} slots, {load.slots} are wanted:"
                 f" set slots = {props.slots}, or start it with -np {load.slots}"
             )
-            return ModelFault(Category.MODEL, said, is_temporary=False, code="too_few_slots")
         # A smaller window than was wished is what it has: only the requests that do not fit will fail.
         return self._settle(load, props, props.fingerprint, 0.0)
 

@@ -49,11 +49,15 @@ class _Rule:
     category: Category
     is_temporary: bool = True
     is_server_lost: bool = False
+    needs_operator: bool = False
 
 
 #: Read from top to bottom; the first that has one of its words in the text (lower case) decides.
 _RULES = (
-    _Rule(("does not support embeddings", "may be incompatible with your version"), Category.MODEL, False),
+    _Rule(("does not support embeddings",), Category.MODEL, False),
+    _Rule(
+        ("may be incompatible with your version",), Category.MODEL, is_server_lost=True, needs_operator=True
+    ),
     _Rule(_OOM, Category.OOM, is_server_lost=True),
     _Rule(("token repeat limit",), Category.RUNAWAY),
     _Rule(("timed out waiting for",), Category.TIMEOUT, is_server_lost=True),
@@ -88,6 +92,10 @@ _REFUSED = frozenset({400, 413, 422})
 _AWAY = frozenset({502, 503, 504})
 
 
+#: Ollama asks for no key; a proxy before it may.
+_BARRED = frozenset({401, 403, 407})
+
+
 def classify(status: int, text: str) -> ModelFault:
     """What this answer of an Ollama server means. `text` is its `error`, or the body where it has none."""
     quoting = _missing(status, text) or _refused(status, text) or _too_long(text)
@@ -101,9 +109,14 @@ def _by_words(status: int, text: str) -> ModelFault:
         return ModelFault(Category.OOM, text, is_temporary=True, is_server_lost=True)
     for rule in _RULES:
         if any(word in lowered for word in rule.words):
-            return ModelFault(rule.category, text, rule.is_temporary, rule.is_server_lost)
+            return ModelFault(
+                rule.category, text, rule.is_temporary, rule.is_server_lost, rule.needs_operator
+            )
     if status in _REFUSED:
         return ModelFault(Category.VALIDATION, text, is_temporary=False)
+    if status in _BARRED:
+        said = f"It answered {status}, so whoever stands before this Ollama wants a key or a login: {text}"
+        return ModelFault(Category.MODEL, said, True, is_server_lost=True, needs_operator=True)
     if status in _AWAY:
         return ModelFault(Category.NETWORK, text, is_temporary=True)
     return ModelFault(Category.SERVER, text, is_temporary=True)

@@ -3,13 +3,13 @@
 SUMMARY
     own      OwnOllama: starts, restarts with other slots, ends; fits `OwnServer` of the Ollama edge
     child    the process behind it
-    mode     `auto` decided once: attach if one answers, wait where its unit is installed, else own
+    mode     `auto` decided once: attach if one answers or will, else own
 
 DIAGNOSTICS
     None: nothing runs on import.
 """
 
-from batchd.edges.ollama_server.mode import Step, choose_step, find_mode
+from batchd.edges.ollama_server.mode import choose_mode, find_mode
 from batchd.edges.ollama_server.own import OwnOllama
 
-__all__ = ["OwnOllama", "Step", "choose_step", "find_mode"]
+__all__ = ["OwnOllama", "choose_mode", "find_mode"]

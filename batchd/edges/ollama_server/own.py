@@ -11,12 +11,13 @@ DIAGNOSTICS
 import signal
 import socket
 from collections.abc import Mapping
+from typing import Protocol
 
 from loguru import logger
 
 from batchd.core.fault import Category, ModelFault
 from batchd.edges.ollama_server.child import Child, spawn
-from batchd.edges.ollama_server.mode import Clock, is_answering
+from batchd.edges.ollama_server.mode import is_answering
 from batchd.errors import ConfigError
 
 #: From start to the first answer of `/api/version`: it looks for GPUs first, which takes seconds at most.
@@ -33,6 +34,14 @@ LOOK_S = 0.05
 
 #: Lines of the log in a fault's message.
 LOG_LINES_SHOWN = 5
+
+
+class Clock(Protocol):
+    """Time, as `daemon/ports` has it."""
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, duration_s: float) -> None: ...
 
 
 class OwnOllama:
