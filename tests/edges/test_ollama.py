@@ -19,8 +19,8 @@ from tests.simulator import ModelSpec, Settings, Simulator, tag_of
 MODEL = "smollm2:135m"
 LOAD = Load(MODEL, 1024, 2)
 
-PLAIN = Model("llama", "Q4_1", 8192, frozenset({"completion"}), is_remote=False)
-THINKING = Model("qwen3", "Q4_K_M", 40_960, frozenset({"completion", "thinking"}), is_remote=False)
+PLAIN = Model("llama", "134.52M", "Q4_1", 8192, frozenset({"completion"}), is_remote=False)
+THINKING = Model("qwen3", "751.63M", "Q4_K_M", 40_960, frozenset({"completion", "thinking"}), is_remote=False)
 GPT_OSS = replace(THINKING, family="gptoss")
 
 NETWORK = Category.NETWORK
@@ -539,6 +539,23 @@ async def test_digests_tell_what_a_name_stands_for_without_a_load(
     assert list(digests) == [MODEL]
     assert len(digests[MODEL]) == 64
     assert simulator.counts.loads == 0
+
+
+async def test_a_model_that_somebody_loaded_under_another_name_is_the_same_model() -> None:
+    models = (ModelSpec("twin:1", blob="b"), ModelSpec(MODEL, blob="b"))
+    async with Simulator(Settings(slots=2, models=models)) as simulator:
+        other = OllamaServer(simulator.address, "attach", RealClock())
+        ours = OllamaServer(simulator.address, "attach", RealClock())
+        await other.load(Load("twin:1", 1024, 2), 5)
+        loaded = await ours.load(LOAD, 5)
+        answered = await ours.answer(chat(MODEL, "hi"), 0, 5)
+        assert await ours.restart(5) is None
+        await ours.close()
+        await other.close()
+    assert isinstance(loaded, Loaded)
+    assert (loaded.model, loaded.digest) == (MODEL, models[1].digest)
+    assert isinstance(answered, Answer)
+    assert simulator.counts.unloads == 1
 
 
 async def test_another_model_puts_the_first_one_out(simulator: Simulator, server: OllamaServer) -> None:

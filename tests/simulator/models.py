@@ -62,6 +62,11 @@ class ModelSpec:
     capabilities: tuple[str, ...] = ("completion",)
     is_serial: bool = False
     remote_host: str = ""
+    blob: str = ""  # names of one blob share a runner, which is listed under the name that loaded it
+
+    @property
+    def weights(self) -> str:
+        return self.blob or self.name
 
     @property
     def digest(self) -> str:

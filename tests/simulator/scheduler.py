@@ -73,7 +73,7 @@ class Scheduler:
                 await self._tell_idle()
 
     async def put_out(self, spec: ModelSpec) -> None:
-        runner = self._resident.get(spec.name)
+        runner = self._resident.get(spec.weights)
         if runner is None:
             return
         if runner.hung:
@@ -105,14 +105,14 @@ class Scheduler:
             self._idle.notify_all()
 
     def _drop(self, runner: Runner) -> None:
-        if self._resident.get(runner.spec.name) is runner:
-            del self._resident[runner.spec.name]
+        if self._resident.get(runner.spec.weights) is runner:
+            del self._resident[runner.spec.weights]
             self._counts.unloads += 1
 
     async def _find(self, spec: ModelSpec, body: Mapping[str, object]) -> tuple[Runner, int]:
         options = parse_options(body)
         window = max(4, min(options.window or self._settings.default_window, spec.window_max))
-        key = (spec.name, window, body.get("shift") is not False, options.runner)
+        key = (spec.weights, window, body.get("shift") is not False, options.runner)
         if (runner := self._ready(spec, key)) is not None:
             return runner, RESIDENT_NS
         if self._pending > self._settings.max_queue:
@@ -128,7 +128,7 @@ class Scheduler:
             self._pending -= 1
 
     def _ready(self, spec: ModelSpec, key: object) -> Runner | None:
-        runner = self._resident.get(spec.name)
+        runner = self._resident.get(spec.weights)
         return runner if runner is not None and runner.key == key and not runner.is_dead else None
 
     async def _load(self, spec: ModelSpec, key: object, window: int) -> Runner:
@@ -142,14 +142,14 @@ class Scheduler:
             has_kv = spec.size_bytes + kv <= self.memory_bytes
             raise RefusedError(500, texts.compute_oom(compute) if has_kv else texts.load_oom(kv))
         runner = Runner(spec, key, window, slots, (settings.prefill_rate, settings.decode_rate))
-        self._resident[spec.name] = runner
+        self._resident[spec.weights] = runner
         self._counts.loads += 1
         return runner
 
     async def _evict(self, spec: ModelSpec) -> None:
         """Make room: the old runner of the same model, and the oldest others. Waits for who uses them."""
-        doomed = [runner for runner in self.runners if runner.spec.name == spec.name]
-        others = [runner for runner in self.runners if runner.spec.name != spec.name]
+        doomed = [runner for runner in self.runners if runner.spec.weights == spec.weights]
+        others = [runner for runner in self.runners if runner.spec.weights != spec.weights]
         surplus = len(others) + 1 - self._settings.max_loaded
         doomed += others[: max(0, surplus)]
         for runner in doomed:

@@ -27,6 +27,9 @@ from batchd.edges.ollama.client import Exchanger
 from batchd.edges.ollama.wire import (
     FOREVER,
     Model,
+    find_listed,
+    find_resident,
+    full_name,
     is_remote_name,
     preload_call,
     read_answer,
@@ -70,6 +73,7 @@ class _Resident:
     """The model of the last load."""
 
     name: str
+    listed_as: str
     model: Model
     window: int
     is_embedding: bool
@@ -137,7 +141,7 @@ class OllamaServer:
         if model.is_remote and not self._allow_remote:
             return _remote_fault(name)
         if self._resident is not None and self._resident.name != name:
-            await self._put_out(self._resident.name, PUT_OUT_S)
+            await self._put_out(self._resident, PUT_OUT_S)
         return await self._bring_in(load, name, model, timeout_s)
 
     async def _bring_in(self, load: Load, name: str, model: Model, timeout_s: float) -> Loaded | ModelFault:
@@ -147,13 +151,19 @@ class OllamaServer:
         if isinstance(answered, ModelFault):
             return answered
         load_s = self._clock.monotonic() - began
-        listed = await self._listed(name)
-        if isinstance(listed, ModelFault):
-            return listed
+        listing = await self._listing()
+        if isinstance(listing, ModelFault):
+            return listing
+        listed = find_resident(listing, name, model)
         if listed is None:
             return ModelFault(Category.SERVER, "The model was gone right after its load.", is_temporary=True)
-        self._resident = _Resident(name, model, load.window_tokens, load.is_embedding, ColdRate())
-        loaded = _read_loaded(name, listed, load, model, load_s)
+        self._resident = _Resident(
+            name, str(listed.get("name")), model, load.window_tokens, load.is_embedding, ColdRate()
+        )
+        digests = await self.digests([name], CONTROL_S)
+        if isinstance(digests, ModelFault):
+            return digests
+        loaded = _read_loaded(name, digests.get(name, ""), listed, load, model, load_s)
         return replace(loaded, slots=1) if self._loses_slots(load, model) else loaded
 
     def _loses_slots(self, load: Load, model: Model) -> bool:
@@ -167,9 +177,10 @@ class OllamaServer:
         if resident is None:
             return
         if self._own is not None:
-            await self._put_out(resident.name, timeout_s)
+            await self._put_out(resident, timeout_s)
             return
-        if await self._listed(resident.name):
+        listing = await self._listing()
+        if not isinstance(listing, ModelFault) and find_listed(listing, resident.listed_as) is not None:
             path, body = preload_call(
                 resident.name, resident.window, resident.is_embedding, KEEP_ALIVE_DEFAULT
             )
@@ -201,7 +212,7 @@ class OllamaServer:
         if resident is None:
             described = await self.describe(timeout_s)
             return described if isinstance(described, ModelFault) else None
-        return await self._put_out(resident.name, timeout_s)
+        return await self._put_out(resident, timeout_s)
 
     async def close(self) -> None:
         for client in self._clients.values():
@@ -210,30 +221,25 @@ class OllamaServer:
         if self._own is not None:
             await self._own.stop()
 
-    async def _put_out(self, name: str, timeout_s: float) -> ModelFault | None:
+    async def _put_out(self, resident: _Resident, timeout_s: float) -> ModelFault | None:
         """Unload and wait until it has gone: the answer comes before the memory is free."""
         deadline = self._clock.monotonic() + timeout_s
-        body = {"model": name, "keep_alive": 0, "stream": False}
+        body = {"model": resident.name, "keep_alive": 0, "stream": False}
         answered = await self._control("POST", "/api/generate", body, timeout_s)
         if isinstance(answered, ModelFault):
             return answered
         while self._clock.monotonic() < deadline:
-            listed = await self._listed(name)
-            if listed is None or isinstance(listed, ModelFault):
-                return listed
+            listing = await self._listing()
+            if isinstance(listing, ModelFault):
+                return listing
+            if find_listed(listing, resident.listed_as) is None:
+                return None
             await self._clock.sleep(LOOK_S)
         message = f"The model was still in memory {timeout_s:g} s after it was put out."
         return ModelFault(Category.TIMEOUT, message, is_temporary=True, is_server_lost=True)
 
-    async def _listed(self, name: str) -> Mapping[str, object] | ModelFault | None:
-        body = await self._control("GET", "/api/ps", None, CONTROL_S)
-        if isinstance(body, ModelFault):
-            return body
-        models = body.get("models")
-        for entry in models if isinstance(models, list) else []:
-            if isinstance(entry, dict) and full_name(name) in (entry.get("name"), entry.get("model")):
-                return entry
-        return None
+    async def _listing(self) -> Mapping[str, object] | ModelFault:
+        return await self._control("GET", "/api/ps", None, CONTROL_S)
 
     async def _control(
         self, method: str, path: str, body: Mapping[str, object] | None, timeout_s: float
@@ -264,21 +270,18 @@ class OllamaServer:
         return client
 
 
-def full_name(name: str) -> str:
-    """`smollm2` is listed as `smollm2:latest`."""
-    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
-
-
 def _remote_fault(name: str) -> ModelFault:
     message = f"The model '{name}' would be run by another machine; allow_remote_models is off."
     return ModelFault(Category.MODEL, message, is_temporary=False, code="remote_model_refused")
 
 
-def _read_loaded(name: str, listed: Mapping[str, object], load: Load, model: Model, load_s: float) -> Loaded:
+def _read_loaded(
+    name: str, digest: str, listed: Mapping[str, object], load: Load, model: Model, load_s: float
+) -> Loaded:
     window, size, gpu = (listed.get(key) for key in ("context_length", "size", "size_vram"))
     return Loaded(
         model=name,
-        digest=str(listed.get("digest", "")),
+        digest=digest,
         quantization=model.quantization,
         window_tokens=window if isinstance(window, int) else load.window_tokens,
         slots=load.slots,

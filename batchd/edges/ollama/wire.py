@@ -73,6 +73,7 @@ class Model:
     """What `/api/show` says. `capabilities` is empty for a server too old to tell."""
 
     family: str
+    size: str
     quantization: str | None
     window_tokens_max: int | None
     capabilities: frozenset[str]
@@ -99,11 +100,43 @@ def read_model(name: str, body: Mapping[str, object]) -> Model:
     quantization = details.get("quantization_level")
     return Model(
         str(details.get("family", "")),
+        str(details.get("parameter_size", "")),
         str(quantization) if quantization else None,
         window if isinstance(window, int) else None,
         frozenset(map(str, capabilities)) if isinstance(capabilities, list) else frozenset(),
         is_remote_name(name) or bool(body.get("remote_host") or body.get("remote_model")),
     )
+
+
+def find_resident(listing: Mapping[str, object], name: str, model: Model) -> Mapping[str, object] | None:
+    """This model in what `/api/ps` says.
+
+    Names of the same weights share a runner, which is listed under the name that loaded it (measured: 0.33),
+    so where the name is not there, a model that is like it in all that is told is the same one.
+    """
+    like = (entry for entry in _entries(listing) if _is_like(_mapping(entry.get("details")), model))
+    return find_listed(listing, full_name(name)) or next(like, None)
+
+
+def find_listed(listing: Mapping[str, object], name: str) -> Mapping[str, object] | None:
+    """What is listed under this full name."""
+    named = (entry for entry in _entries(listing) if name in (entry.get("name"), entry.get("model")))
+    return next(named, None)
+
+
+def _entries(listing: Mapping[str, object]) -> list[Mapping[str, object]]:
+    models = listing.get("models")
+    return [entry for entry in models if isinstance(entry, dict)] if isinstance(models, list) else []
+
+
+def _is_like(details: Mapping[str, object], model: Model) -> bool:
+    told = tuple(details.get(key) for key in ("family", "parameter_size", "quantization_level"))
+    return told == (model.family, model.size, model.quantization)
+
+
+def full_name(name: str) -> str:
+    """`smollm2` is listed as `smollm2:latest`."""
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
 
 
 def is_remote_name(name: str) -> bool:
