@@ -531,6 +531,15 @@ async def test_a_model_that_runs_elsewhere_is_refused_unless_allowed(name: str) 
     assert isinstance(loaded, Loaded)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32 - 1, 2**40 + 7, -(2**63)])
+def test_no_seed_means_by_chance_and_the_same_one_is_the_same_again(seed: int) -> None:
+    call = request_call(chat(MODEL, "hi", seed=seed), MODEL, 1024, PLAIN)
+    assert not isinstance(call, ModelFault)
+    options = call[1]["options"]
+    assert isinstance(options, dict)
+    assert options["seed"] == seed % (2**32 - 1)
+
+
 async def test_digests_tell_what_a_name_stands_for_without_a_load(
     simulator: Simulator, server: OllamaServer
 ) -> None:
