@@ -24,6 +24,10 @@ check *arguments:
 chaos *arguments:
     {{ tests }} tests/chaos {{ arguments }}
 
+# the headline job's size against a server that answers at once: memory, and the restart after a kill
+large lines='170000':
+    BATCHD_TEST_LARGE_LINES={{ lines }} {{ tests }} -s tests/integration/test_large_batch.py tests/integration/test_restart.py
+
 # the tests that need a real Ollama: OLLAMA_HOST, or BATCHD_TEST_OLLAMA naming a binary
 live *arguments:
     {{ tests }} -m live {{ arguments }}
