@@ -41,3 +41,7 @@ house:
 units:
     systemd-analyze verify systemd/batchd.service
     systemd-analyze security --offline=yes systemd/batchd.service
+
+# the service on a real systemd, in a Debian that is made and booted for it; as root, with systemd-container and debootstrap
+systemd *arguments:
+    BATCHD_TEST_SYSTEMD="${BATCHD_TEST_SYSTEMD:-1}" {{ tests }} -m systemd {{ arguments }}

@@ -10,7 +10,10 @@ SUMMARY
     SpoolError         the spool's directory or disk failed us        exit 1
       NotUsableError     what was claimed is no plain file of its own: the batch fails, the daemon goes on
       InputChangedError  the original changed while it was copied: intake begins again
+      NoSpaceError       the disk is full, or a quota used up: what can wait waits
     JournalError       a journal cannot be opened, read or written    exit 1
+      DamagedJournalError  what it holds cannot be believed: the next start salvages what is whole
+      JournalVersionError  another batchd wrote it, in a form that this one does not know    exit 78
 
 DIAGNOSTICS
     Fatal: every one of them, where nobody below the roof may go on.
@@ -61,5 +64,19 @@ class InputChangedError(SpoolError):
     """The original changed while it was copied; the copy is gone and may be made again."""
 
 
+class NoSpaceError(SpoolError):
+    """The disk is full, or the quota is used up."""
+
+
 class JournalError(BatchdError):
     """A journal cannot be opened, read or written; recovery runs at the next start."""
+
+
+class DamagedJournalError(JournalError):
+    """What a journal holds cannot be believed; recovery keeps it and salvages what is whole."""
+
+
+class JournalVersionError(JournalError):
+    """Another batchd wrote the journal; starting this one again would not help."""
+
+    exit_code = 78

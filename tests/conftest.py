@@ -8,6 +8,7 @@ import pytest
 
 from batchd.edges.model_store import ensure_small_model
 from batchd.errors import UnavailableError
+from tests.house import OURS
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,10 @@ def small_model() -> Path:
         return ensure_small_model(cache, lambda _so_far, _in_all: None)
     except UnavailableError as error:
         pytest.skip(error.message)
+
+
+@pytest.fixture
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the tester has set, for the tests or for a batchd of their own, is not what the test sees."""
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        monkeypatch.delenv(name)

@@ -26,7 +26,7 @@ from batchd.edges.spool import submit_file
 ROOT = Path(__file__).parents[1]
 
 #: What the tester has set is not what the test sets.
-_OURS = ("BATCHD_", "OLLAMA_")
+OURS = ("BATCHD_", "OLLAMA_")
 
 #: Generous: the machines that run tests are slow and shared. A wait that ends here is a hang.
 WAIT_S = 60.0
@@ -44,7 +44,7 @@ class LivingDaemon:
         self.spool = spool
         self.log_path = spool.parent / f"{spool.name}.log"
         self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
+            **{name: value for name, value in os.environ.items() if not name.startswith(OURS)},
             "PYTHONPATH": str(ROOT),
             "BATCHD_SPOOL": str(spool),
             "BATCHD_SETTLE_S": "0",

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from batchd.core.parameters import TABLE, Treatment
 from tests.batches import write_batch
 from tests.house import LivingDaemon, clean_environment, read_lines
 from tests.simulator.child import ChildSimulator
+from tests.systemd.page import blocks
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,26 +27,7 @@ SET_UP_AND_TEST = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[embed
 #: Commands that no test runs, and why.
 NOT_RUN = {
     SET_UP_AND_TEST: "this very test is run by it",
-    "python3 -m venv /opt/batchd/.venv": "installs into the system",
-    "/opt/batchd/.venv/bin/pip install -q .": "installs into the system",
-    "/opt/batchd/.venv/bin/pip install -q '.[embedded]'": "installs into the system",
-    "install -D -m 644 systemd/batchd.sysusers /etc/sysusers.d/batchd.conf": "installs into the system",
-    "install -D -m 644 systemd/batchd.tmpfiles /etc/tmpfiles.d/batchd.conf": "installs into the system",
-    "install -D -m 644 systemd/batchd.service /etc/systemd/system/batchd.service": "installs into the system",
-    "install -D -m 644 systemd/batchd-engine.conf /etc/systemd/system/batchd.service.d/engine.conf": (
-        "installs into the system"
-    ),
-    "systemd-sysusers": "changes the system's users",
-    "systemd-tmpfiles --create": "changes the system's directories",
-    "systemctl daemon-reload": "needs systemd as the first process",
-    "systemctl enable --now batchd": "needs systemd as the first process",
-    "ln -s /opt/batchd/.venv/bin/batchd /usr/local/bin/batchd": "installs into the system",
-    "systemctl restart batchd": "needs systemd as the first process",
-    "systemctl status batchd": "needs systemd as the first process",
-    "journalctl -u batchd -f": "needs systemd as the first process",
-    "usermod -aG batchd-submit NAME": "changes the system's users",
-    "rsync -a /var/spool/batchd/outbox/ results/": "needs the system's spool",
-    "batchd status": "needs the system's spool; the same verb is run with --spool",
+    **dict.fromkeys(chain(*blocks().values()), "run by tests/systemd, in a Debian that it boots"),
 }
 
 BATCHD = (sys.executable, "-m", "batchd")
@@ -150,7 +133,11 @@ def test_the_first_command_of_the_readme_ends_with_real_answers(tmp_path: Path, 
     for name in filter(None, listed.decode().split("\0")):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, clone / name)
-    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "VIRTUAL_ENV" and not name.startswith("BATCHD_")
+    }
     done = subprocess.run(
         RUN_HERE["demo"],
         shell=True,

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from batchd.errors import ConfigError
@@ -116,9 +119,59 @@ def test_an_ollama_address_is_read_as_ollama_reads_it(written: str, called: str)
     assert load(OLLAMA_HOST=written).ollama.host == called
 
 
-@pytest.mark.parametrize("written", ["ftp://box", "box:port", "box:99999"])
+#: What a client would refuse, or could never reach.
+NO_ADDRESSES = (
+    *("box:port", "box:99999", "box:0", "box:１２", "-é", "bücher.example", "a b", "a..b", "xn--a"),
+    *("a" * 64, f"{'a.' * 127}a", "1.2.3.400", "1.2.3", "[::1", "::1::", "box/\x01", "box/ä", "box?x=1"),
+    *("box#x", "a\\b", "box\n:1", ".", "a\udcff"),
+)
+
+
+@pytest.mark.parametrize("written", ["ftp://box", *NO_ADDRESSES])
 def test_what_is_no_address_is_refused(written: str) -> None:
     assert "not an address" in refusal(BATCHD_OLLAMA__HOST=written).message
+
+
+@pytest.mark.parametrize("place", NO_ADDRESSES)
+def test_nor_is_it_one_of_a_llama_server(place: str) -> None:
+    assert "not an address" in refusal(BATCHD_LLAMACPP__URL=f"http://{place}").message
+
+
+@pytest.mark.parametrize("written", ["http://", "https:///path", "http://:80", "localhost:8080", "http:box"])
+def test_a_url_without_a_scheme_or_a_host_is_refused(written: str) -> None:
+    message = refusal(BATCHD_LLAMACPP__URL=written).message
+    assert "names no host" in message or "must begin with http" in message
+
+
+@pytest.mark.parametrize(
+    "written", ["http://box", "https://box:8443/v1/", "http://[::1]:80", "http://10.0.0.1", "http://a_b.c."]
+)
+def test_a_url_that_can_be_called_stays_as_it_was_written(written: str) -> None:
+    assert load(BATCHD_LLAMACPP__URL=written).llamacpp.url == written.rstrip("/")
+
+
+@given(st.text(st.sampled_from("aZ09.-_:[]/@?#%é \\\x01x") | st.characters(), min_size=1, max_size=20))
+def test_every_address_that_is_accepted_can_be_called(place: str) -> None:
+    for called in (_accepted("ollama.host", place), _accepted("llamacpp.url", f"http://{place}")):
+        if called is not None:  # by the client that will call it
+            url = httpx.Request("GET", f"{called}/api/version").url
+            assert url.host
+            assert url.raw_path.endswith(b"/api/version")
+
+
+def _accepted(name: str, written: str) -> str | None:
+    try:
+        settings = load({name: written})
+    except ConfigError:
+        return None
+    return settings.ollama.host if name == "ollama.host" else settings.llamacpp.url
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    for variable in ("BATCHD_OLLAMA__HOST", "BATCHD_LLAMACPP__URL"):
+        message = refusal({}, None, **{variable: "http://me:hunter2@box:1"}).message
+        assert "password" in message
+        assert "hunter2" not in message
 
 
 def test_an_unknown_name_is_refused_in_every_layer_with_the_nearest_known_one(tmp_path: Path) -> None:
@@ -132,8 +185,8 @@ def test_an_unknown_name_is_refused_in_every_layer_with_the_nearest_known_one(tm
     assert "batchd config" in refusal(file=write(tmp_path, "[xyzzy]")).next_step
 
 
-def test_the_names_of_the_test_suite_and_of_others_are_left_alone() -> None:
-    assert load(BATCHD_TEST_OLLAMA="/somewhere", BATCH="1", OLLAMA_KEEP_ALIVE="1").slots is None
+def test_the_names_of_others_are_left_alone() -> None:
+    assert load(BATCH="1", OLLAMA_KEEP_ALIVE="1").slots is None
 
 
 def test_an_empty_variable_is_not_set() -> None:
@@ -258,7 +311,7 @@ def test_only_what_can_change_an_answer_is_part_of_the_same_batch() -> None:
 
 
 def test_a_settings_value_made_by_hand_reads_no_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_set: None
 ) -> None:
     monkeypatch.setenv("SLOTS", "7")
     monkeypatch.setenv("BATCHD_SLOTS", "7")

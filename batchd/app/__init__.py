@@ -4,7 +4,8 @@ SUMMARY
     serve       the daemon: until a signal
     run_files   the same rooms for some files: until they are done
 
-    SIGTERM and SIGINT begin the drain; a second one ends at once. Either way nothing is lost.
+    SIGTERM and SIGINT begin the drain; a second one ends at once. Either way nothing is lost. SIGHUP has the
+    daemon read its settings again.
 
 DIAGNOSTICS
     Fatal: ConfigError, UnavailableError, SpoolError, JournalError travel up to the command line.
@@ -18,10 +19,12 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
+from batchd.app.blocking import to_its_end
 from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engine, out_of_reach, wait_for
 from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
 from batchd.app.house import House, Outside
 from batchd.app.provenance import describe_model, provenance
+from batchd.app.reload import Reloading
 from batchd.core.fault import ModelFault
 from batchd.core.rules import Rules
 from batchd.core.status import StatusReport
@@ -36,17 +39,36 @@ from batchd.settings import Settings, Surroundings
 OnTick = Callable[[StatusReport], None]
 
 
-async def serve(settings: Settings, around: Surroundings) -> None:
-    """Run the daemon until it is told to stop."""
-    log.configure(settings.log_level, sys.stderr, log.is_journal(around.journal_stream, sys.stderr))
+async def serve(read: Callable[[], Settings], around: Surroundings) -> None:
+    """Run the daemon until it is told to stop. `read` gives the settings, now and at each reload."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    settings = read()
+    _log_for_service(settings, around)
     spool = Spool.open(settings.spool)
     try:
         clock = SystemClock()
         engine = await build_engine(settings, clock)
-        house = _house(settings, around, spool, engine, None, lambda report: None)
-        await _until_stopped(house, house.run())
+        service = _service(around)
+        house = _house(settings, service, spool, engine, None, lambda report: None)
+
+        def adopt(changed: Settings) -> None:
+            _log_for_service(changed, around)
+            rules = _rules(changed, spool, engine, is_run=False)
+            house.adopt(rules, _shown(changed, engine), changed.drain_s)
+
+        reload = Reloading(settings, read, adopt, service, clock, lambda: house.board.state == "ready")
+        await _until_stopped(house, house.run(), reload)
     finally:
         spool.close()
+
+
+def _log_for_service(settings: Settings, around: Surroundings) -> None:
+    is_journal = log.is_journal(around.journal_stream, sys.stderr)
+    log.configure(settings.log_level, sys.stderr, is_journal, log.JOURNAL_SOCKET)
+
+
+def _service(around: Surroundings) -> Systemd:
+    return Systemd(around.notify_socket, around.watchdog_usec, around.watchdog_pid)
 
 
 async def run_files(
@@ -59,15 +81,16 @@ async def run_files(
 ) -> list[str]:
     """The result directory of each file. Raises KeyboardInterrupt when a signal came first."""
     # The bar says what the log would, so only trouble is logged unless more was asked for.
-    log.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, sys.stderr, False)
+    is_asked_for = "log_level" in settings.model_fields_set
+    log.configure(settings.log_level if is_asked_for else "WARNING", sys.stderr, False)
     spool = Spool.open(settings.spool, outbox)
     try:
         clock = SystemClock()
         engine = await build_engine(settings, clock)
         described = await wait_for(engine, clock)
         wanted = await _identified(settings, engine, described.version, files, options)
-        hand_in(spool, settings.spool, wanted)
-        house = _house(settings, around, spool, engine, wanted, on_tick)
+        await to_its_end(hand_in, spool, settings.spool, wanted)
+        house = _house(settings, _service(around), spool, engine, wanted, on_tick)
         finished: dict[str, str] = {}
 
         async def work() -> None:
@@ -103,15 +126,38 @@ async def _identified(
 
 def _house(
     settings: Settings,
-    around: Surroundings,
+    service: Systemd,
     spool: Spool,
     engine: Engine,
     wanted: Sequence[Wanted] | None,
     on_tick: OnTick,
 ) -> House:
-    is_run = wanted is not None
+    outside = Outside(
+        spool=spool,
+        clock=SystemClock(),
+        service=service,
+        bell=Bell(settings.spool / "inbox"),
+        server=engine.server,
+        final_name=final_name,
+        new_batch_id=lambda: f"batch_{secrets.token_hex(16)}",
+        describe_model=lambda supervisor: describe_model(engine, supervisor),
+        provenance=lambda supervisor: provenance(engine, supervisor),
+        pid=os.getpid(),
+    )
+    only = None if wanted is None else frozenset(item.batch_id for item in wanted)
+    rules = _rules(settings, spool, engine, is_run=wanted is not None)
+    return House(outside, rules, engine.limits, _shown(settings, engine), settings.drain_s, only, on_tick)
+
+
+def _shown(settings: Settings, engine: Engine) -> dict[str, object]:
+    """What the results say of the settings."""
+    secrets_left_out = {"llamacpp": {"api_key"}}
+    return {**settings.model_dump(mode="json", exclude=secrets_left_out), "slots": engine.limits.slots}
+
+
+def _rules(settings: Settings, spool: Spool, engine: Engine, is_run: bool) -> Rules:
     settle_s = settings.settle_s if settings.settle_s is not None else spool.default_settle_s()
-    rules = Rules(
+    return Rules(
         slots=engine.limits.slots,
         window_tokens_max=settings.window_tokens_max,
         request_timeout_s=settings.request_timeout_s,
@@ -126,25 +172,11 @@ def _house(
         model=settings.model,
         model_aliases=settings.model_aliases,
     )
-    outside = Outside(
-        spool=spool,
-        clock=SystemClock(),
-        service=Systemd(around.notify_socket, around.watchdog_usec, around.watchdog_pid),
-        bell=Bell(settings.spool / "inbox"),
-        server=engine.server,
-        final_name=final_name,
-        new_batch_id=lambda: f"batch_{secrets.token_hex(16)}",
-        describe_model=lambda supervisor: describe_model(engine, supervisor),
-        provenance=lambda supervisor: provenance(engine, supervisor),
-        pid=os.getpid(),
-    )
-    only = None if wanted is None else frozenset(item.batch_id for item in wanted)
-    secrets_left_out = {"llamacpp": {"api_key"}}
-    shown = {**settings.model_dump(mode="json", exclude=secrets_left_out), "slots": engine.limits.slots}
-    return House(outside, rules, engine.limits, shown, settings.drain_s, only, on_tick)
 
 
-async def _until_stopped(house: House, work: Coroutine[None, None, None]) -> None:
+async def _until_stopped(
+    house: House, work: Coroutine[None, None, None], reload: Callable[[], None] | None = None
+) -> None:
     """Run this; the first signal begins the drain, the second ends at once."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -157,6 +189,8 @@ async def _until_stopped(house: House, work: Coroutine[None, None, None]) -> Non
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, obey)
+    if reload is not None:
+        loop.add_signal_handler(signal.SIGHUP, reload)
     try:
         await work
     except asyncio.CancelledError:

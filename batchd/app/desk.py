@@ -10,15 +10,19 @@ DIAGNOSTICS
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
+from batchd.app.account import AccountedModel
 from batchd.app.blocking import to_its_end
 from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import Change
+from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
-from batchd.core.metrics import Run, build_metrics
+from batchd.core.metrics import Run, build_metrics, token_scale
 from batchd.core.options import window_s
+from batchd.core.provenance import account_of, render
 from batchd.core.record import Event, Outcome, Progress
 from batchd.core.result import BatchFacts
 from batchd.core.rules import Rules
@@ -71,6 +75,7 @@ class Tools:
     final_name: Callable[[bytes, str], str]
     provenance: Callable[[], Mapping[str, object]]
     settings_shown: Mapping[str, object]
+    may_send: Callable[[], bool]
 
 
 class Desk:
@@ -79,8 +84,9 @@ class Desk:
     def __init__(self, tools: Tools, batch: Batch) -> None:
         self._tools = tools
         self.batch = batch
+        self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance)
         self._dispatcher = Dispatcher(
-            batch, tools.supervisor, tools.clock, tools.spool, tools.rules, self._durable
+            batch, self._model, tools.clock, tools.spool, tools.rules, self._durable, tools.may_send
         )
         self._is_working = False
         self._is_publishing = False
@@ -101,6 +107,7 @@ class Desk:
     def log_change(self, change: Change) -> None:
         """A decision of the governor while this batch is at work."""
         now = self._tools.clock.now()
+        self._model.log_change(change)
         self.batch.journal.log_event(Event(now, change.name, change.old, change.new, change.cause))
 
     def tick(self, duration_s: float) -> None:
@@ -160,23 +167,30 @@ class Desk:
 
     def _publish(self, acceptance: Acceptance) -> str:
         tools, journal = self._tools, self.batch.journal
-        progress = journal.progress()
+        progress, plan, meta = journal.progress(), journal.plan(), journal.meta()
         facts = self._facts(acceptance, progress)
-        started = float(journal.meta()["in_progress_at"])
-        plan = journal.plan()
+        account = account_of(meta)
+        shared = measure_shared(plan, token_scale(acceptance, progress), self._samples())
         metrics = build_metrics(
             self.batch.id,
             acceptance,
             progress,
             plan.groups,
-            Run(started, tools.clock.now(), acceptance.prompt_tokens),
-            tools.provenance(),
+            Run(float(meta["in_progress_at"]), tools.clock.now(), account.canary_tokens, shared),
+            render(account, tools.provenance()),
             tools.settings_shown,
             journal.events(),
         )
         final_name = tools.final_name(self.batch.name, self.batch.id)
         tools.publisher.assemble(self.batch, final_name, facts, metrics)
         return tools.publisher.finish(self.batch)
+
+    def _samples(self) -> Iterator[tuple[int, int]]:
+        """Line index and cached tokens of the first answers, where the engine told."""
+        for index, is_error, line in islice(self.batch.journal.results(), SAMPLES_MAX):
+            cached = None if is_error else cached_tokens(line)
+            if cached is not None:
+                yield index, cached
 
     def _facts(self, acceptance: Acceptance, progress: Progress) -> BatchFacts:
         journal, now = self.batch.journal, self._tools.clock.now()

@@ -43,6 +43,7 @@ class Wanted:
     source: Path
     batch_id: str
     options: Mapping[str, object]
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +83,44 @@ def identify(
     """The batch that this file is, with these options, under these settings, answered by these models."""
     identity = sha256(dumps([content.sha256, dict(options), dict(answer_settings), sorted(digests.items())]))
     batch_id = f"batch_{identity.hexdigest()[:32]}"
-    return Wanted(source, batch_id, {**options, "batch_id": batch_id})
+    return Wanted(source, batch_id, {**options, "batch_id": batch_id}, content.sha256)
 
 
 def hand_in(spool: Spool, root: Path, wanted: Sequence[Wanted]) -> None:
-    """Submit those that this spool does not have yet."""
+    """Submit those that this spool does not have yet. Blocking: it copies whole files.
+
+    Raises UsageError when a file is not what it was when its id was made, or when a result of this batch is
+    half collected, which would stand in the way of the new one.
+    """
     here = set(spool.places()) | {
         peek_batch_id(spool.peek_options(seen.name)) for seen in spool.sweep() if seen.kind is Kind.BATCH
     }
     for item in wanted:
-        if item.batch_id not in here and spool.result_path(item.batch_id) is None:
-            name = item.source.name if item.source.name.endswith(".jsonl") else f"{item.source.name}.jsonl"
-            submit_file(root, item.source, name, item.options)
-            here.add(item.batch_id)
+        if item.batch_id in here or spool.result_path(item.batch_id) is not None:
+            continue
+        if (remains := spool.remains_path(item.batch_id)) is not None:
+            raise UsageError(
+                f"{remains} holds what is left of an earlier result of {item.source}.",
+                "Wait until it is collected, or move it away, and give the command again.",
+            )
+        name = item.source.name if item.source.name.endswith(".jsonl") else f"{item.source.name}.jsonl"
+        submit_file(root, item.source, name, item.options, item.sha256)
+        here.add(item.batch_id)
 
 
 async def run_wanted(house: House, spool: Spool, wanted: Sequence[Wanted]) -> dict[str, str]:
-    """Run until each has its result directory; ids to paths, of those that are finished."""
+    """Run until each was published; ids to paths, of those that are finished.
+
+    The house says what it published: a collector may have taken it away since.
+    """
+    batch_ids = {item.batch_id for item in wanted}
 
     def finished() -> dict[str, str]:
-        paths = {item.batch_id: spool.result_path(item.batch_id) for item in wanted}
+        paths = {
+            batch_id: house.published.get(batch_id) or spool.result_path(batch_id) for batch_id in batch_ids
+        }
         return {batch_id: path for batch_id, path in paths.items() if path is not None}
 
-    if len(finished()) < len({item.batch_id for item in wanted}):
-        await house.run(until=lambda: len(finished()) == len({item.batch_id for item in wanted}))
+    if len(finished()) < len(batch_ids):
+        await house.run(until=lambda: len(finished()) == len(batch_ids))
     return finished()

@@ -1,9 +1,9 @@
 """The house: builds the rooms around one spool and one model server, and runs them until told to stop.
 
 SUMMARY
-    Recovery first; then three tasks side by side: take in (sweep, claim, accept), work (one batch after the
-    other), and tick (status, watchdog, controls). At most `ACTIVE_BATCHES_MAX` accepted batches wait; the
-    others stay in the inbox.
+    Recovery first; then three tasks side by side: take in (`doorway`), work (one batch after the other), and
+    tick (status, watchdog, controls, the space on the disk). While the disk is short of space, nothing is
+    begun (`may_send`); what runs may end.
 
     `stop` begins the drain: nothing new is sent, what runs may end within `drain_s`, the rest is left for the
     next start. Nothing of it is lost.
@@ -13,17 +13,20 @@ DIAGNOSTICS
 """
 
 import asyncio
-import contextlib
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchd.app.blocking import to_its_end
+from batchd.app.chores import Chores
 from batchd.app.desk import CANCELLED, Desk, Tools, close_early
+from batchd.app.doorway import Doorway
+from batchd.app.pulse import Pulse
 from batchd.core.governor import Change, Limits
 from batchd.core.rules import Rules
-from batchd.core.status import ModelStatus, StatusReport
+from batchd.core.space import Space
+from batchd.core.status import STOPPED, ModelStatus, StatusReport
 from batchd.core.summary import from_meta
+from batchd.daemon.controls import Controls
 from batchd.daemon.intake import Intake
 from batchd.daemon.ports import Batch, Bell, Clock, Journal, ModelServer, ServiceManager, Spool
 from batchd.daemon.publisher import Publisher
@@ -32,23 +35,8 @@ from batchd.daemon.status import StatusBoard
 from batchd.daemon.supervisor import Supervisor
 from batchd.edges.journal import Journal as LmdbJournal
 
-#: Accepted batches in the house at one time: each holds an open journal.
-ACTIVE_BATCHES_MAX = 16
-
-#: A sweep is the truth about the inbox; the bell only makes it come sooner.
-SWEEP_INTERVAL_S = 5.0
-
-#: However short a file must lie still: a foreground run would list its inbox for nothing all the time.
-SWEEP_PAUSE_S = 0.25
-
 #: A model that nobody has needed for this long is put out, so that others may use the card.
 IDLE_RELEASE_S = 300.0
-
-#: Archived originals are looked through this often.
-ARCHIVE_CHECK_S = 3_600.0
-
-#: Cancellations remembered for batches that are not in the house yet; anybody may ask for any.
-CANCELS_MAX = 1_000
 
 TICK_S = 1.0
 
@@ -91,8 +79,17 @@ class House:
         self._supervisor = Supervisor(
             outside.server, clock, limits, self._on_change, waits_for_operator=only is None
         )
+        self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
+        self._controls = Controls(spool, clock)
+        self._chores = Chores(spool, self._controls, clock)
         self._intake = Intake(
-            spool, clock, rules, lambda path: LmdbJournal.create(path), outside.new_batch_id, only
+            spool,
+            clock,
+            rules,
+            self.space,
+            lambda path: LmdbJournal.create(path),
+            outside.new_batch_id,
+            only,
         )
         self.board = StatusBoard(
             spool,
@@ -101,6 +98,9 @@ class House:
             outside.pid,
             lambda: outside.describe_model(self._supervisor),
             lambda: self._intake.unclaimable,
+            Pulse(lambda: self._held).moves,
+            lambda: self._intake.waiting,
+            self.space.notice,
         )
         self._tools = Tools(
             spool,
@@ -112,11 +112,12 @@ class House:
             outside.final_name,
             lambda: outside.provenance(self._supervisor),
             settings_shown,
+            self.may_send,
         )
-        self._accepted: asyncio.Queue[Batch] = asyncio.Queue(ACTIVE_BATCHES_MAX)
+        self._doorway = Doorway(self._intake, outside.bell, self.board, self._hold, self._cancel_if_asked)
         self._recovered: list[Batch] = []  # oldest first
         self._held: dict[str, Batch] = {}  # with an open journal
-        self._cancelled: deque[str] = deque(maxlen=CANCELS_MAX)
+        self.published: dict[str, str] = {}  # with `only`: result directories by batch id
         self._desk: Desk | None = None
         self._stopping = asyncio.Event()
 
@@ -124,6 +125,21 @@ class House:
     def is_stopping(self) -> bool:
         """Whether the drain has begun."""
         return self._stopping.is_set()
+
+    @property
+    def is_short_of_space(self) -> bool:
+        """Whether the disk fell below the reserve and has not yet got well above it again."""
+        return self.space.is_short
+
+    def may_send(self) -> bool:
+        """Whether new requests may be sent to the model now."""
+        return not self.space.is_short
+
+    def adopt(self, rules: Rules, settings_shown: dict[str, object], drain_s: float) -> None:
+        """Other rules: at once for intake, archive and drain, from the next batch on for the work."""
+        self._rules, self._drain_s = rules, drain_s
+        self._intake.adopt(rules)
+        self._tools = replace(self._tools, rules=rules, settings_shown=settings_shown)
 
     def stop(self) -> None:
         """Begin the drain."""
@@ -135,17 +151,20 @@ class House:
     async def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Run until stopped, or until `until` says that all that was wanted is done."""
         try:
-            to_accept = await self._recover()
+            await self._chores.begin()
+            await self._recover()
             async with asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(self._outside.bell.run()),
-                    group.create_task(self._take_in(to_accept)),
+                    group.create_task(
+                        self._doorway.run(self._stopping.is_set, self._ready, lambda: len(self._recovered))
+                    ),
                     group.create_task(self._tick(until)),
                 ]
                 working = group.create_task(self._work())
                 await self._stopping.wait()
                 self.board.become("draining")
-                self._outside.service.stopping()
+                self._outside.service.stopping(self._drain_s)
                 await asyncio.wait({working}, timeout=self._drain_s if self._desk is not None else 0)
                 await self._outside.bell.close()
                 for task in (*tasks, working):
@@ -153,20 +172,34 @@ class House:
         finally:
             await self._leave()
 
-    async def _recover(self) -> list[str]:
-        """Finish what a crash left; the ids that must be taken in (again)."""
+    async def _recover(self) -> None:
+        """Finish what a crash left, and let the rest go on where it stopped."""
         spool = self._outside.spool
+        self.space.measure(spool.free_bytes())
         recovered = await to_its_end(recover, spool, lambda path: LmdbJournal.open(path))
+        publisher = self._tools.publisher
+        work = [await to_its_end(self._open, batch_id) for batch_id in self._wanted(recovered.work)]
         for batch_id in self._wanted(recovered.publish):
             batch = await to_its_end(self._open, batch_id)
-            await to_its_end(self._tools.publisher.finish, batch)
-            del self._held[batch_id]
-        work = [await to_its_end(self._open, batch_id) for batch_id in self._wanted(recovered.work)]
+            if await to_its_end(publisher.is_sealed, batch):
+                self._leave_with(batch, await to_its_end(publisher.finish, batch))
+            else:
+                await to_its_end(publisher.unseal, batch)
+                work.append(batch)
         self._recovered = sorted(work, key=lambda batch: from_meta(batch.journal.meta()).created_at)
         for batch in self._recovered:
             name = batch.name.decode("utf-8", "replace")
-            self.board.enter(batch.id, name, "in_progress", batch.journal.progress())
-        return list(self._wanted(recovered.intake))
+            progress = batch.journal.progress()
+            self.board.enter(batch.id, name, "in_progress", progress)
+            self.space.promise(batch.id, progress.total)
+            self._intake.enter(batch.id, is_accepted=True)
+            self._cancel_if_asked(batch)
+        for batch_id in self._wanted(recovered.intake):
+            self._intake.enter(batch_id, is_accepted=False)
+
+    def _ready(self) -> None:
+        self.board.become("ready")
+        self._outside.service.ready()
 
     def _wanted(self, batch_ids: Sequence[str]) -> list[str]:
         return [batch_id for batch_id in batch_ids if self._only is None or batch_id in self._only]
@@ -180,37 +213,6 @@ class House:
     def _hold(self, batch: Batch) -> Batch:
         self._held[batch.id] = batch
         return batch
-
-    async def _take_in(self, to_accept: list[str]) -> None:
-        is_first = True
-        while not self._stopping.is_set():
-            room = ACTIVE_BATCHES_MAX - self._accepted.qsize() - len(to_accept) - len(self._recovered)
-            to_accept += await to_its_end(self._intake.sweep, max(room, 0))
-            if is_first:
-                self.board.become("ready")
-                self._outside.service.ready()
-                is_first = False
-            to_accept = await self._accept(to_accept)
-            wait_s = min(SWEEP_INTERVAL_S, max(self._rules.settle_s, SWEEP_PAUSE_S))
-            await self._outside.bell.wait(wait_s)
-
-    async def _accept(self, batch_ids: list[str]) -> list[str]:
-        """Take these in; those that still change are returned for later."""
-        still_changing = []
-        for batch_id in batch_ids:
-            batch = await to_its_end(self._take, batch_id)
-            if batch is None:
-                still_changing.append(batch_id)
-                continue
-            progress = await to_its_end(batch.journal.progress)
-            self.board.enter(batch_id, batch.name.decode("utf-8", "replace"), "validating", progress)
-            self._cancel_if_asked(batch)
-            await self._accepted.put(batch)
-        return still_changing
-
-    def _take(self, batch_id: str) -> Batch | None:
-        batch = self._intake.accept(batch_id)
-        return None if batch is None else self._hold(batch)
 
     async def _work(self) -> None:
         while not self._stopping.is_set():
@@ -227,51 +229,50 @@ class House:
                 self._desk = None
             if path is None:
                 return
-            del self._held[batch.id]
+            self._leave_with(batch, path)
+
+    def _leave_with(self, batch: Batch, path: str) -> None:
+        """It is published."""
+        del self._held[batch.id]
+        self._intake.leave(batch.id)
+        self._controls.close(batch.id)
+        if self._only is not None:
+            self.published[batch.id] = path
 
     async def _next_batch(self) -> Batch | None:
         """The next accepted batch; None after a while without one."""
         if self._recovered:
-            batch = self._recovered.pop(0)
-            self._cancel_if_asked(batch)
-            return batch
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(IDLE_RELEASE_S):
-                return await self._accepted.get()
-        return None
+            return self._recovered.pop(0)
+        return await self._doorway.next_accepted(IDLE_RELEASE_S)
 
     async def _tick(self, until: Callable[[], bool]) -> None:
-        expire_at = 0.0
         while True:
+            self.space.measure(self._outside.spool.free_bytes())
+            self._obey()
             self._on_tick(self.board.tick())
             if self._desk is not None:
                 self._desk.tick(TICK_S)
-            self._obey()
-            now = self._outside.clock.monotonic()
-            if now >= expire_at:
-                expire_at = now + ARCHIVE_CHECK_S
-                age_s = self._rules.archive_days * 86_400.0
-                spool, wall = self._outside.spool, self._outside.clock.now()
-                await to_its_end(spool.expire_archive, age_s, wall)
+            await self._chores.tick(self._rules.archive_days)
             if until():
                 self.stop()
                 return
             await self._outside.clock.sleep(TICK_S)
 
     def _obey(self) -> None:
-        """Control files."""
-        for batch_id, verb in self._outside.spool.take_controls():
-            if verb != "cancel":
-                continue
-            if self._desk is not None and self._desk.batch.id == batch_id:
-                self._desk.cancel()
-            elif (batch := self._held.get(batch_id)) is not None:
-                close_early(batch, CANCELLED, self._outside.clock.now())
-            else:
-                self._cancelled.append(batch_id)
+        """Control files, of all batches in the house."""
+        for batch in list(self._held.values()):  # a batch is taken in by a thread meanwhile
+            self._cancel_if_asked(batch)
+        for waiting in self._intake.waiting:
+            if self._controls.is_cancelled(waiting.batch_id):
+                self._intake.cancel(waiting.batch_id)
 
     def _cancel_if_asked(self, batch: Batch) -> None:
-        if batch.id in self._cancelled:
+        """Repeating it is fine. The file stays until the batch is published: so it outlives a crash."""
+        if not self._controls.is_cancelled(batch.id):
+            return
+        if self._desk is not None and self._desk.batch is batch:
+            self._desk.cancel()
+        else:
             close_early(batch, CANCELLED, self._outside.clock.now())
 
     def _on_change(self, change: Change) -> None:
@@ -286,5 +287,5 @@ class House:
         finally:
             await self._supervisor.release()
             await self._outside.server.close()
-            self.board.become("stopped")
+            self.board.become(STOPPED)
             self.board.tick()

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 from batchd import __version__
 from batchd.app.engines import Engine
-from batchd.core.model import Loaded
 from batchd.core.status import ModelStatus
 from batchd.daemon.supervisor import State, Supervisor
 from batchd.edges.gpu import read_gpus
@@ -34,11 +33,12 @@ def describe_model(engine: Engine, supervisor: Supervisor) -> ModelStatus:
         window_tokens=loaded.window_tokens if loaded else None,
         slots=loaded.slots if loaded else None,
         detail=standing.detail if loaded is None else "",
+        next_try_at=standing.next_try_at,
     )
 
 
 def provenance(engine: Engine, supervisor: Supervisor) -> dict[str, object]:
-    """What `metrics.json` says of the machine, the engine and the models of this batch."""
+    """What is true now of us, the engine and the machine. Which models a batch used, its journal tells."""
     server = supervisor.description
     return {
         "batchd": __version__,
@@ -47,21 +47,9 @@ def provenance(engine: Engine, supervisor: Supervisor) -> dict[str, object]:
             "version": server.version if server else None,
             "mode": server.mode if server else None,
         },
-        "models": [_model(loaded) for loaded in supervisor.loads],
-        "gpus": [{"name": gpu.name, "driver": gpu.driver} for gpu in read_gpus() or ()],
+        "gpus": [
+            {"name": gpu.name, "driver": gpu.driver, "memory_mb": gpu.total_mb} for gpu in read_gpus() or ()
+        ],
         "machine": {"system": platform.platform(), "python": platform.python_version()},
         "memory": {"daemon_anonymous_bytes": resident_bytes()},
-    }
-
-
-def _model(loaded: Loaded) -> dict[str, object]:
-    return {
-        "name": loaded.model,
-        "digest": loaded.digest,
-        "quantization": loaded.quantization,
-        "window_tokens": loaded.window_tokens,
-        "slots": loaded.slots,
-        "size_bytes": loaded.size_bytes,
-        "gpu_bytes": loaded.gpu_bytes,
-        "load_s": round(loaded.load_s, 3),
     }

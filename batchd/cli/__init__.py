@@ -20,6 +20,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -33,24 +34,28 @@ from batchd.cli.run import run
 from batchd.cli.status import status
 from batchd.cli.submit import submit
 from batchd.cli.terminal import put, say, say_error
+from batchd.cli.verify import verify
 from batchd.errors import BatchdError, UsageError
 
 #: Returns its exit code; None is 0.
 Verb = Callable[..., int | None]
 
-VERBS: tuple[Verb, ...] = (daemon, run, submit, check, status, config, demo)
+VERBS: tuple[Verb, ...] = (daemon, run, submit, check, status, verify, config, demo)
 
 EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
     """The console script."""
+    if isinstance(sys.stdout, TextIOWrapper):  # one that is not set to UTF-8 shows what it lacks as escapes
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(call(sys.argv[1:]))
 
 
 def call(arguments: Sequence[str], verbs: Sequence[Verb] = VERBS) -> int:
     """Run one command; its exit code."""
     try:
+        _refuse_empty(arguments)
         code: object = _built(verbs)(args=list(arguments), prog_name="batchd", standalone_mode=False)
     except BatchdError as error:
         say_error(error)
@@ -66,6 +71,16 @@ def call(arguments: Sequence[str], verbs: Sequence[Verb] = VERBS) -> int:
     if code == EXIT_INTERRUPTED:
         say("Interrupted.")
     return code if isinstance(code, int) else 0
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """An empty path would be the current directory: `--spool "$UNSET"` would make a spool of it."""
+    for argument in arguments:
+        if argument == "" or (argument.startswith("--") and argument.endswith("=")):
+            raise UsageError(
+                f"{'An argument' if argument == '' else argument.rstrip('=')} is empty.",
+                "Give it a value; if it came from a variable, that is not set.",
+            )
 
 
 def _built(verbs: Sequence[Verb]) -> typer.Typer:

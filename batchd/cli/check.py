@@ -9,6 +9,7 @@ DIAGNOSTICS
     Fatal: UsageError for a file that cannot be read.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -43,7 +44,9 @@ def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Batch files, JSONL.")],
     as_json: JsonOption = False,
 ) -> int:
-    """Say of each line what the daemon would say of it, without running anything.
+    """Say what is wrong with batch files, without running them.
+
+    Each line is read as the daemon would read it.
 
     \b
     Example:
@@ -61,7 +64,8 @@ def _checked(path: Path, settings: Settings, as_json: bool) -> int:
         faults = _with_bar(survey, path.stat().st_size)
         if as_json:
             found = [asdict(fault) for fault in faults]
-            put_json({"file": str(path), **_numbers(survey, settings), "faults": found})
+            name = os.fsencode(path).decode("utf-8", "backslashreplace")
+            put_json({"file": name, **_numbers(survey, settings), "faults": found})
         else:
             _list(path, survey, faults)
             _conclude(path, survey, settings)
@@ -92,7 +96,7 @@ def _list(path: Path, survey: Survey, faults: Iterator[LineFault]) -> None:
 
 
 def _conclude(path: Path, survey: Survey, settings: Settings) -> None:
-    put(f"{path}: {survey.total:,} requests, {survey.faulty:,} of them faulty", style="bold")
+    put(f"{path}: {_requests(survey.total)}, {survey.faulty:,} of them faulty", style="bold")
     for code, count in survey.codes.most_common():
         put(f"  {code}: {count:,}")
     for refusal in survey.refusals():
@@ -107,6 +111,10 @@ def _conclude(path: Path, survey: Survey, settings: Settings) -> None:
         put_table(heads, map(_cells, groups[:_GROUPS_SHOWN_MAX]))
     if len(groups) > _GROUPS_SHOWN_MAX:
         put(f"    and {len(groups) - _GROUPS_SHOWN_MAX:,} more")
+
+
+def _requests(count: int) -> str:
+    return f"{count:,} request{'' if count == 1 else 's'}"
 
 
 def _cells(group: GroupSummary) -> tuple[str, ...]:

@@ -23,7 +23,9 @@ def config(
     check: Annotated[bool, typer.Option("--check", help="Only what is wrong, no table.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Show the effective settings, where each came from, and what is wrong with them.
+    """Show the settings and what is wrong with them.
+
+    Each is shown with where it came from: a flag, the environment, a file, or the default.
 
     \b
     Example:

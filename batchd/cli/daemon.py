@@ -1,7 +1,8 @@
 """`batchd daemon`: the daemon itself, in the foreground.
 
 SUMMARY
-    For systemd (`Type=notify`), or for a terminal. Ends by SIGTERM or SIGINT after a drain.
+    For systemd (`Type=notify`), or for a terminal. Ends by SIGTERM or SIGINT after a drain; SIGHUP makes it
+    read its settings again.
 
 DIAGNOSTICS
     Fatal: exit 78 for a wrong setting, 75 when another holds the spool, 1 when disk or journal fail.
@@ -21,5 +22,5 @@ def daemon(config: ConfigOption = None, spool: SpoolOption = None) -> int:
     Example:
       batchd daemon --spool /var/spool/batchd
     """
-    asyncio.run(serve(load_settings({"spool": spool}, config), surroundings()))
+    asyncio.run(serve(lambda: load_settings({"spool": spool}, config), surroundings()))
     return 0

@@ -32,7 +32,7 @@ from batchd.core.json import dumps, loads
 from batchd.core.status import StatusReport
 from batchd.edges.model_store import SMALL_MODEL, ensure_small_model
 from batchd.edges.spool import submit_file
-from batchd.errors import BatchdError, SpoolError, UsageError
+from batchd.errors import BatchdError, ConfigError, SpoolError, UsageError
 from batchd.settings import surroundings, without_settings
 
 OUT = Path("batchd-demo")
@@ -62,7 +62,9 @@ def demo(
         int | None, typer.Option("--lines", metavar="N", min=1, help="Only the first N lines of the example.")
     ] = None,
 ) -> int:
-    """Run the example batch on a small real model, through a real daemon, and show what came out.
+    """Run the example batch on a small real model.
+
+    It goes through a real daemon and spool; then the answers are shown, and what was saved.
 
     \b
     Example:
@@ -70,7 +72,12 @@ def demo(
       batchd demo --out /tmp/demo --lines 6
     """
     place = (out or OUT).absolute()
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{place} cannot be made: {error.strerror}.", "Name another directory with --out."
+        ) from error
     say(f"1. The model: {SMALL_MODEL.name}, {SMALL_MODEL.gguf_bytes / 1e6:.0f} MB, fetched once.")
     with fetch_display() as show_bytes:
         gguf = ensure_small_model(surroundings().xdg_cache_home / "batchd", show_bytes)
@@ -141,7 +148,7 @@ def _wait(place: Path, process: subprocess.Popen[bytes], batch_id: str) -> Path:
     with progress_display() as show:
         while (result := find_result(place / "spool" / "outbox", batch_id)) is None:
             _check(place, process, until)
-            with suppress(SpoolError):  # not written yet
+            with suppress(ConfigError, SpoolError):  # not written yet
                 report = read_report(place / "spool")
                 show(report)
         if report is not None:

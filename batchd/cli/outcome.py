@@ -7,7 +7,11 @@ DIAGNOSTICS
     Fatal: SpoolError when batch.json is not what batchd writes.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from hashlib import file_digest
 from pathlib import Path
+from typing import Any
 
 from batchd.core.json import loads
 from batchd.errors import SpoolError
@@ -24,6 +28,24 @@ def find_result(outbox: Path, batch_id: str) -> Path | None:
             f"{outbox} cannot be listed: {error.strerror}.",
             "Who waits for results is a member of the group of the outbox, such as batchd-submit.",
         ) from error
+
+
+def find_earlier(outbox: Path, file: Path, answer_settings: Mapping[str, object]) -> Iterator[Path]:
+    """Results of this very file, under settings that are the same in all that can change an answer."""
+    with file.open("rb") as source:
+        sha256 = file_digest(source, "sha256").hexdigest()
+    # `strict` is an option of a batch too, and stands there as it was for that batch.
+    ours = {name: value for name, value in answer_settings.items() if name != "strict"}
+    section = answer_settings["llamacpp"]
+    assert isinstance(section, dict)  # of the settings
+    for metrics in sorted(outbox.glob("*/metrics.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # what cannot be read is none of ours
+            read: Any = loads(metrics.read_bytes())
+            settings = read["settings"]
+            theirs = {**settings, "llamacpp": {key: settings["llamacpp"][key] for key in section}}
+            same = all(theirs[name] == value for name, value in ours.items())
+            if same and read["provenance"]["input"]["sha256"] == sha256:
+                yield metrics.parent
 
 
 def exit_code(result: Path, failed_share_max: float) -> int:

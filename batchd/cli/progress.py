@@ -9,16 +9,25 @@ DIAGNOSTICS
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 from batchd.core.status import BatchStatus, StatusReport, duration
+from batchd.core.text import printable
 
 #: Plain lines come this often at most: a log file of a long run stays readable.
 PLAIN_INTERVAL_S = 30.0
+
+#: A change is said sooner, but a model that comes and goes does not fill the file either.
+PLAIN_CHANGE_S = 5.0
+
+#: Of what the model server said: one line of a terminal.
+DETAIL_CHARS_MAX = 120
+NAME_CHARS_MAX = 40
 
 Show = Callable[[StatusReport], None]
 
@@ -48,9 +57,9 @@ def fetch_display() -> Iterator[Callable[[int, int], None]]:
 def rates(batch: BatchStatus) -> str:
     """`12.3 requests/s · 4,567 tokens/s · 97 % cached · 4 min left`; what is not known is left out."""
     parts = []
-    if batch.requests_per_s is not None:
+    if batch.requests_per_s:
         parts.append(f"{batch.requests_per_s:,.1f} requests/s")
-    if batch.tokens_per_s is not None:
+    if batch.tokens_per_s:
         parts.append(f"{batch.tokens_per_s:,.0f} tokens/s")
     if batch.cached_share is not None:
         parts.append(f"{batch.cached_share:.1%} cached")
@@ -59,57 +68,101 @@ def rates(batch: BatchStatus) -> str:
     return " · ".join(parts)
 
 
+def waiting(report: StatusReport) -> str:
+    """Why nothing is answered now; empty while the model is there.
+
+    `model cooling: connection refused; next try in 12 s`.
+    """
+    model = report.model
+    parts = [report.notice] if report.notice else []
+    if model is not None and model.state != "resident" and (model.detail or model.state != "absent"):
+        words = f"model {model.state}"
+        if model.detail:
+            words += f": {_cut(model.detail, DETAIL_CHARS_MAX).rstrip('. ')}"
+        parts.append(words)
+        if model.next_try_at is not None:
+            parts.append(f"next try in {duration(model.next_try_at - report.written_at)}")
+    return "; ".join(parts)
+
+
+class _Screen(Progress):
+    """Bars, and below them one line that says why they stand still."""
+
+    note = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.note:
+            yield Text(self.note, style="yellow", no_wrap=True, overflow="ellipsis")
+
+
 class _Bars:
     """One bar for each batch."""
 
     def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
+        # Names come from strangers: nothing in them is markup.
+        self._screen = _Screen(
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[rates]}"),
+            TextColumn("{task.fields[rates]}", markup=False),
             console=Console(stderr=True),
         )
         self._bars: dict[str, TaskID] = {}
         self._totals: dict[str, int] = {}
 
     def __enter__(self) -> "_Bars":
-        self._progress.start()
+        self._screen.start()
         return self
 
     def __exit__(self, *reason: object) -> None:
-        self._progress.stop()
+        self._screen.note = ""
+        self._screen.stop()
 
     def show(self, report: StatusReport) -> None:
         present = {batch.id for batch in report.batches}
+        why = waiting(report) if present else ""
+        self._screen.note = why
         for batch in report.batches:
             if batch.id not in self._bars:
-                self._bars[batch.id] = self._progress.add_task(batch.name, total=batch.total, rates="")
+                self._bars[batch.id] = self._screen.add_task(_name(batch), total=batch.total, rates="")
             self._totals[batch.id] = batch.total
-            is_loading = report.model is not None and report.model.state != "resident"
-            words = f"model {report.model.state}" if is_loading and report.model else rates(batch)
             done = batch.completed + batch.failed
-            self._progress.update(self._bars[batch.id], total=batch.total, completed=done, rates=words)
+            words = batch.detail or ("" if why else rates(batch))
+            self._screen.update(self._bars[batch.id], total=batch.total, completed=done, rates=words)
         for batch_id in self._bars.keys() - present:
-            self._progress.update(self._bars[batch_id], completed=self._totals[batch_id], rates="published")
+            self._screen.update(self._bars[batch_id], completed=self._totals[batch_id], rates="published")
 
 
 class _Lines:
-    """One line for each batch now and then."""
+    """One line for each batch now and then, and sooner when it becomes stuck or free."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float] = time.perf_counter) -> None:
+        self._seconds = seconds
         self._said_at = -PLAIN_INTERVAL_S
-        self._ids: frozenset[str] = frozenset()
+        self._said: tuple[frozenset[str], bool] = (frozenset(), False)
 
     def show(self, report: StatusReport) -> None:
         ids = frozenset(batch.id for batch in report.batches)
-        now = time.perf_counter()
-        if ids == self._ids and now - self._said_at < PLAIN_INTERVAL_S:
+        why = waiting(report)
+        now = self._seconds()
+        quiet_s = now - self._said_at
+        is_news = (ids, bool(why)) != self._said and quiet_s >= PLAIN_CHANGE_S
+        if not (ids - self._said[0] or is_news or quiet_s >= PLAIN_INTERVAL_S):
             return
-        self._ids, self._said_at = ids, now
+        self._said, self._said_at = (ids, bool(why)), now
         for batch in report.batches:
             done = batch.completed + batch.failed
-            words = rates(batch)
-            line = f"{batch.name}: {done:,} of {batch.total:,} done, {batch.failed:,} failed"
-            sys.stderr.write(f"{line}{' · ' if words else ''}{words}\n")
+            line = f"{_name(batch)}: {done:,} of {batch.total:,} done, {batch.failed:,} failed"
+            words = [line, *filter(None, (batch.detail, why or rates(batch)))]
+            sys.stderr.write(" · ".join(words) + "\n")
+
+
+def _name(batch: BatchStatus) -> str:
+    return _cut(batch.name, NAME_CHARS_MAX)
+
+
+def _cut(text: str, chars_max: int) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= chars_max else f"{shown[: chars_max - 1]}…"

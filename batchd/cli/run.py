@@ -10,6 +10,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +18,20 @@ import typer
 
 from batchd.app import run_files
 from batchd.cli.beside import checked_options, opened
-from batchd.cli.outcome import exit_code, read_result
+from batchd.cli.outcome import exit_code, find_earlier, read_result
 from batchd.cli.progress import progress_display
 from batchd.cli.terminal import ConfigOption, JsonOption, put, put_json
-from batchd.errors import UsageError
-from batchd.settings import load_settings, surroundings
+from batchd.errors import UnavailableError, UsageError
+from batchd.settings import Settings, load_settings, surroundings
 
 OUT = Path("batchd-results")
 
+#: The first bytes of every model file that llama.cpp reads.
+_GGUF_MAGIC = b"GGUF"
+
 
 def run(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Batch files, JSONL.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Batch files, JSONL.")],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where results go; else ./batchd-results.")
     ] = None,
@@ -46,7 +50,7 @@ def run(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Run batch files now, wait for them, and print where their results are.
+    """Run batch files now and print where their results are.
 
     Interrupted, the same command goes on where it stopped; a batch that is finished is only looked up.
 
@@ -55,12 +59,7 @@ def run(
       batchd run requests.jsonl --model smollm2:135m
       batchd run requests.jsonl --gguf model.gguf --json
     """
-    if out is not None and spool is not None:
-        raise UsageError(
-            "--out and --spool cannot be given together.", "With --spool, results go to its outbox."
-        )
-    if engine not in (None, "ollama", "llamacpp"):
-        raise UsageError(f"There is no engine '{engine}'.", "Give --engine ollama or --engine llamacpp.")
+    _check_flags(out, engine, gguf, spool)
     outbox = None if spool is not None else (out or OUT).absolute()
     settings = load_settings(
         {
@@ -72,19 +71,66 @@ def run(
         config,
     )
     if gguf is not None:
-        if engine == "ollama":
-            raise UsageError("--gguf is a file for llamacpp, not for ollama.", "Leave one of the two out.")
         # The flag wins over every model and server that the configuration names.
         only_this = settings.llamacpp.model_copy(update={"models": {}, "url": None})
         settings = settings.model_copy(update={"llamacpp": only_this})
     for file in files:
         opened(file).close()  # a wrong path is said before a server is waited for
     options = [checked_options(file) for file in files]
-    with progress_display() as show:
-        results = asyncio.run(run_files(settings, surroundings(), files, options, outbox, show))
+    if outbox is not None:
+        _make(outbox)
+    try:
+        with progress_display() as show:
+            results = asyncio.run(run_files(settings, surroundings(), files, options, outbox, show))
+    except UnavailableError as error:
+        raise _with_earlier(error, settings, outbox or settings.spool / "outbox", files) from error
     for result in results:
         if as_json:
             put_json(read_result(Path(result)))
         else:
             put(result)
     return max(exit_code(Path(result), settings.failed_share_max) for result in results)
+
+
+def _check_flags(out: Path | None, engine: str | None, gguf: Path | None, spool: Path | None) -> None:
+    """What was typed wrongly, whatever the settings are."""
+    if out is not None and spool is not None:
+        raise UsageError(
+            "--out and --spool cannot be given together.", "With --spool, results go to its outbox."
+        )
+    if engine not in (None, "ollama", "llamacpp"):
+        raise UsageError(f"There is no engine '{engine}'.", "Give --engine ollama or --engine llamacpp.")
+    if gguf is None:
+        return
+    if engine == "ollama":
+        raise UsageError("--gguf is a file for llamacpp, not for ollama.", "Leave one of the two out.")
+    try:
+        with gguf.open("rb") as file:
+            is_gguf = file.read(len(_GGUF_MAGIC)) == _GGUF_MAGIC
+    except OSError as error:
+        raise UsageError(
+            f"{gguf} cannot be read: {error.strerror}.", "Give --gguf the path of a model file."
+        ) from error
+    if not is_gguf:
+        raise UsageError(f"{gguf} is not a GGUF file.", "Give --gguf a model in llama.cpp's format.")
+
+
+def _make(outbox: Path) -> None:
+    try:
+        outbox.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{outbox} cannot be made: {error.strerror}.", "Give --out a directory, there or not."
+        ) from error
+
+
+def _with_earlier(
+    error: UnavailableError, settings: Settings, outbox: Path, files: Sequence[Path]
+) -> UnavailableError:
+    """Whether a batch is finished depends on the model, so it is not known; what may be meant is named."""
+    answer_settings = settings.answer_settings()
+    found = [str(place) for file in files for place in find_earlier(outbox, file, answer_settings)]
+    if not found:
+        return error
+    said = f"Earlier results of the same file with the same settings: {', '.join(found)}"
+    return UnavailableError(error.message, f"{error.next_step}\n{said}")

@@ -6,8 +6,8 @@ SUMMARY
     changed.
 
 DIAGNOSTICS
-    Fatal: SpoolError where there is no status, or one that cannot be read.
-    Warning: an old status; the exit code is 1.
+    Fatal: ConfigError where there is no status, SpoolError for one that cannot be read.
+    Warning: a daemon that stopped, or a status that is old; the exit code is 1.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from batchd.cli.terminal import JsonOption, SpoolOption, put, put_json, put_table, say
-from batchd.core.status import BatchStatus, ModelStatus, StatusReport, duration, parse
+from batchd.core.status import STOPPED, BatchStatus, ModelStatus, StatusReport, duration, parse
 from batchd.edges.clock import SystemClock
-from batchd.errors import SpoolError
+from batchd.errors import ConfigError
 from batchd.settings import load_settings
 
 #: Many times the interval at which a daemon writes: one that is only slow does not seem dead.
@@ -27,7 +27,9 @@ _UNKNOWN = "-"
 
 
 def status(spool: SpoolOption = None, as_json: JsonOption = False) -> int:
-    """Show the daemon, its model, every batch, and what in the inbox cannot be claimed.
+    """Show the daemon, its model, its batches and its inbox.
+
+    What in the inbox cannot be claimed is listed with the reason.
 
     \b
     Example:
@@ -37,16 +39,14 @@ def status(spool: SpoolOption = None, as_json: JsonOption = False) -> int:
     root = load_settings({"spool": spool}).spool
     report = read_report(root)
     if as_json:
-        put_json({**asdict(report), "age_s": age_s(report), "is_old": is_old(report)})
+        shown = {"age_s": age_s(report), "is_old": is_old(report), "is_running": is_running(report)}
+        put_json({**asdict(report), **shown})
     else:
         _show(report)
-    if is_old(report):
-        say(
-            f"This status is {duration(age_s(report))} old: the daemon of {root} has stopped, or hangs.",
-            style="yellow",
-        )
-        return 1
-    return 0
+    if is_running(report):
+        return 0
+    say(_end_words(report, root), style="yellow")
+    return 1
 
 
 def read_report(spool: Path) -> StatusReport:
@@ -55,7 +55,7 @@ def read_report(spool: Path) -> StatusReport:
     try:
         return parse(path.read_bytes())
     except OSError as error:
-        raise SpoolError(
+        raise ConfigError(
             f"There is no status in {spool}: {error.strerror}.",
             "Start `batchd daemon`, or name its spool with --spool.",
         ) from error
@@ -71,14 +71,33 @@ def is_old(report: StatusReport) -> bool:
     return age_s(report) > OLD_AFTER_S
 
 
+def is_running(report: StatusReport) -> bool:
+    """Whether a daemon is at work here, as far as its status tells."""
+    return report.state != STOPPED and not is_old(report)
+
+
+def _end_words(report: StatusReport, root: Path) -> str:
+    ago = duration(age_s(report))
+    if report.state == STOPPED:
+        return f"The daemon of {root} stopped {ago} ago."
+    if not Path(f"/proc/{report.pid}").exists():
+        return f"This status is {ago} old: the daemon of {root} is gone; there is no process {report.pid}."
+    return f"This status is {ago} old: the daemon of {root} has stopped, or hangs."
+
+
 def _show(report: StatusReport) -> None:
     put(f"daemon  {report.state}, process {report.pid}, {duration(age_s(report))} ago")
     put(f"model   {_UNKNOWN if report.model is None else ', '.join(_model_words(report.model))}")
+    if report.notice:
+        put(f"notice  {report.notice}")
     if report.batches:
         heads = ("batch", "name", "status", "done", "failed", "requests/s", "tokens/s", "cached", "ETA")
         put_table(heads, map(_cells, report.batches))
     else:
         put("no batch is in the house")
+    waiting = [(batch.id, batch.detail) for batch in report.batches if batch.detail]
+    if waiting:
+        put_table(("waits", "because"), waiting)
     if report.unclaimable:
         put_table(("cannot be claimed", "because"), ((item.name, item.reason) for item in report.unclaimable))
     if report.unclaimable_more:

@@ -20,12 +20,12 @@ from typing import Annotated
 
 import typer
 
-from batchd.cli.beside import checked_options
+from batchd.cli.beside import checked_options, opened
 from batchd.cli.outcome import exit_code, find_result
-from batchd.cli.status import is_old, read_report
+from batchd.cli.status import is_running, read_report
 from batchd.cli.terminal import SpoolOption, put, say
 from batchd.edges.spool import submit_file
-from batchd.errors import SpoolError, UsageError
+from batchd.errors import ConfigError, SpoolError, UsageError
 from batchd.settings import load_settings
 
 #: A listing of the outbox costs next to nothing, and a person waits.
@@ -46,6 +46,7 @@ def submit(
       batchd submit requests.jsonl --wait
     """
     settings = load_settings({"spool": spool})
+    opened(file).close()
     options = checked_options(file)
     if options.get("batch_id") is not None:
         # An id that was used before would be another batch's: --wait would hand back its answers.
@@ -68,10 +69,10 @@ def submit(
 def _awaited(spool: Path, outbox: Path, batch_id: str) -> Path:
     """The result directory, whenever it comes."""
     try:
-        is_running = not is_old(read_report(spool))
-    except SpoolError:
-        is_running = False
-    if not is_running:
+        is_at_work = is_running(read_report(spool))
+    except (ConfigError, SpoolError):
+        is_at_work = False
+    if not is_at_work:
         say("No daemon seems to work on this spool. Waiting for one; Ctrl-C ends only the waiting.")
     while (result := find_result(outbox, batch_id)) is None:
         time.sleep(_LOOK_INTERVAL_S)

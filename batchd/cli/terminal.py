@@ -50,8 +50,10 @@ def put(text: str, style: str | None = None) -> None:
 
 
 def put_json(value: object) -> None:
-    """One line of JSON, as it is."""
-    sys.stdout.write(dumps(value).decode() + "\n")
+    """One line of JSON, in UTF-8 whatever the terminal is set to, because programs read it."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(dumps(value) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def put_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -94,7 +94,8 @@ class ModelFault:
     `is_temporary`: another attempt may succeed. `is_server_lost`: the model server (or the runner behind
     it) is gone or hangs, so every request it held failed with this one. `needs_operator`: the set-up is wrong
     (a key, a damaged model file), so nothing will be answered until a person mends it, and no request is to
-    blame. `code` is the code of the error line. The two token counts are given by an overflow answer: what the prompt has, what the window held.
+    blame. `code` is the code of the error line. The two token counts are given by an overflow answer: what
+    the prompt has, what the window held.
     """
 
     category: Category

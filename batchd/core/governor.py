@@ -2,10 +2,10 @@
 
 SUMMARY
     A pure function from limits and an event to new limits. On out of memory at load, in this order: halve the
-    slots, where the slots are ours; go back to the largest window that was loaded before; halve the window, as
-    long as some request could still run in it. Where nothing is left to shrink, the memory is somebody else's
-    for now: the load is tried again later, as it was. Each change is a decision with its old value, new value
-    and cause.
+    slots, where the slots are ours; go back to the largest window that was loaded before; halve the window,
+    as long as some request could still run in it. Where nothing is left to shrink, the memory is somebody
+    else's for now: the load is tried again later, as it was. Each change is a decision with its old value,
+    new value and cause.
 
 DIAGNOSTICS
     None: values in, decisions out.

@@ -18,7 +18,8 @@ SUMMARY
     S7     -     .trash-<id>          -            +/-      +      done at that rename; deletion may repeat
 
     In `publishing`, an absent `publish/` is the proof of publication: the collector may have taken the
-    result already, so the outbox is never asked.
+    result already, so the outbox is never asked. In S5 the hash is compared before the rename; where a disk
+    made something else of publish/, the phase goes back to `in_progress`, and that is S4a.
 
 DIAGNOSTICS
     Bug: `state_of` raises UnknownStateError for a directory that no row describes. It is our bug or a
@@ -83,12 +84,13 @@ _TABLE: dict[tuple[bool, bool, bool, bool, Phase | None], State] = {
     (False, True, True, False, Phase.PUBLISHING): State.S6A,
 }
 
-#: The phases a journal may go through, each to the next: (None, READY) is intake's end.
+#: The phases a journal may go through, each to the next: (None, READY) is intake's end. One way leads back:
+#: from S5 to S4a, where recovery finds that publish/ is not what was sealed.
 NEXT_PHASES: dict[Phase | None, frozenset[Phase]] = {
     None: frozenset({Phase.READY}),
     Phase.READY: frozenset({Phase.IN_PROGRESS}),
     Phase.IN_PROGRESS: frozenset({Phase.PUBLISHING}),
-    Phase.PUBLISHING: frozenset(),
+    Phase.PUBLISHING: frozenset({Phase.IN_PROGRESS}),
 }
 
 

@@ -2,14 +2,13 @@
 
 SUMMARY
     `evaluated` is what the model server read; `naive` is what it would have read had every request been read
-    from its first token; `ideal` is every group's shared beginning once, and the rest of each request.
+    from its first token; `ideal` is every group's shared beginning once, and the rest of each request
+    (`core/ideal`).
 
         evaluated = prompt - cached + canaries        naive = prompt
-        ideal     = naive - sum over groups of (count - 1) * shared tokens
 
     Every number has its source: `engine` (reported for each answer), `estimate`, or `unknown`. Where the
-    engine does not say what was cached, nothing is claimed as saved. Tokens of the shared beginning are an
-    estimate: its share of the bytes, scaled by the tokens that the engine counted.
+    engine does not say what was cached, nothing is claimed as saved.
 
 DIAGNOSTICS
     None: values in, values out.
@@ -18,7 +17,7 @@ DIAGNOSTICS
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from batchd.core.governor import LOADED
+from batchd.core.ideal import ideal_tokens
 from batchd.core.model import Source
 from batchd.core.record import Event, Group, Progress
 from batchd.core.summary import Acceptance
@@ -32,11 +31,13 @@ GROUPS_LISTED_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the journal does not count: moments (seconds since the epoch), and what intake estimated."""
+    """What the counters do not hold: moments (seconds since the epoch), the canaries, and of each group that
+    was measured, the tokens of its shared beginning."""
 
     started_at: float
     finished_at: float
-    estimated_prompt_tokens: int
+    canary_tokens: int
+    shared_tokens: Mapping[int, int]
 
 
 def saved_share(progress: Progress) -> float | None:
@@ -67,8 +68,8 @@ def build_metrics(
         },
         "settings": {**settings, "strategy": "prefix", "strict": acceptance.is_strict},
         "notes": [*acceptance.notes, *_notes(acceptance, progress)],
-        "tokens": _tokens(progress, groups, run, _canary_tokens(events)),
-        "groups": _groups(groups),
+        "tokens": _tokens(acceptance, progress, groups, run),
+        "groups": _groups(groups, run.shared_tokens),
         "lanes": {"slots": _slots(provenance)},
         "time": _time(progress, run),
         "answers": {
@@ -97,21 +98,28 @@ def _notes(acceptance: Acceptance, progress: Progress) -> list[str]:
     return notes
 
 
-def _canary_tokens(events: Sequence[Event]) -> int:
-    """Each load is proven with one canary, and journaled with what that read."""
-    return sum(int(event.old) for event in events if event.name == LOADED)
+def token_scale(acceptance: Acceptance, progress: Progress) -> float:
+    """What the engine counted for each token that intake estimated, over the lines that were answered."""
+    answerable = acceptance.total - acceptance.faulty
+    if not acceptance.prompt_tokens or not answerable or not progress.completed:
+        return 0.0
+    estimated = acceptance.prompt_tokens * progress.completed / answerable
+    return progress.spent.prompt_tokens / estimated
 
 
-def _tokens(progress: Progress, groups: Sequence[Group], run: Run, canary_tokens: int) -> dict[str, object]:
+def _tokens(
+    acceptance: Acceptance, progress: Progress, groups: Sequence[Group], run: Run
+) -> dict[str, object]:
     spent = progress.spent
     source = _cached_source(progress)
-    ideal = _ideal(spent.prompt_tokens, groups, run.estimated_prompt_tokens)
+    scale = token_scale(acceptance, progress)
+    ideal = ideal_tokens(spent.prompt_tokens, progress.completed, groups, scale, run.shared_tokens)
     return {
         "prompt": _number(spent.prompt_tokens, Source.ENGINE),
         "completion": _number(spent.completion_tokens, Source.ENGINE),
         "cached": _number(None if source is Source.UNKNOWN else spent.cached_tokens, source),
-        "evaluated": _number(spent.prompt_tokens - spent.cached_tokens + canary_tokens, source),
-        "canary": _number(canary_tokens, Source.ENGINE),
+        "evaluated": _number(spent.prompt_tokens - spent.cached_tokens + run.canary_tokens, source),
+        "canary": _number(run.canary_tokens, Source.ENGINE),
         "naive": _number(spent.prompt_tokens, Source.ENGINE),
         "ideal": _number(ideal, Source.ESTIMATE),
     }
@@ -123,28 +131,23 @@ def _cached_source(progress: Progress) -> Source:
     return Source.ESTIMATE if progress.spent.estimated_answers else Source.ENGINE
 
 
-def _ideal(prompt_tokens: int, groups: Sequence[Group], estimated_tokens: int) -> int:
-    scale = prompt_tokens / estimated_tokens if estimated_tokens else 0.0
-    shared = sum((group.count - 1) * group.prefix_tokens for group in groups if group.prefix_tokens)
-    return max(0, round(prompt_tokens - shared * scale))
-
-
 def _number(value: int | None, source: Source) -> dict[str, object]:
     return {"value": value, "source": source.value}
 
 
-def _groups(groups: Sequence[Group]) -> dict[str, object]:
-    largest = sorted(groups, key=lambda group: -group.count)[:GROUPS_LISTED_MAX]
+def _groups(groups: Sequence[Group], shared_tokens: Mapping[int, int]) -> dict[str, object]:
+    largest = sorted(enumerate(groups), key=lambda item: -item[1].count)[:GROUPS_LISTED_MAX]
     return {
         "count": len(groups),
         "largest": [
             {
                 "model": group.model,
                 "requests": group.count,
+                "shared_tokens": shared_tokens.get(number),
                 "shared_tokens_estimated": group.prefix_tokens,
                 "window_tokens_estimated": group.window_tokens,
             }
-            for group in largest
+            for number, group in largest
         ],
     }
 

@@ -9,9 +9,10 @@ DIAGNOSTICS
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import islice
 
 from batchd.core.fault import Refusal
 from batchd.core.json import JsonFault, loads_strict
@@ -22,6 +23,11 @@ _BATCH_ID = re.compile(r"batch_[0-9a-f]{32}")
 _METADATA_PAIRS_MAX = 16
 _METADATA_KEY_CHARS_MAX = 64
 _METADATA_VALUE_CHARS_MAX = 512
+
+#: Characters of an unknown key that are shown, and keys that are named: a stranger's file decides neither how
+#: long the results are nor how long the nearest names, key by key, are looked for.
+_KEY_CHARS_SHOWN = 64
+_UNKNOWN_NAMED_MAX = 16
 
 _WINDOW = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -62,7 +68,7 @@ def parse_options(raw: bytes | None) -> tuple[Options, list[Refusal]]:
         return Options(), [_refuse(None, f"The options file is not usable JSON: {fault}.")]
     if not isinstance(value, dict):
         return Options(), [_refuse(None, "The options file must hold one JSON object.")]
-    refusals = [_unknown(key) for key in value if key not in _KNOWN]
+    refusals = _unknown(key for key in value if key not in _KNOWN)
     checks = {
         "batch_id": _batch_id,
         "metadata": _metadata,
@@ -87,10 +93,16 @@ def _refuse(key: str | None, message: str) -> Refusal:
     return Refusal("invalid_options", message, key)
 
 
-def _unknown(key: str) -> Refusal:
+def _unknown(keys: Iterator[str]) -> list[Refusal]:
+    refusals = [_unknown_one(key[:_KEY_CHARS_SHOWN]) for key in islice(keys, _UNKNOWN_NAMED_MAX)]
+    left = sum(1 for _ in keys)
+    return [*refusals, _refuse(None, f"{left} more options are unknown.")] if left else refusals
+
+
+def _unknown_one(key: str) -> Refusal:
     near = get_close_matches(key, _KNOWN, 1)
     hint = f" Did you mean '{near[0]}'?" if near else f" Known are: {', '.join(_KNOWN)}."
-    return _refuse(key, f"Unknown option '{key[:64]}'.{hint}")
+    return _refuse(key, f"Unknown option '{key}'.{hint}")
 
 
 def _batch_id(value: object) -> str:

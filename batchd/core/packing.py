@@ -3,13 +3,13 @@
 SUMMARY
     One pair of functions for each kind of row. Integers are big-endian.
 
-    `SCHEMA_VERSION` is the number of the whole journal: it goes up when any table or packed form changes, and
-    a journal with a higher number is refused. Result rows carry a number of their own, because they are
+    `SCHEMA_VERSION` is the number of the whole journal: it goes up when any table or packed form changes; the
+    way to do that is written in `edges/journal`. Result rows carry a number of their own, because they are
     what must still be readable when all else is not: version, flags, CRC-32, then the line, compressed where
     that helps. The CRC covers the line index and the flags too, so that a row cannot pass as another's.
 
 DIAGNOSTICS
-    Fatal: a row that cannot be unpacked raises JournalError.
+    Fatal: a row that cannot be unpacked raises DamagedJournalError.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from dataclasses import fields
 
 from batchd.core.fault import Category
 from batchd.core.record import Event, Group, LineRow, LineState, LineStatus, Progress, Spent, spent_numbers
-from batchd.errors import JournalError
+from batchd.errors import DamagedJournalError
 
 SCHEMA_VERSION = 1
 RESULT_VERSION = 1
@@ -33,8 +33,8 @@ COMPRESS_FROM_BYTES = 512
 ORDER_BLOCK = 4096
 
 NEXT_STEP_DAMAGED = (
-    "The journal is damaged. Stop batchd, move the batch's directory out of processing/ and keep it; "
-    "hand its original in again."
+    "Start batchd again: it keeps the damaged journal as evidence, salvages every whole answer from it, and "
+    "computes only the others again. Look into the kernel's log for disk errors."
 )
 
 _IS_ERROR, _IS_COMPRESSED = 1, 2
@@ -115,12 +115,12 @@ def pack_result(index: int, line: bytes, is_error: bool) -> bytes:
 
 
 def unpack_result(index: int, value: bytes) -> tuple[bool, bytes]:
-    """(is_error, line). Raises JournalError that names the line when a bit of it has changed."""
+    """(is_error, line). Raises DamagedJournalError that names the line when a bit of it has changed."""
     what = f"the result of line index {index}"
     if len(value) < _RESULT.size:
         raise _damaged(what)
     version, flags, crc = _RESULT.unpack_from(value)
-    if version != RESULT_VERSION:
+    if version != RESULT_VERSION:  # a newer one would stand under a newer schema
         raise _damaged(what)
     line = value[_RESULT.size :]
     if flags & _IS_COMPRESSED:
@@ -217,7 +217,10 @@ def _unpack_text(value: bytes, at: int, what: str) -> tuple[str, int]:
     content = value[start : start + length]
     if len(content) != length:
         raise _damaged(what)
-    return content.decode("utf-8", "surrogatepass"), start + length
+    try:
+        return content.decode("utf-8", "surrogatepass"), start + length
+    except UnicodeDecodeError:
+        raise _damaged(what) from None
 
 
 def _unpack(form: struct.Struct, value: bytes, what: str) -> tuple[int, ...]:
@@ -226,5 +229,5 @@ def _unpack(form: struct.Struct, value: bytes, what: str) -> tuple[int, ...]:
     return form.unpack(value)
 
 
-def _damaged(what: str) -> JournalError:
-    return JournalError(f"The journal's row for {what} cannot be read.", NEXT_STEP_DAMAGED)
+def _damaged(what: str) -> DamagedJournalError:
+    return DamagedJournalError(f"The journal's row for {what} cannot be read.", NEXT_STEP_DAMAGED)

@@ -11,6 +11,7 @@ DIAGNOSTICS
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from types import MappingProxyType
 
 from batchd.core.lifecycle import Phase, Place, State, state_of
 
@@ -24,6 +25,7 @@ class Repair(Enum):
     PUBLISH = auto()  # complete: publish/ is to be renamed
     ARCHIVE = auto()  # published: archive the original, then discard
     DISCARD = auto()  # archived: discard
+    SALVAGE = auto()  # its journal is damaged: put it aside, begin again, take over its whole answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Action:
     state: State
     repair: Repair
 
+
+NONE_DAMAGED: Mapping[str, bool] = MappingProxyType({})
 
 _REPAIRS: dict[State, Repair] = {
     State.S1A: Repair.REMOVE,
@@ -48,13 +52,31 @@ _REPAIRS: dict[State, Repair] = {
 }
 
 
-def actions(places: Mapping[str, Place], phases: Mapping[str, Phase | None]) -> list[Action]:
+def actions(
+    places: Mapping[str, Place],
+    phases: Mapping[str, Phase | None],
+    damaged: Mapping[str, bool] = NONE_DAMAGED,
+) -> list[Action]:
     """One action for each directory, oldest work first: what is published, then what runs, then what waits.
 
-    `phases` has the journal's phase of each batch that has a journal.
+    `phases` has the journal's phase of each batch that has a journal; `damaged` has the batches whose journal
+    cannot say its phase, and whether the outbox has their result.
     """
     found = []
     for batch_id, place in places.items():
+        if batch_id in damaged:
+            found.append(_without_journal(batch_id, place, damaged[batch_id]))
+            continue
         state = state_of(place, phases.get(batch_id))
         found.append(Action(batch_id, state, _REPAIRS[state]))
     return sorted(found, key=lambda action: (-list(State).index(action.state), action.batch_id))
+
+
+def _without_journal(batch_id: str, place: Place, is_published: bool) -> Action:
+    # What the other files say. One published and collected at once, with its journal damaged in the same
+    # moment, would be published again: with the same answers, since they are salvaged.
+    if not place.has_original:
+        return Action(batch_id, State.S6A, Repair.DISCARD)
+    if is_published and not place.has_publish:
+        return Action(batch_id, State.S6, Repair.ARCHIVE)
+    return Action(batch_id, State.S2A, Repair.SALVAGE)

@@ -19,6 +19,7 @@ DIAGNOSTICS
     None raised: every bad line is a value.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -54,10 +55,13 @@ class Request:
 class LineLimits:
     """What one line may be, and the bound of an answer whose line names none."""
 
-    #: Room for a prompt of some two million tokens; reading holds one line in memory, several times over.
+    #: Room for a prompt of some two million tokens. Reading takes at least 12 times the line, and up to 36
+    #: times where it is brackets and nothing else (measured): then 300 MB, until the next line.
     line_bytes_max: int = 8 * 1024 * 1024
     completion_tokens_default: int = 1024
 
+
+_HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _NOT_PARSEABLE = "This line is not parseable as valid JSON."
 
@@ -68,6 +72,9 @@ _STREAM_TITLES = {
     Endpoint.COMPLETIONS: "Completions",
     Endpoint.EMBEDDINGS: "Embeddings",
 }
+
+#: A path, or a name with its registry. Names are held for the whole batch, and shown in status and log.
+MODEL_CHARS_MAX = 1024
 
 Fields = Mapping[str, object]
 
@@ -92,7 +99,8 @@ def parse_line(raw: bytes, line: int, limits: LineLimits, endpoint: Endpoint | N
 
 def _custom_id(value: object) -> str | None:
     custom_id = value.get("custom_id") if isinstance(value, dict) else None
-    return custom_id if isinstance(custom_id, str) else None
+    # A refused text may have half of a surrogate pair, also in its custom_id: then no result can name it.
+    return custom_id if isinstance(custom_id, str) and not _HALF_SURROGATE.search(custom_id) else None
 
 
 def _read(value: Fields, limits: LineLimits, expected: Endpoint | None) -> Request | Flaw:
@@ -152,7 +160,11 @@ def _model(body: Fields) -> str | Flaw:
     model = body.get("model")
     if model is None or model == "":
         return Flaw("invalid_request", "Model parameter is required.", "body.model")
-    return model if isinstance(model, str) else wrong_type("body.model", "a string", model)
+    if not isinstance(model, str):
+        return wrong_type("body.model", "a string", model)
+    if len(model) > MODEL_CHARS_MAX:
+        return wrong_value("body.model", f"it is longer than {MODEL_CHARS_MAX} characters")
+    return model
 
 
 def _stream(endpoint: Endpoint, body: Fields) -> Flaw | None:
@@ -193,6 +205,14 @@ def mismatched_model(line: int, custom_id: str, model: str) -> LineFault:
     message = (
         f"The model '{shown(model)}' for this request does not match the rest of the batch. "
         "Each batch must contain requests for a single model."
+    )
+    return LineFault(line, "mismatched_model", message, "body.model", custom_id)
+
+
+def surplus_model(line: int, custom_id: str, model: str, models_max: int) -> LineFault:
+    """The batch has as many models as it may have, and this line names another one."""
+    message = (
+        f"The model '{shown(model)}' for this request is one too many: a batch may name {models_max} models."
     )
     return LineFault(line, "mismatched_model", message, "body.model", custom_id)
 

@@ -6,7 +6,7 @@ SUMMARY
     model_fault_line   a request that got no answer
     batch_object       OpenAI's Batch
 
-    A line is bytes without its newline. What it holds follows one rule:
+    A line is bytes without its newline, and without any other character that ends a line. What it holds:
 
         answered                                       response 200, error null
         refused by us or by the model                  response 400 with OpenAI's error body, error null
@@ -34,6 +34,13 @@ from batchd.core.request import Request
 
 #: Entries of `errors.data`; the error file has all of them.
 ERRORS_MAX = 1000
+
+#: JSON allows them as they are; `str.splitlines` cuts there, and many a reader of results uses it.
+_LINE_ENDS = (
+    (b"\xc2\x85", b"\\u0085"),
+    (b"\xe2\x80\xa8", b"\\u2028"),
+    (b"\xe2\x80\xa9", b"\\u2029"),
+)
 
 #: For these, OpenAI has a code of its own, and one message whatever the cause.
 _NEVER_RAN = {
@@ -150,9 +157,11 @@ def _line(
     response: dict[str, object] | None,
     error: dict[str, object] | None,
 ) -> bytes:
-    return dumps(
-        {"id": f"batch_req_{request_id}", "custom_id": custom_id, "response": response, "error": error}
-    )
+    name = f"batch_req_{request_id}"
+    line = dumps({"id": name, "custom_id": custom_id, "response": response, "error": error})
+    for raw, escaped in _LINE_ENDS:
+        line = line.replace(raw, escaped)
+    return line
 
 
 def _response(status_code: int, request_id: str, body: dict[str, object]) -> dict[str, object]:

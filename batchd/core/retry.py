@@ -2,8 +2,9 @@
 
 SUMMARY
     One pure decision for every fault, from what is known of the request. A server that was out of reach, or
-    that a person must mend first, charges nobody. A request that was held by a dying model server is a suspect: it runs alone, after the
-    healthy ones, and when the server has died under it alone twice it is quarantined as `crash`.
+    that a person must mend first, charges nobody. A request that was held by a dying model server is a
+    suspect: it runs alone, after the healthy ones, and when the server has died under it alone twice it is
+    quarantined as `crash`.
 
     Backoff is full jitter: random(0, min(cap, base * 2^n)), so that retries do not march in step.
 

@@ -1,8 +1,9 @@
 """The sieve: what becomes of each line of one file, with the rules that need the lines before it.
 
 SUMMARY
-    The batch has the url of its first valid line, and under `strict` its model too. Whether a custom_id was
-    seen before is asked elsewhere: intake asks its journal, `batchd check` a set.
+    The batch has the url of its first valid line, and under `strict` its model too. It may name many models,
+    but not without end, because each is a load, and its name is held until the batch is done. Whether a
+    custom_id was seen before is asked elsewhere: intake asks its journal, `batchd check` a set.
 
 DIAGNOSTICS
     None raised: every bad line is a value.
@@ -10,7 +11,10 @@ DIAGNOSTICS
 
 from batchd.core.fault import LineFault, Refusal
 from batchd.core.lines import Line, too_long_fault
-from batchd.core.request import Endpoint, LineLimits, Request, mismatched_model, parse_line
+from batchd.core.request import Endpoint, LineLimits, Request, mismatched_model, parse_line, surplus_model
+
+#: Models of one batch. Nobody has a thousand; a file that names one in each line would fill the memory.
+MODELS_MAX = 1_000
 
 
 class Sieve:
@@ -21,6 +25,7 @@ class Sieve:
         self._is_strict = is_strict
         self.endpoint: Endpoint | None = None
         self.model: str | None = None
+        self._models: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<Sieve {self.endpoint or 'no valid line yet'}>"
@@ -36,6 +41,10 @@ class Sieve:
             self.endpoint, self.model = parsed.endpoint, parsed.model
         if self._is_strict and parsed.model != self.model:
             return mismatched_model(line.number, parsed.custom_id, parsed.model)
+        if parsed.model not in self._models:
+            if len(self._models) == MODELS_MAX:
+                return surplus_model(line.number, parsed.custom_id, parsed.model, MODELS_MAX)
+            self._models.add(parsed.model)
         return parsed
 
 

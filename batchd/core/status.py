@@ -23,6 +23,9 @@ from batchd.errors import SpoolError
 
 VERSION = 1
 
+#: The daemon's last word; no newer status follows.
+STOPPED = "stopped"
+
 #: Listed things of the inbox that cannot be claimed. Anybody who may submit can make a million of them; the
 #: file is written every few seconds.
 UNCLAIMABLE_MAX = 1_000
@@ -42,11 +45,12 @@ class ModelStatus:
     window_tokens: int | None = None
     slots: int | None = None
     detail: str = ""
+    next_try_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """One batch. `status` is OpenAI's word; a rate is None until it is measured."""
+    """One batch. `status` is OpenAI's word, `detail` why it waits; a rate is None until it is measured."""
 
     id: str
     name: str
@@ -58,6 +62,7 @@ class BatchStatus:
     tokens_per_s: float | None = None
     cached_share: float | None = None
     eta_s: float | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +75,10 @@ class Unclaimable:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """The whole report. `state` of the daemon: starting, ready, draining. Moments are since the epoch.
+    """The whole report. `state` of the daemon: starting, ready, draining, stopped.
 
-    `next_check_at` is when it looks again at what it waits for. `unclaimable_more` counts what the list
-    leaves out.
+    Moments are since the epoch. `next_check_at` is when it looks again at what it waits for.
+    `unclaimable_more` counts what the list leaves out. `notice` concerns all batches and needs a person.
     """
 
     written_at: float
@@ -85,6 +90,7 @@ class StatusReport:
     next_check_at: float | None = None
     unclaimable_more: int = 0
     version: int = VERSION
+    notice: str = ""
 
 
 class Rate:
@@ -170,6 +176,8 @@ def status_line(report: StatusReport) -> str:
         parts.append(f"{len(report.batches) - 1} more")
     if report.model is not None and report.model.state != "resident" and running:
         parts.append(f"model {report.model.state}")
+    if report.notice:
+        parts.append(report.notice)
     count = len(report.unclaimable) + report.unclaimable_more
     if count:
         parts.append(f"{count} in the inbox cannot be claimed")

@@ -41,6 +41,9 @@ LOST_GRACE_S = 5.0
 #: A lane that finds nothing ready looks again after this long at the latest.
 IDLE_CHECK_S = 0.25
 
+#: While the disk is short of space, it is looked at this often whether that is over.
+SPACE_CHECK_S = 1.0
+
 #: Lines that are closed without an answer are read in blocks of this many.
 CLOSE_BLOCK_LINES = 256
 
@@ -56,11 +59,13 @@ class Dispatcher:
         spool: Spool,
         rules: Rules,
         on_durable: Callable[[Outcome], None],
+        may_send: Callable[[], bool] = lambda: True,
     ) -> None:
         self._batch = batch
         self._model = model
         self._clock = clock
         self._rules = rules
+        self._may_send = may_send
         self._ledger = Ledger(batch, spool, on_durable)
         self._stop = asyncio.Event()
         self._lost = asyncio.Event()
@@ -80,7 +85,9 @@ class Dispatcher:
             await self._run_section(section)
             await self._ledger.drain()
             if self._batch.closing is not None:
-                logger.info("{} closes early: {}", self._batch.id, self._batch.closing.message)
+                logger.bind(event="closing", batch_id=self._batch.id).info(
+                    "{} closes early: {}", self._batch.id, self._batch.closing.message
+                )
                 await self._close(section, self._batch.closing)
             elif self._stop.is_set():
                 return False
@@ -147,8 +154,14 @@ class Dispatcher:
             else:
                 return
 
-    async def _next(self, section: Section, stock: Stock, slot: int) -> Item | None:
+    async def _room(self) -> None:
+        """Wait until the journal keeps up, and the disk has space for another answer."""
         await self._ledger.room()
+        while not self._may_send() and not self._is_paused():
+            await self._clock.sleep(SPACE_CHECK_S)
+
+    async def _next(self, section: Section, stock: Stock, slot: int) -> Item | None:
+        await self._room()
         if self._is_paused():
             return None
         index = section.again.take(self._clock.monotonic())
@@ -160,7 +173,7 @@ class Dispatcher:
     async def _pump_alone(self, section: Section, loaded: Loaded) -> None:
         """Suspects, one at a time: a death now has one cause."""
         while section.alone and not self._is_paused():
-            await self._ledger.room()
+            await self._room()
             index = section.alone.take(self._clock.monotonic())
             if index is None:
                 await self._sleep_until_due(section.alone)
@@ -217,11 +230,11 @@ class Dispatcher:
         else:
             self._ledger.attempted(item.index, fault, decision)
         if decision.next is not Next.GIVE_UP or fault.category in UNANSWERED:
-            self._say(item.index, fault, decision)
+            self._say(item.index, request.custom_id, fault, decision)
 
     def _refit(self, section: Section, loaded: Loaded) -> None:
         window = section.window_needed
-        logger.info(
+        logger.bind(event="window", batch_id=self._batch.id).info(
             "window {} -> {} tokens for {} requests that are longer than estimated",
             loaded.window_tokens,
             window,
@@ -269,8 +282,8 @@ class Dispatcher:
     def _is_halted(self) -> bool:
         return self._stop.is_set() or self._batch.closing is not None
 
-    def _say(self, index: int, fault: ModelFault, decision: Decision) -> None:
-        logger.warning(
+    def _say(self, index: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:
+        logger.bind(event="attempt_failed", batch_id=self._batch.id, custom_id=custom_id).warning(
             "{} request {}: {} ({}), attempt {}, next: {}",
             self._batch.id,
             index,

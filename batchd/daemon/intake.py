@@ -1,52 +1,50 @@
 """Intake: from a file in the inbox to an accepted batch.
 
 SUMMARY
-    `sweep` lists the inbox and claims what has settled; a claim is one rename, after which the batch is ours.
-    `accept` copies the file into an inode of our own, reads the copy once, and journals every line: where it
-    stands, its group, or its error line. The phase `ready` comes last, so that a crash before it begins
-    again from the original.
+    `sweep` lists the inbox and claims what has settled, owners taking turns; a claim is one rename, after
+    which the batch is ours, and its options follow at once. `accept` copies the file into an inode of our
+    own, and has the copy read once into the journal (`reading`). The phase `ready` comes last, so that a
+    crash before it begins again from the original.
 
-    A bad line gets its error line and the rest runs. A batch that cannot run at all (no usable line, bad
-    options, or a bad line with `strict`) is accepted too, with the reasons; it ends as `failed`.
+    A claimed batch is listed in `waiting` until it is accepted. One that still changes, or for which the disk
+    has no room, waits there without holding up the others, and is looked at again (`core/waiting`).
 
 DIAGNOSTICS
     Fatal: SpoolError, JournalError.
-    Warning: a thing in the inbox that cannot be claimed, once; a file that changes while it is copied.
+    Warning: a thing in the inbox that cannot be claimed, once; a claimed file that waits, once for each
+    reason; a file that changed for a day, or whose batch was cancelled while it waited, ends unread.
 """
 
-import zlib
-from array import array
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
 
 from loguru import logger
 
-from batchd.core.fault import LineFault, Refusal
-from batchd.core.lines import Line, Lines
+from batchd.core.fault import Refusal
 from batchd.core.options import Options, parse_options, peek_batch_id
-from batchd.core.plan import build_plan
-from batchd.core.prefix import PrefixGroups
-from batchd.core.record import LineRow, NewLine
-from batchd.core.request import Endpoint, LineLimits, Request, duplicate_custom_id
-from batchd.core.result import line_fault_line, request_id
 from batchd.core.rules import Rules
-from batchd.core.settle import Kind, Seen, Watched, observe
-from batchd.core.sieve import Sieve, whole_refusal
-from batchd.core.summary import Acceptance
+from batchd.core.settle import Seen, Watched, observe, turns, unclaimable
+from batchd.core.space import Space
+from batchd.core.waiting import (
+    Original,
+    Waiting,
+    hold_unsettled,
+    hold_without_room,
+    is_given_up,
+    is_still,
+    kept_out,
+)
 from batchd.daemon.ports import Batch, Clock, Journal, Spool
-from batchd.errors import InputChangedError, NotUsableError
+from batchd.daemon.reading import Reading
+from batchd.errors import InputChangedError, JournalError, NoSpaceError, NotUsableError
 
 #: Claims of one sweep; the rest waits for the next, so that a million small files do not hold up the work.
 CLAIMS_PER_SWEEP_MAX = 16
 
-#: Lines in one transaction of the journal: 36 ms of work, measured, and a few MB of dirty pages.
-LINES_PER_COMMIT = 5_000
-
-#: Lines are held until their transaction, so bytes bound it too: parsed, a long line takes twice its bytes.
-BYTES_PER_COMMIT = 4 * 2**20
-
-#: Reasons kept for `errors.data`; OpenAI's batches stop listing somewhere too.
-REFUSALS_MAX = 1_000
+UNSETTLED = Refusal(
+    "file_never_settled", "The file was still changing a day after it was claimed, so it was not read."
+)
+CANCELLED_UNREAD = Refusal("batch_cancelled", "The batch was cancelled before its file was read.")
 
 
 class Intake:
@@ -60,6 +58,7 @@ class Intake:
         spool: Spool,
         clock: Clock,
         rules: Rules,
+        space: Space,
         create_journal: Callable[[str], Journal],
         new_batch_id: Callable[[], str],
         only: frozenset[str] | None = None,
@@ -67,52 +66,196 @@ class Intake:
         self._spool = spool
         self._clock = clock
         self._rules = rules
+        self._space = space
         self._create_journal = create_journal
         self._new_batch_id = new_batch_id
         self._only = only
         self._watched: dict[bytes, Watched] = {}
         self._warned: set[bytes] = set()
+        self._waiting: dict[str, Waiting] = {}
+        self._owned: dict[str, tuple[int, int]] = {}  # owner and bytes of each batch in the house
+        self._cancelled: set[str] = set()
         self._is_stopping = False
+        #: Replaced whole, never changed: the event loop shows them.
         self.unclaimable: Sequence[Seen] = ()
+        self.waiting: Sequence[Waiting] = ()
 
-    def sweep(self, room: int) -> list[str]:
-        """One full listing; claims at most `room` settled files. The ids of those claimed."""
-        seen = self._spool.sweep()
-        self.unclaimable = [item for item in seen if item.kind is Kind.UNCLAIMABLE]
-        for item in self.unclaimable:
-            if item.name not in self._warned:
-                logger.warning("cannot be claimed: {}: {}", item.name.decode("utf-8", "replace"), item.reason)
-        self._warned = {item.name for item in self.unclaimable}
-        self._watched, settled = observe(self._watched, seen, self._clock.monotonic(), self._rules.settle_s)
-        # What stays where it is (a writer holds it, or it is not of `only`) takes no room from the others.
-        claimed = (batch_id for name in settled if (batch_id := self._claim(name)) is not None)
-        return list(islice(claimed, min(room, CLAIMS_PER_SWEEP_MAX)))
+    @property
+    def settle_s(self) -> float:
+        """How long a file lies still before it is claimed."""
+        return self._rules.settle_s
+
+    def adopt(self, rules: Rules) -> None:
+        self._rules = rules
 
     def stop(self) -> None:
         """Give up a file that is being taken in. It stays claimed; the next start begins it again."""
         self._is_stopping = True
 
+    def enter(self, batch_id: str, is_accepted: bool) -> None:
+        """A batch that was claimed before this start."""
+        original = self._spool.original(batch_id)
+        if original is None:
+            return
+        self._owned[batch_id] = (original.uid, original.size_bytes)
+        if not is_accepted:
+            self._keep(Waiting(batch_id, original.name))
+
+    def leave(self, batch_id: str) -> None:
+        """It is published. For the event loop: it only forgets."""
+        self._owned.pop(batch_id, None)
+        self._cancelled.discard(batch_id)
+        self._space.release(batch_id)
+
+    def cancel(self, batch_id: str) -> None:
+        """A batch that waits for its writer or for room ends unread. For the event loop: it only notes it."""
+        waiting = self._waiting.get(batch_id)
+        if waiting is not None and waiting.reason:
+            self._cancelled.add(batch_id)
+
+    def sweep(self, room: int) -> list[str]:
+        """One full listing; claims at most `room` settled files. The ids of those claimed."""
+        seen, now, rules = self._spool.sweep(), self._clock.monotonic(), self._rules
+        self._watched, settled = observe(self._watched, seen, now, rules.settle_s)
+        stays = unclaimable(self._watched, seen, now)
+        claimed: list[str] = []
+        for item in turns(settled, Counter(uid for uid, _ in list(self._owned.values()))):
+            if len(claimed) >= min(room, CLAIMS_PER_SWEEP_MAX):
+                break
+            held = {batch_id for batch_id, waiting in self._waiting.items() if waiting.reason}
+            reason = kept_out(item, dict(self._owned), held, rules.input_bytes_max, rules.owner_bytes_max)
+            if reason:
+                stays.append(Seen(item.name, item.kind, item.signature, reason, item.uid))
+            # What stays where it is (a writer holds it, it is not of `only`) takes no room from the others.
+            elif (batch_id := self._claim(item)) is not None:
+                claimed.append(batch_id)
+        self._list(stays, {item.name for item in seen})
+        return claimed
+
+    def due(self) -> list[str]:
+        """The waiting batches that are to be looked at now, longest since first."""
+        now = self._clock.monotonic()
+        due = [
+            waiting
+            for waiting in self._waiting.values()
+            if waiting.look_at <= now or waiting.batch_id in self._cancelled
+        ]
+        return [waiting.batch_id for waiting in sorted(due, key=lambda waiting: waiting.look_at)]
+
     def accept(self, batch_id: str) -> Batch | None:
-        """Take a claimed batch in. None when it still changes, or we stop: it stays claimed, for later."""
-        name = self._spool.original_name(batch_id) or b""
-        options, refusals = self._options(name, batch_id)
+        """Take a claimed batch in. None when it must wait, or we stop: it stays claimed, for later."""
+        waiting = self._waiting[batch_id]
         try:
-            sha256, size = self._spool.copy_input(batch_id)
-        except InputChangedError:
-            logger.warning("{} changed while it was copied; it will be tried again", batch_id)
+            return self._look(waiting, self._clock.monotonic())
+        except (NoSpaceError, JournalError) as error:
+            if isinstance(error, JournalError) and not self._is_disk_full():
+                raise
             self._spool.reset_intake(batch_id)
+            reason = f"the disk is full: {error.message}"
+            self._hold(hold_without_room(waiting, self._clock.monotonic(), reason))
             return None
-        except NotUsableError as error:
+
+    def _look(self, waiting: Waiting, now: float) -> Batch | None:
+        if waiting.batch_id in self._cancelled:
+            return self._take(waiting, CANCELLED_UNREAD)
+        original = self._spool.original(waiting.batch_id)
+        # With a journal to salvage from, our copy was made and is kept: the original is not read again.
+        is_copied = bool(self._spool.journals_aside(waiting.batch_id))
+        if original is not None and not is_copied and not is_still(waiting, original):
+            return self._unsettled(waiting, now)
+        if original is not None and (reason := self._no_room(original)):
+            self._hold(hold_without_room(waiting, now, reason))
+            return None
+        try:
+            return self._take(waiting, None)
+        except InputChangedError:
+            self._spool.reset_intake(waiting.batch_id)
+            return self._unsettled(waiting, now)
+
+    def _claim(self, item: Seen) -> str | None:
+        name = item.name
+        if self._spool.has_writer(name):
+            return None
+        wanted = peek_batch_id(self._spool.peek_options(name))
+        if self._only is not None and (wanted not in self._only or self._is_done_or_begun(wanted)):
+            return None
+        batch_id = wanted or self._new_batch_id()
+        if self._only is None and self._spool.is_known(batch_id):
+            old, batch_id = batch_id, self._new_batch_id()
+            logger.bind(event="id_taken", batch_id=batch_id).warning("the id {} is taken: {}", old, batch_id)
+        try:
+            if not self._spool.claim(name, batch_id):
+                return None
+        except NoSpaceError as error:
+            logger.bind(event="no_space").warning("nothing can be claimed: {}", error.message)
+            return None
+        # At once: once the name is free, options that come under it belong to the next file.
+        self._spool.claim_options(name, batch_id)
+        self._owned[batch_id] = (item.uid, item.size_bytes)
+        self._keep(Waiting(batch_id, name))
+        shown = name.decode("utf-8", "replace")
+        logger.bind(event="claimed", batch_id=batch_id).info("{} claimed: {}", batch_id, shown)
+        return batch_id
+
+    def _is_done_or_begun(self, batch_id: str) -> bool:
+        """Another file named the same batch, and came first."""
+        return self._spool.is_at_work(batch_id) or self._spool.result_path(batch_id) is not None
+
+    def _list(self, stays: Sequence[Seen], in_inbox: Set[bytes]) -> None:
+        for item in stays:
+            if item.name not in self._warned:
+                name = item.name.decode("utf-8", "replace")
+                logger.bind(event="stays_in_inbox").warning("stays in the inbox: {}: {}", name, item.reason)
+        # As long as the name is there: whether a limit is looked at hangs on the room that there is.
+        self._warned = (self._warned | {item.name for item in stays}) & in_inbox
+        self.unclaimable = stays
+
+    def _unsettled(self, waiting: Waiting, now: float) -> Batch | None:
+        if is_given_up(waiting, now):
+            batch_id = waiting.batch_id
+            logger.bind(event="unsettled", batch_id=batch_id).warning("{} never settles and fails", batch_id)
+            return self._take(waiting, UNSETTLED)
+        original = self._spool.original(waiting.batch_id)
+        if original is not None:
+            self._hold(hold_unsettled(waiting, now, original))
+        return None
+
+    def _no_room(self, original: Original) -> str:
+        return self._space.refusal(original.size_bytes, original.lines, self._spool.free_bytes())
+
+    def _is_disk_full(self) -> bool:
+        """The journal's error does not say why; the disk does."""
+        return self._spool.free_bytes() < self._space.reserve_bytes
+
+    def _hold(self, waiting: Waiting) -> None:
+        if self._waiting[waiting.batch_id].reason != waiting.reason:
+            batch_id = waiting.batch_id
+            logger.bind(event="waits", batch_id=batch_id).warning("{} waits: {}", batch_id, waiting.reason)
+        self._keep(waiting)
+
+    def _take(self, waiting: Waiting, refusal: Refusal | None) -> Batch | None:
+        """Copy, journal, accept; with a refusal nothing is read. The batch fails for each reason."""
+        batch_id, name = waiting.batch_id, waiting.name
+        options, refusals = self._options(name, batch_id)
+        if refusal is None:
+            sha256, size, unusable = self._copy(batch_id)
+        else:
             sha256, size = self._spool.copy_nothing(batch_id)
-            refusals = [Refusal("invalid_request", error.message)]
+            unusable = [refusal]
         journal = self._create_journal(self._spool.journal_path(batch_id))
-        reading = _Reading(self._spool, journal, batch_id, self._rules, options)
-        if not reading.run(lambda: self._is_stopping):
+        try:
+            reading = Reading(self._spool, journal, batch_id, self._rules, options)
+            if not reading.run(lambda: self._is_stopping):
+                journal.close()
+                return None
+            acceptance = reading.accept(name, unusable or refusals, sha256, size, self._clock.now())
+        except JournalError:
             journal.close()
-            return None
-        acceptance = reading.accept(name, refusals, sha256, size, self._clock.now())
-        logger.info(
-            "{} accepted: {} lines, {} of them faulty, {} bytes, {} groups{}",
+            raise
+        self._space.promise(batch_id, acceptance.total)
+        self._forget(batch_id)
+        logger.bind(event="accepted", batch_id=batch_id).info(
+            "{} accepted: {} lines, {} of them faulty, {} bytes, prefix groups: {}{}",
             batch_id,
             acceptance.total,
             acceptance.faulty,
@@ -122,119 +265,22 @@ class Intake:
         )
         return Batch(batch_id, name, journal, self._spool.open_input(batch_id))
 
+    def _copy(self, batch_id: str) -> tuple[str, int, list[Refusal]]:
+        try:
+            return *self._spool.copy_input(batch_id), []
+        except NotUsableError as error:
+            return *self._spool.copy_nothing(batch_id), [Refusal("invalid_request", error.message)]
+
     def _options(self, name: bytes, batch_id: str) -> tuple[Options, list[Refusal]]:
         try:
-            return parse_options(self._spool.claim_options(name, batch_id))
+            return parse_options(self._spool.read_options(name, batch_id))
         except NotUsableError as error:
             return Options(), [Refusal("invalid_options", error.message)]
 
-    def _claim(self, name: bytes) -> str | None:
-        if self._spool.has_writer(name):
-            return None
-        wanted = peek_batch_id(self._spool.peek_options(name))
-        if self._only is not None and wanted not in self._only:
-            return None
-        batch_id = wanted or self._new_batch_id()
-        if self._only is None and self._spool.is_known(batch_id):
-            fresh = self._new_batch_id()
-            logger.warning("the id {} is taken; the batch is {}", batch_id, fresh)
-            batch_id = fresh
-        if not self._spool.claim(name, batch_id):
-            return None
-        logger.info("{} claimed: {}", batch_id, name.decode("utf-8", "replace"))
-        return batch_id
+    def _keep(self, waiting: Waiting) -> None:
+        self._waiting[waiting.batch_id] = waiting
+        self.waiting = tuple(self._waiting.values())
 
-
-class _Reading:
-    """One pass over the copy."""
-
-    def __init__(self, spool: Spool, journal: Journal, batch_id: str, rules: Rules, options: Options) -> None:
-        self._spool = spool
-        self._journal = journal
-        self._batch_id = batch_id
-        self._options = options
-        self._limits = LineLimits(rules.line_bytes_max, rules.completion_tokens_default)
-        self._is_strict = rules.strict if options.strict is None else options.strict
-        self._sieve = Sieve(self._limits, self._is_strict)
-        self._groups = PrefixGroups()
-        self._group_of = array("i")
-        self._bound_of = array("I")
-        self._faults: list[Refusal] = []
-        self._faulty = 0
-        self._block: list[tuple[Line, Request | LineFault]] = []
-        self._block_bytes = 0
-        self._notes: tuple[str, ...] = ()
-
-    def run(self, is_stopping: Callable[[], bool]) -> bool:
-        """Journal every line; False when we were stopped before the end."""
-        with self._spool.open_input(self._batch_id) as file:
-            lines = Lines(file, self._limits.line_bytes_max)
-            for line in lines:
-                self._block.append((line, self._sieve.sort(line)))
-                self._block_bytes += line.length_bytes
-                if len(self._block) == LINES_PER_COMMIT or self._block_bytes >= BYTES_PER_COMMIT:
-                    self._write_block()
-                    if is_stopping():
-                        return False
-            self._write_block()
-        self._notes = lines.notes()
-        return True
-
-    def accept(self, name: bytes, refusals: list[Refusal], sha256: str, size: int, now: float) -> Acceptance:
-        """The plan and the facts; with them the phase `ready`."""
-        total = len(self._group_of)
-        plan = build_plan(self._groups.summary(), self._group_of, self._bound_of)
-        acceptance = Acceptance(
-            name=name.decode("utf-8", "replace"),
-            total=total,
-            faulty=self._faulty,
-            group_count=len(plan.groups),
-            prompt_tokens=self._groups.prompt_tokens,
-            created_at=now,
-            sha256=sha256,
-            size_bytes=size,
-            endpoint=(self._sieve.endpoint or Endpoint.CHAT).value,
-            model=self._sieve.model,
-            options=self._options,
-            is_strict=self._is_strict,
-            notes=self._notes,
-            refusals=tuple(self._reasons(refusals, total)),
-        )
-        self._journal.accept(plan, acceptance.to_meta())
-        return acceptance
-
-    def _reasons(self, refusals: list[Refusal], total: int) -> list[Refusal]:
-        """Why the whole batch fails; empty when it runs. Bad lines are named one by one."""
-        refused = whole_refusal(total, self._faulty, self._is_strict)
-        if refusals or refused is None:
-            return refusals
-        return self._faults or [refused]
-
-    def _write_block(self) -> None:
-        first = len(self._group_of)
-        ids = [parsed.custom_id for _, parsed in self._block]
-        taken = self._journal.claim_custom_ids(ids, first)
-        rows = [
-            self._enter(index, line, parsed, index in taken)
-            for index, (line, parsed) in enumerate(self._block, first)
-        ]
-        self._journal.add_lines(rows)
-        self._block.clear()
-        self._block_bytes = 0
-
-    def _enter(self, index: int, line: Line, parsed: Request | LineFault, is_taken: bool) -> NewLine:
-        if isinstance(parsed, Request) and is_taken:
-            parsed = duplicate_custom_id(line.number, parsed.custom_id)
-        crc = zlib.crc32(line.raw or b"")
-        if isinstance(parsed, LineFault):
-            self._group_of.append(-1)
-            self._bound_of.append(0)
-            self._faulty += 1
-            if len(self._faults) < REFUSALS_MAX:
-                self._faults.append(Refusal(parsed.code, parsed.message, parsed.param, parsed.line))
-            row = LineRow(line.offset, line.length_bytes, crc, -1, line.number)
-            return NewLine(index, row, line_fault_line(parsed, request_id(self._batch_id, index)))
-        group = self._groups.add(parsed)
-        self._group_of.append(group)
-        self._bound_of.append(parsed.completion_tokens_max)
-        return NewLine(index, LineRow(line.offset, line.length_bytes, crc, group, line.number))
+    def _forget(self, batch_id: str) -> None:
+        del self._waiting[batch_id]
+        self.waiting = tuple(self._waiting.values())

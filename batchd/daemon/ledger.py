@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from loguru import logger
 
+from batchd import failpoints
 from batchd.core.fault import Category, LineFault, ModelFault
 from batchd.core.model import Answer, Source
 from batchd.core.record import Outcome, Spent
@@ -78,6 +79,7 @@ class Ledger:
 
     def _record(self, outcome: Outcome) -> None:
         self._raise_fault()
+        failpoints.reach("answer.arrived")
         future = self._batch.journal.record(outcome)
         self._waiting.add(future)
         future.add_done_callback(lambda done: self._acknowledge(done, outcome))
@@ -89,12 +91,16 @@ class Ledger:
         self._raise_fault()
 
     async def _wait(self, until: str) -> None:
-        done, left = await asyncio.wait(self._waiting, timeout=DURABLE_TIMEOUT_S, return_when=until)
-        if not done or (left and until == asyncio.ALL_COMPLETED):
-            raise JournalError(
-                f"The journal's disk did not answer within {DURABLE_TIMEOUT_S:.0f} s.",
-                "Look at the disk, and start batchd again.",
-            )
+        left: set[asyncio.Future[None]] = set()
+        done: set[asyncio.Future[None]] = set()
+        while not done or (left and until == asyncio.ALL_COMPLETED):
+            done, left = await asyncio.wait(self._waiting, timeout=DURABLE_TIMEOUT_S, return_when=until)
+            is_late = not done or (left and until == asyncio.ALL_COMPLETED)
+            if is_late and not self._batch.journal.waits_for_room:
+                raise JournalError(
+                    f"The journal's disk did not answer within {DURABLE_TIMEOUT_S:.0f} s.",
+                    "Look at the disk, and start batchd again.",
+                )
         self._raise_fault()
 
     def _acknowledge(self, future: "asyncio.Future[None]", outcome: Outcome) -> None:
@@ -104,6 +110,7 @@ class Ledger:
         elif fault := future.exception():
             self._fault = fault
         else:
+            failpoints.reach("answer.durable")
             self._append(outcome)
             self._on_durable(outcome)
 
@@ -116,9 +123,12 @@ class Ledger:
         lines, self._partial = self._partial, []
         try:
             self._spool.append_partial(self._batch.id, b"".join(line + b"\n" for line in lines))
+            failpoints.reach("partial.done")
         except SpoolError as error:
             if not self._warned:
-                logger.warning("partial answers of {} are not written: {}", self._batch.id, error)
+                logger.bind(event="partial_failed", batch_id=self._batch.id).warning(
+                    "partial answers of {} are not written: {}", self._batch.id, error
+                )
             self._warned = True
 
     def _raise_fault(self) -> None:

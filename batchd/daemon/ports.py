@@ -3,7 +3,7 @@
 SUMMARY
     Clock            time, the only way to it
     Bell             a hint that the inbox may have changed
-    Spool            every directory and file of the spool; the only renamer
+    Spool            every directory and file of the spool; the only renamer (see `spool_port`)
     Journal          one batch's durable memory (LMDB behind it)
     ModelServer      one model server: Ollama or llama.cpp
     ServiceManager   systemd's notify socket
@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from batchd.core.fault import ModelFault
-from batchd.core.lifecycle import Phase, Place
+from batchd.core.lifecycle import Phase
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress
 from batchd.core.request import Request
-from batchd.core.settle import Seen
+from batchd.daemon.spool_port import Spool as Spool
 
 
 class Clock(Protocol):
@@ -59,94 +59,6 @@ class Bell(Protocol):
         """End `run`, and whoever waits."""
 
 
-class Spool(Protocol):
-    """The spool directory. Every method raises SpoolError when the disk or the directory fails us.
-
-    A batch is named by its id everywhere below `processing/`; `name` is the submitter's file name as bytes.
-    """
-
-    def sweep(self) -> Sequence[Seen]:
-        """List the inbox from start to end: one `Seen` for each thing that is not a temporary name."""
-
-    def has_writer(self, name: bytes) -> bool | None:
-        """Whether somebody has the file open for writing; None where the kernel would not tell."""
-
-    def peek_options(self, name: bytes) -> bytes | None:
-        """The bytes of inbox/NAME.options.json (at most 1 MiB) while it still waits, else None."""
-
-    def claim(self, name: bytes, batch_id: str) -> bool:
-        """Rename inbox/NAME into processing/<id>/orig/. False when it has gone meanwhile."""
-
-    def claim_options(self, name: bytes, batch_id: str) -> bytes | None:
-        """Rename NAME.options.json after its batch, if it is there; its bytes (at most 1 MiB), else None.
-
-        Reads those already claimed too, so that it can be repeated.
-        """
-
-    def is_known(self, batch_id: str) -> bool:
-        """Whether a batch of this id is in processing or in the outbox."""
-
-    def original_name(self, batch_id: str) -> bytes | None:
-        """The submitter's name of a claimed batch, None for an empty directory."""
-
-    def copy_nothing(self, batch_id: str) -> tuple[str, int]:
-        """An empty input.jsonl, for a file that cannot be read as one; else as `copy_input`."""
-
-    def copy_input(self, batch_id: str) -> tuple[str, int]:
-        """Copy orig/NAME to our own input.jsonl, durable. Returns its SHA-256 (hex) and its bytes.
-
-        Raises InputChangedError when the original changed while it was read.
-        """
-
-    def open_input(self, batch_id: str) -> BinaryIO:
-        """Our own copy, for reading."""
-
-    def journal_path(self, batch_id: str) -> str:
-        """Where the journal of this batch lives."""
-
-    def reset_intake(self, batch_id: str) -> None:
-        """Delete copy and journal, so that intake begins again from orig/."""
-
-    def append_partial(self, batch_id: str, lines: bytes) -> None:
-        """Append answers to partial/<id>.jsonl. Not synced: the journal is the truth."""
-
-    def begin_publish(self, batch_id: str) -> None:
-        """Make an empty publish/, deleting one that a crash left."""
-
-    def create_result(self, batch_id: str, name: str) -> BinaryIO:
-        """A new file in publish/, for writing; the caller closes it."""
-
-    def seal_publish(self, batch_id: str) -> str:
-        """Sync publish/ and all in it; the SHA-256 (hex) over the names and hashes of its files."""
-
-    def publish(self, batch_id: str, final_name: str) -> str:
-        """Rename publish/ to outbox/<final_name> without overwriting, sync both; the path of it."""
-
-    def archive(self, batch_id: str) -> None:
-        """Move orig/ into the archive; done already is fine."""
-
-    def discard(self, batch_id: str) -> None:
-        """Rename processing/<id> to a trash name, then delete it and the batch's partial file."""
-
-    def places(self) -> Mapping[str, Place]:
-        """What stands in processing/, by batch id, for recovery. Trash is deleted on the way."""
-
-    def result_path(self, batch_id: str) -> str | None:
-        """The outbox directory of a published batch, if it is still there."""
-
-    def free_bytes(self) -> int:
-        """Free space under the spool."""
-
-    def expire_archive(self, older_than_s: float, now: float) -> int:
-        """Delete archived originals older than this; how many."""
-
-    def write_status(self, content: bytes) -> None:
-        """Replace status.json whole."""
-
-    def take_controls(self) -> Sequence[tuple[str, str]]:
-        """(batch id, verb) of each control file found; each is removed."""
-
-
 class Journal(Protocol):
     """The durable memory of one batch. Methods raise JournalError when LMDB or the disk fails us.
 
@@ -169,6 +81,9 @@ class Journal(Protocol):
     def set_phase(self, phase: Phase, meta: Mapping[str, str]) -> None:
         """Change the phase, together with these meta values; durable on return."""
 
+    def note(self, name: str, value: str) -> None:
+        """Set one meta value; durable with the next commit, and no later than what is recorded after it."""
+
     def meta(self) -> Mapping[str, str]:
         """All meta values."""
 
@@ -183,6 +98,9 @@ class Journal(Protocol):
 
     def attempts(self) -> Mapping[int, tuple[int, int]]:
         """Index to (attempts, crashes) of unfinished lines that had a fault before."""
+
+    def salvage_from(self, path: str) -> int:
+        """Before the end of intake: take over each whole result of a damaged journal; how many were new."""
 
     def forget_intents(self) -> int:
         """Recovery: drop the rows of what was running when the daemon died; how many."""
@@ -207,6 +125,14 @@ class Journal(Protocol):
 
     def events(self) -> Sequence[Event]:
         """The ring, oldest first."""
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether the disk is full: what waits becomes durable when there is room again."""
+
+    @property
+    def pulse(self) -> int | None:
+        """The writer's steps so far, while something waits for it; None when it has nothing to do."""
 
     def close(self) -> None:
         """Finish what is queued and close."""
@@ -246,14 +172,14 @@ class ServiceManager(Protocol):
     def status(self, line: str) -> None:
         """One line for `systemctl status`."""
 
-    def stopping(self) -> None:
-        """We drain."""
+    def reloading(self, monotonic_s: float) -> None:
+        """Settings are read again, from this moment until the next `ready`."""
+
+    def stopping(self, drain_s: float) -> None:
+        """We drain, for at most so long."""
 
     def ping(self) -> None:
-        """The event loop moves."""
-
-    def watchdog_s(self) -> float | None:
-        """How often systemd wants a ping, if it does."""
+        """The event loop and the journals move."""
 
 
 class ReadyModel(Protocol):

@@ -3,24 +3,30 @@
 SUMMARY
     `assemble` writes the result files in input order from the journal, checks that every line has exactly one
     outcome, and seals them; then the final name and the hash become durable with the phase `publishing`.
-    `finish` makes the one rename, archives the original and discards the rest; it may be repeated after a
-    crash, because an absent publish/ is the proof of publication.
+    `metrics.json` is written last and has the figures of the others, so that a directory can prove itself
+    whole wherever it is taken. `finish` makes the one rename, archives the original and discards the rest; it
+    may be repeated after a crash, because an absent publish/ is the proof of publication.
+
+    After a crash `is_sealed` asks whether publish/ is still what was sealed. If a disk made something else of
+    it, `unseal` takes the batch back to work, where nothing is left to do but to assemble it again.
 
 DIAGNOSTICS
+    Warning: a sealed directory that has changed.
     Fatal: SpoolError, JournalError; a line without an outcome is a JournalError, and nothing is published.
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import BinaryIO
 
 from loguru import logger
 
+from batchd import failpoints
 from batchd.core.json import dumps
 from batchd.core.lifecycle import Phase
 from batchd.core.record import LineRow
 from batchd.core.result import BatchFacts, batch_object
+from batchd.core.tally import Tally
 from batchd.daemon.ports import Batch, Spool
 from batchd.errors import JournalError, SpoolError
 
@@ -30,6 +36,8 @@ RETRY_BLOCK_LINES = 1_000
 OUTPUT = "output.jsonl"
 ERRORS = "errors.jsonl"
 RETRY = "retry.jsonl"
+
+_Write = Callable[[bytes], None]
 
 
 class Publisher:
@@ -47,64 +55,106 @@ class Publisher:
                 f"The results of {batch.id} cannot be written: {error.strerror}.",
                 "Mend the disk or free some space, and start batchd again; nothing is lost.",
             ) from error
+        failpoints.reach("assembly.done")
         sha256 = self._spool.seal_publish(batch.id)
         batch.journal.set_phase(Phase.PUBLISHING, {"final_name": final_name, "publish_sha256": sha256})
 
-    def _write(self, batch: Batch, facts: BatchFacts, metrics: dict[str, object]) -> None:
-        self._spool.begin_publish(batch.id)
-        empty = batch.journal.progress().spent.empty_answers
-        if empty:
-            logger.warning("{}: {} answers are empty", batch.id, empty)
-        failed = self._write_lines(batch)
-        self._write_retry(batch, failed)
-        with self._spool.create_result(batch.id, "batch.json") as file:
-            file.write(dumps(batch_object(facts)) + b"\n")
-        with self._spool.create_result(batch.id, "metrics.json") as file:
-            file.write(dumps(metrics) + b"\n")
+    def is_sealed(self, batch: Batch) -> bool:
+        """Whether publish/, which must be there, is what was sealed."""
+        is_same = self._spool.seal_publish(batch.id) == batch.journal.meta()["publish_sha256"]
+        if not is_same:
+            logger.bind(event="results_changed", batch_id=batch.id).warning(
+                "{}: its results changed before they were published", batch.id
+            )
+        return is_same
+
+    def unseal(self, batch: Batch) -> None:
+        """Back to work, where it is assembled again. publish/ still stands: its absence would be a proof."""
+        batch.journal.set_phase(Phase.IN_PROGRESS, {})
 
     def finish(self, batch: Batch) -> str:
         """The rename, and what comes after it; the path of the result directory."""
         path = self._spool.publish(batch.id, batch.journal.meta()["final_name"])
-        logger.info("{} published: {}", batch.id, path)
+        logger.bind(event="published", batch_id=batch.id).info("{} published: {}", batch.id, path)
         self._spool.archive(batch.id)
         batch.journal.close()
         batch.input.close()
         self._spool.discard(batch.id)
         return path
 
-    def _write_lines(self, batch: Batch) -> "array[int]":
+    def _write(self, batch: Batch, facts: BatchFacts, metrics: dict[str, object]) -> None:
+        self._spool.begin_publish(batch.id)
+        empty = batch.journal.progress().spent.empty_answers
+        if empty:
+            logger.bind(event="empty_answers", batch_id=batch.id).warning(
+                "{}: {} answers are empty", batch.id, empty
+            )
+        draft = _Draft(self._spool, batch)
+        draft.write_retry(draft.write_lines())
+        draft.write_whole("batch.json", dumps(batch_object(facts)) + b"\n")
+        draft.write_whole("metrics.json", dumps({**metrics, "files": draft.figures()}) + b"\n")
+
+
+class _Draft:
+    """The files of one publish/, each tallied while it is written."""
+
+    def __init__(self, spool: Spool, batch: Batch) -> None:
+        self._spool = spool
+        self._batch = batch
+        self._tallies: dict[str, Tally] = {}
+
+    def figures(self) -> dict[str, object]:
+        """What proves the files that are written so far."""
+        return {name: tally.figures() for name, tally in self._tallies.items()}
+
+    def write_lines(self) -> "array[int]":
         """Both result files, in input order; the indices of the failed lines."""
-        total = batch.journal.progress().total
+        journal = self._batch.journal
+        total = journal.progress().total
         failed = array("I")
         with ExitStack() as files:
             # A file that would be empty is not made: `output_file_id` is then null, as OpenAI does.
-            opened: dict[bool, BinaryIO] = {}
+            opened: dict[bool, _Write] = {}
             expected = 0
-            for index, is_error, line in batch.journal.results():
+            for index, is_error, line in journal.results():
                 if index != expected:
-                    raise _gap(batch.id, expected)
+                    raise _gap(self._batch.id, expected)
                 expected += 1
                 if is_error not in opened:
-                    name = ERRORS if is_error else OUTPUT
-                    opened[is_error] = files.enter_context(self._spool.create_result(batch.id, name))
-                opened[is_error].write(line + b"\n")
+                    opened[is_error] = self._create(ERRORS if is_error else OUTPUT, files)
+                opened[is_error](line + b"\n")
                 if is_error:
                     failed.append(index)
             if expected != total:
-                raise _gap(batch.id, expected)
+                raise _gap(self._batch.id, expected)
         return failed
 
-    def _write_retry(self, batch: Batch, failed: Sequence[int]) -> None:
+    def write_retry(self, failed: Sequence[int]) -> None:
         """The request lines that were understood and have no answer, ready to be handed in again."""
+        source = self._batch.input
         with ExitStack() as files:
-            file: BinaryIO | None = None
-            for row in _rows(batch, failed):
+            write: _Write | None = None
+            for row in _rows(self._batch, failed):
                 if row.group < 0:
                     continue
-                if file is None:
-                    file = files.enter_context(self._spool.create_result(batch.id, RETRY))
-                batch.input.seek(row.offset)
-                file.write(batch.input.read(row.length) + b"\n")
+                if write is None:
+                    write = self._create(RETRY, files)
+                source.seek(row.offset)
+                write(source.read(row.length) + b"\n")
+
+    def write_whole(self, name: str, content: bytes) -> None:
+        with ExitStack() as files:
+            self._create(name, files)(content)
+
+    def _create(self, name: str, files: ExitStack) -> _Write:
+        file = files.enter_context(self._spool.create_result(self._batch.id, name))
+        tally = self._tallies[name] = Tally()
+
+        def write(content: bytes) -> None:
+            tally.add(content)
+            file.write(content)
+
+        return write
 
 
 def _rows(batch: Batch, indices: Sequence[int]) -> Iterator[LineRow]:

@@ -6,10 +6,10 @@ SUMMARY
     later, so that a batch of 170,000 does not fill the journal of the system.
 
 DIAGNOSTICS
-    Warning: a status that cannot be written (a full disk); the work goes on.
+    Warning: a status that cannot be written (a full disk); the work goes on. What concerns all batches, once.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from loguru import logger
@@ -27,6 +27,7 @@ from batchd.core.status import (
     status_line,
 )
 from batchd.core.text import printable
+from batchd.core.waiting import Waiting
 from batchd.daemon.ports import Clock, ServiceManager, Spool
 from batchd.errors import SpoolError
 
@@ -64,6 +65,9 @@ class StatusBoard:
         pid: int,
         model: Callable[[], ModelStatus],
         unclaimable: Callable[[], Iterable[Seen]],
+        moves: Callable[[], bool] = lambda: True,
+        waiting: Callable[[], Iterable[Waiting]] = tuple,
+        notice: Callable[[], str] = str,
     ) -> None:
         self._spool = spool
         self._service = service
@@ -71,6 +75,10 @@ class StatusBoard:
         self._pid = pid
         self._model = model
         self._unclaimable = unclaimable
+        self._moves = moves
+        self._waiting = waiting
+        self._notice = notice
+        self._noticed = False
         self._cards: dict[str, Card] = {}
         self._warned = False
         self.state = "starting"
@@ -78,7 +86,7 @@ class StatusBoard:
     def become(self, state: str) -> None:
         """The daemon's own state: starting, ready, draining, stopped."""
         self.state = state
-        logger.info("{}", state)
+        logger.bind(event="state", state=state).info("{}", state)
 
     def enter(self, batch_id: str, name: str, status: str, progress: Progress) -> None:
         """A batch came into the house, or its status changed."""
@@ -110,11 +118,12 @@ class StatusBoard:
             pid=self._pid,
             state=self.state,
             model=self._model(),
-            batches=tuple(self._describe(card) for card in self._cards.values()),
+            batches=(*(self._describe(card) for card in self._cards.values()), *self._arriving()),
             unclaimable=tuple(
                 Unclaimable(printable(item.name.decode("utf-8", "surrogateescape")), item.reason)
                 for item in self._unclaimable()
             ),
+            notice=self._notice(),
         )
 
     def tick(self) -> StatusReport:
@@ -126,14 +135,16 @@ class StatusBoard:
             card.tokens.add(now, spent.prompt_tokens + spent.completion_tokens)
             self._log(card, now)
         report = self.report()
+        self._log_notice(report.notice)
         self._service.status(status_line(report))
-        self._service.ping()
+        if self._moves():
+            self._service.ping()
         try:
             self._spool.write_status(render(report))
             self._warned = False
         except SpoolError as error:
             if not self._warned:
-                logger.warning("the status cannot be written: {}", error.message)
+                logger.bind(event="status_failed").warning("the status cannot be written: {}", error.message)
             self._warned = True
         return report
 
@@ -153,13 +164,27 @@ class StatusBoard:
             eta_s=card.requests.eta_s(left),
         )
 
+    def _arriving(self) -> Iterator[BatchStatus]:
+        """Claimed, and not accepted yet: a large file takes a while, and one may wait."""
+        for item in self._waiting():
+            if item.batch_id not in self._cards:
+                name = printable(item.name.decode("utf-8", "surrogateescape"))
+                yield BatchStatus(item.batch_id, name, "validating", 0, 0, 0, detail=item.reason)
+
+    def _log_notice(self, notice: str) -> None:
+        if notice and not self._noticed:
+            logger.bind(event="notice").warning("{}", notice)
+        elif self._noticed and not notice:
+            logger.bind(event="notice_over").info("the work goes on")
+        self._noticed = bool(notice)
+
     def _log(self, card: Card, now: float) -> None:
         done = card.done()
         if done - card.logged_count < LOG_REQUESTS or now - card.logged_at < LOG_INTERVAL_S:
             return
         card.logged_at, card.logged_count = now, done
         described = self._describe(card)
-        logger.info(
+        logger.bind(event="progress", batch_id=card.batch_id).info(
             "{} {} of {} done, {} failed, {:.2f} requests/s, {} left",
             card.batch_id,
             done,

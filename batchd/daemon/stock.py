@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from batchd import failpoints
 from batchd.core.lanes import Lanes
 from batchd.core.record import Group, LineRow
 from batchd.daemon.ports import Journal
@@ -98,11 +99,22 @@ class Stock:
     async def _intend(self, indices: list[int]) -> list[LineRow]:
         try:
             async with asyncio.timeout(INTEND_TIMEOUT_S):
+                failpoints.reach("intents.begun")
                 rows = await asyncio.to_thread(self._journal.read_lines, indices)
-                await self._journal.intend(indices)
         except TimeoutError:
-            raise JournalError(
-                f"The journal's disk did not answer within {INTEND_TIMEOUT_S:.0f} s.",
-                "Look at the disk, and start batchd again.",
-            ) from None
+            raise _no_answer() from None
+        intended = self._journal.intend(indices)
+        while not intended.done():
+            await asyncio.wait({intended}, timeout=INTEND_TIMEOUT_S)
+            if not intended.done() and not self._journal.waits_for_room:
+                raise _no_answer()
+        intended.result()
+        failpoints.reach("intents.done")
         return rows
+
+
+def _no_answer() -> JournalError:
+    return JournalError(
+        f"The journal's disk did not answer within {INTEND_TIMEOUT_S:.0f} s.",
+        "Look at the disk, and start batchd again.",
+    )

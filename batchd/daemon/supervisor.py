@@ -74,6 +74,7 @@ class Standing:
     state: State
     detail: str = ""
     loaded: Loaded | None = None
+    next_try_at: float | None = None  # seconds since the epoch
 
 
 @dataclass(slots=True)
@@ -109,7 +110,6 @@ class Supervisor:
         self._waits_for_operator = waits_for_operator
         self._wanted: Load | None = None
         self._fitted: Load | None = None
-        self.loads: list[Loaded] = []
         self.description: ServerDescription | None = None
         self.standing = Standing(State.ABSENT)
 
@@ -123,7 +123,7 @@ class Supervisor:
     def suspect(self, fault: ModelFault) -> None:
         """The server died or hangs: the next `ensure` begins with a restart and a canary."""
         if self.standing.state is State.READY:
-            logger.warning(
+            logger.bind(event="server_lost").warning(
                 "model server lost: {} ({})", fault.category.value, fault.message[:FAULT_CHARS_MAX]
             )
         self.standing = Standing(State.SUSPECT, fault.message[:FAULT_CHARS_MAX])
@@ -138,13 +138,13 @@ class Supervisor:
         while is_wanted():
             allowed = self._limits.applied_to(load)
             if self.standing.state is State.READY and self._wanted == allowed:
-                return self._in_use(self.standing.loaded)
+                return self.standing.loaded
             outcome = await self._bring_up(allowed)
             if isinstance(outcome, ModelFault) and self.standing.state is State.CANARY:
                 outcome = trouble.of_canary(outcome)
             if isinstance(outcome, Loaded):
                 self._fitted = allowed
-                return self._in_use(outcome)
+                return outcome
             if outcome.needs_operator and not self._waits_for_operator:
                 raise unusable(outcome)
             if not outcome.is_temporary and outcome.category is not Category.OOM:
@@ -182,7 +182,7 @@ class Supervisor:
         loaded = replace(loaded, memory_window_tokens_max=self._limits.window_tokens)
         self._on_change(after_load(loaded, described, answer.usage.prompt_tokens))
         self.standing = Standing(State.READY, load.model, loaded)
-        logger.info(
+        logger.bind(event="model_ready").info(
             "model {} ready: window {} tokens, {} slots, loaded in {:.1f} s",
             load.model,
             loaded.window_tokens,
@@ -192,14 +192,8 @@ class Supervisor:
         return loaded
 
     def begin_account(self) -> None:
-        """A batch begins: from here on, loads are its own. Its large windows are tried anew."""
-        self.loads.clear()
+        """A batch begins: its large windows are tried anew."""
         self._limits = replace(self._limits, window_tokens=None)
-
-    def _in_use(self, loaded: Loaded | None) -> Loaded | None:
-        if loaded is not None and loaded not in self.loads[-1:]:
-            self.loads.append(loaded)
-        return loaded
 
     def _shrink(self, fault: ModelFault, load: Load, window_tokens_min: int) -> bool:
         if fault.category is not Category.OOM:
@@ -209,7 +203,9 @@ class Supervisor:
         self._limits = limits if change is not None else self._given
         if change is None:
             return False
-        logger.warning("{}: {} -> {}, because: {}", change.name, change.old, change.new, change.cause)
+        logger.bind(event="governor").warning(
+            "{}: {} -> {}, because: {}", change.name, change.old, change.new, change.cause
+        )
         self._on_change(change)
         return True
 
@@ -217,9 +213,11 @@ class Supervisor:
         wait_s = backoff_s(trouble.tries, 0.5 + self._clock.random() / 2, COOLING_CAP_S)
         text = fault.message[:FAULT_CHARS_MAX]
         if trouble.said != text:
-            logger.warning("model not ready: {}; next try in {:.1f} s", text, wait_s)
+            logger.bind(event="model_waits").warning(
+                "model not ready: {}; next try in {:.1f} s", text, wait_s
+            )
         trouble.tries, trouble.said = trouble.tries + 1, text
-        self.standing = Standing(State.COOLING, text)
+        self.standing = Standing(State.COOLING, text, next_try_at=self._clock.now() + wait_s)
         until = self._clock.monotonic() + wait_s
         while is_wanted() and (left := until - self._clock.monotonic()) > 0:
             await self._clock.sleep(min(left, WANTED_CHECK_S))

@@ -1,4 +1,4 @@
-"""The GPU, as NVIDIA's driver sees it: readings for the provenance and for the headroom.
+"""The GPU, as NVIDIA's driver sees it: readings for the provenance.
 
 SUMMARY
     All of it is optional: no card, no driver, another maker's card or a sandbox without devices give None,
@@ -20,17 +20,11 @@ _BYTES_PER_MB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """One card at one moment. Megabytes are of 2^20 bytes, as the driver's own tools print them."""
+    """One card. Megabytes are of 2^20 bytes, as the driver's own tools print them."""
 
     name: str
     driver: str
     total_mb: int
-    used_mb: int
-
-    @property
-    def free_mb(self) -> int:
-        """What a model could still take."""
-        return self.total_mb - self.used_mb
 
 
 def read_gpus() -> Sequence[GpuReading] | None:
@@ -60,7 +54,6 @@ def _reading(index: int, driver: str) -> GpuReading:
         name=_text(pynvml.nvmlDeviceGetName(card)),
         driver=driver,
         total_mb=memory.total // _BYTES_PER_MB,
-        used_mb=memory.used // _BYTES_PER_MB,
     )
 
 

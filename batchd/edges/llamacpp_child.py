@@ -60,10 +60,6 @@ STOP_S = 5.0
 #: A killed child with 16 GB of pages is gone within a second or two.
 KILL_S = 15.0
 
-#: Host memory in which llama.cpp may keep the prefixes of slots that changed their group, in MiB. Its own
-#: default of 8 GiB is half of a typical machine; with one group per slot at a time little is gained by it.
-CACHE_RAM_MIB = 1024
-
 #: Threads that calculate; -1: one for each core.
 THREADS = -1
 
@@ -81,15 +77,17 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class ChildSettings:
-    """What the child is told. `window_tokens` is one slot's; `slot_save_path` ends with a slash."""
+    """What the child is told. `window_tokens` is one slot's.
+
+    `cache_ram_mib`: host memory in which llama.cpp may keep the prefixes of slots that changed their group.
+    """
 
     gguf: str
     slots: int
     window_tokens: int
     key: str
     is_embedding: bool = False
-    slot_save_path: str = ""
-    cache_ram_mib: int = CACHE_RAM_MIB
+    cache_ram_mib: int = 0
     threads: int = THREADS
 
 
@@ -156,7 +154,7 @@ class LlamaChild:
                 await asyncio.to_thread(process.wait, limit_s)
                 return
             except subprocess.TimeoutExpired:
-                logger.warning(
+                logger.bind(event="llama_cpp_killed").warning(
                     "llama.cpp's process {} has not ended in {} s: killing it", process.pid, limit_s
                 )
                 process.kill()
@@ -206,8 +204,7 @@ async def start_child(
     timeout_s: float,
     *,
     command: Sequence[str] = COMMAND,
-    cache_ram_mib: int = CACHE_RAM_MIB,
-    slot_save_path: str = "",
+    cache_ram_mib: int = 0,
     threads: int = THREADS,
 ) -> LlamaChild:
     """A child that listens, or one that has ended (`exit_code` is then not None)."""
@@ -217,7 +214,6 @@ async def start_child(
         window_tokens=load.window_tokens,
         key=secrets.token_urlsafe(32),
         is_embedding=load.is_embedding,
-        slot_save_path=slot_save_path,
         cache_ram_mib=cache_ram_mib,
         threads=threads,
     )
@@ -261,8 +257,6 @@ def _parameters(engine: ModuleType, settings: ChildSettings) -> object:
     params.ui = False
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
     params.verbosity = VERBOSITY_WARNINGS
-    if settings.slot_save_path:
-        params.slot_save_path = settings.slot_save_path
     if settings.is_embedding:
         params.embedding = True
         params.n_batch = params.n_ubatch = settings.window_tokens  # a text is embedded in one piece

@@ -1,8 +1,7 @@
-"""Memory, as the kernel counts it: ours, and what the machine has left.
+"""Memory that is ours, as the kernel counts it.
 
 SUMMARY
-    Ours is RssAnon: the journal's mapped pages are page cache, which the kernel takes back when it wants.
-    What is left is MemAvailable; a sandbox (ProcSubset=pid) hides it, and then nobody knows.
+    RssAnon: the journal's mapped pages are page cache, which the kernel takes back when it wants.
 
 DIAGNOSTICS
     None: a number that cannot be read is None.
@@ -16,11 +15,6 @@ _PROC = Path("/proc")
 def resident_bytes(proc: Path = _PROC) -> int | None:
     """Anonymous memory of this process."""
     return _field(proc / "self" / "status", "RssAnon:")
-
-
-def available_bytes(proc: Path = _PROC) -> int | None:
-    """What programs can still take without swapping."""
-    return _field(proc / "meminfo", "MemAvailable:")
 
 
 def _field(path: Path, name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""systemd's notify socket: ready, one status line, stopping, and the watchdog's ping.
+"""systemd's notify socket: ready, one status line, reloading, stopping, and the watchdog's ping.
 
 SUMMARY
     sdnotify finds the socket in NOTIFY_SOCKET by itself; the settings hand in the same value, and None means
@@ -11,7 +11,6 @@ DIAGNOSTICS
     Warning: a message that could not be sent is counted in `lost`; the first one is logged.
 """
 
-import contextlib
 import os
 import socket
 import warnings
@@ -27,8 +26,8 @@ _READY_WAIT_S = 5.0
 #: A datagram must fit the socket's buffer, and nobody reads a longer line in `systemctl status`.
 _STATUS_CHARS_MAX = 500
 
-#: A ping is due three times in the watchdog's interval: two may be late.
-_PINGS_PER_INTERVAL = 3
+#: After the drain: unloading the model takes up to 20 s, closing a journal on a slow disk up to 25 s.
+_LEAVE_S = 60.0
 
 
 class Systemd:
@@ -44,7 +43,7 @@ class Systemd:
         self._notifier = _connected() if notify_socket else None
         if notify_socket and self._notifier is None:
             self._count_lost("NOTIFY_SOCKET cannot be reached")
-        self._watchdog_s = _watchdog_s(watchdog_usec, watchdog_pid)
+        self._has_watchdog = _has_watchdog(watchdog_usec, watchdog_pid)
 
     def __repr__(self) -> str:
         return f"Systemd(listens={self._notifier is not None}, lost={self.lost})"
@@ -55,15 +54,17 @@ class Systemd:
     def status(self, line: str) -> None:
         self._send(f"STATUS={printable(line)[:_STATUS_CHARS_MAX]}")
 
-    def stopping(self) -> None:
+    def reloading(self, monotonic_s: float) -> None:
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={int(monotonic_s * 1_000_000)}", _READY_WAIT_S)
+
+    def stopping(self, drain_s: float) -> None:
         self._send("STOPPING=1")
+        # The operator may allow a longer drain than the unit's TimeoutStopSec= knows of.
+        self._send(f"EXTEND_TIMEOUT_USEC={int((drain_s + _LEAVE_S) * 1_000_000)}")
 
     def ping(self) -> None:
-        self._send("WATCHDOG=1")
-
-    def watchdog_s(self) -> float | None:
-        """How often to ping: a third of the interval after which systemd ends us."""
-        return None if self._notifier is None else self._watchdog_s
+        if self._has_watchdog:
+            self._send("WATCHDOG=1")
 
     def close(self) -> None:
         """After this nothing is sent any more."""
@@ -83,7 +84,7 @@ class Systemd:
     def _count_lost(self, reason: str) -> None:
         self.lost += 1
         if self.lost == 1:
-            logger.warning("systemd did not take a message: {}", reason)
+            logger.bind(event="notify_lost").warning("systemd did not take a message: {}", reason)
 
 
 def _connected() -> SystemdNotifier | None:
@@ -98,11 +99,6 @@ def _connected() -> SystemdNotifier | None:
     return notifier
 
 
-def _watchdog_s(usec: str | None, pid: str | None) -> float | None:
-    if pid is not None and pid != str(os.getpid()):
-        return None  # meant for another process, whose environment we inherited
-    with contextlib.suppress(TypeError, ValueError):
-        interval_s = int(usec or "") / 1_000_000
-        if interval_s > 0:
-            return interval_s / _PINGS_PER_INTERVAL
-    return None
+def _has_watchdog(usec: str | None, pid: str | None) -> bool:
+    """Whether systemd wants pings, and from this process: the variables are inherited by children."""
+    return usec is not None and usec.isdecimal() and int(usec) > 0 and pid in (None, str(os.getpid()))

@@ -99,7 +99,9 @@ class Bell:
         kind = type(error).__name__
         if kind not in self._said:
             self._said.add(kind)
-            logger.warning("the watcher of the inbox broke and is built anew: {}", printable(str(error)))
+            logger.bind(event="watcher_failed").warning(
+                "the watcher of the inbox broke and is built anew: {}", printable(str(error))
+            )
 
 
 def _first(error: BaseException) -> BaseException:

@@ -16,6 +16,7 @@ DIAGNOSTICS
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,9 @@ _TYPES = dict(_types(Settings))
 _TABLES = frozenset(name for name, kind in _TYPES.items() if getattr(kind, "__origin__", None) is dict)
 _SECRETS = frozenset(name for name, kind in _TYPES.items() if "SecretStr" in str(kind))
 
+#: Of an address; it is refused, and shown in the sentence that says so.
+_PASSWORD = re.compile(r"//[^/]*@")
+
 #: (where from, what it says), the first wins.
 _Layers = tuple[tuple[str, Mapping[str, object]], ...]
 
@@ -191,7 +195,9 @@ def _shown(name: str, value: object) -> str:
         return "********"
     if isinstance(value, dict):
         return ", ".join(f"{key} = {item}" for key, item in value.items()) or "-"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _PASSWORD.sub("//********@", str(value))
 
 
 def _xdg(environ: Mapping[str, str], name: str, below_home: str) -> Path:

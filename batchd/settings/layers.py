@@ -22,8 +22,6 @@ from typing import Any
 from batchd.errors import ConfigError
 
 PREFIX = "BATCHD_"
-#: Belongs to the test suite, which hands such names on to a daemon that it starts.
-_TEST_PREFIX = "BATCHD_TEST_"
 
 
 def flag_layer(flags: Mapping[str, object], names: Collection[str]) -> dict[str, object]:
@@ -42,7 +40,7 @@ def environment_layer(
     by_variable = {_variable(name): name for name in names}
     layer: dict[str, object] = {}
     for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable.startswith(_TEST_PREFIX):
+        if not variable.startswith(PREFIX):
             continue
         name = by_variable.get(variable)
         if name is None:

@@ -8,47 +8,17 @@ DIAGNOSTICS
     None of its own: pydantic's ValidationError is turned into a ConfigError by `load_settings`.
 """
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from batchd.settings.address import http_url, server_url
+
 
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
-
-
-def _server_url(text: str) -> str:
-    """`host`, `host:port` or a URL, as Ollama reads OLLAMA_HOST; the address to call, not to listen on."""
-    has_scheme = "://" in text
-    scheme, _, rest = text.partition("://") if has_scheme else ("http", "", text)
-    place, slash, path = rest.strip().partition("/")
-    if scheme not in ("http", "https"):
-        raise ValueError(f"'{text}' is not an address: it must be host, host:port, or an http(s) URL")
-    host, port = _host_and_port(place)
-    port = port or {False: "11434", True: "443" if scheme == "https" else "80"}[has_scheme]
-    if not port.isdecimal() or int(port) > 65_535:
-        raise ValueError(f"'{text}' is not an address: the port must be a number up to 65535")
-    if host in ("", "0.0.0.0", "::"):
-        host = "127.0.0.1"  # a server listens on every address; a caller needs one
-    host = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{host}:{port}{slash}{path}".rstrip("/")
-
-
-def _host_and_port(place: str) -> tuple[str, str]:
-    try:
-        return str(ip_address(place.strip("[]"))), ""
-    except ValueError:
-        host, _, port = place.rpartition(":") if ":" in place else (place, "", "")
-        return host.strip("[]"), port
-
-
-def _http_url(text: str) -> str:
-    if not text.startswith(("http://", "https://")):
-        raise ValueError(f"'{text}' must begin with http:// or https://")
-    return text.rstrip("/")
 
 
 def _upper(value: object) -> object:
@@ -64,7 +34,7 @@ class OllamaSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    host: Annotated[str, AfterValidator(_server_url)] = "127.0.0.1:11434"
+    host: Annotated[str, AfterValidator(server_url)] = "127.0.0.1:11434"
     mode: Literal["auto", "attach", "own"] = "auto"
     binary: LocalPath | None = None
     models_dir: LocalPath | None = None
@@ -77,7 +47,7 @@ class LlamacppSettings(BaseModel):
 
     models: dict[str, LocalPath] = {}  # name in the batch file -> GGUF file
     gguf: LocalPath | None = None  # answers every name that `models` lacks
-    url: Annotated[str, AfterValidator(_http_url)] | None = None
+    url: Annotated[str, AfterValidator(http_url)] | None = None
     api_key: SecretStr | None = None
     # llama.cpp's own cache of whole slots in host memory (its default is 8192): it copies tens of MB for each
     # request, and lanes leave it nothing to do.

@@ -23,6 +23,7 @@ from batchd.core.governor import Limits
 from batchd.core.json import dumps, loads
 from batchd.core.rules import Rules
 from batchd.core.status import ModelStatus
+from batchd.daemon.supervisor import Supervisor
 from batchd.edges.spool import Spool, final_name, submit_file
 from tests.fakes.fake_bell import FakeBell
 from tests.fakes.made_batch import Line, content
@@ -41,7 +42,7 @@ class QuickClock:
         self.stands = False
 
     def now(self) -> float:
-        return 1_800_000_000.0 + self._slept_s
+        return 1_700_000_000.0 + self._slept_s  # before the files of the test were made: none is old
 
     def monotonic(self) -> float:
         return 1_000.0 + self._slept_s
@@ -69,6 +70,7 @@ class Premises:
         self.rules = Rules(slots=2, settle_s=0.0)
         self.drain_s = 30.0
         self.final_name: Callable[[bytes, str], str] = final_name
+        self.gpus = ["a card"]
         self.house = self.build()
 
     def build(self, only: frozenset[str] | None = None) -> House:
@@ -85,13 +87,18 @@ class Premises:
             describe_model=lambda supervisor: ModelStatus(
                 "scripted", "nowhere", supervisor.standing.state.value
             ),
-            provenance=lambda supervisor: {"models": [{"slots": item.slots} for item in supervisor.loads]},
+            provenance=lambda supervisor: {"engine": self.engine_of(supervisor), "gpus": self.gpus},
             pid=1,
         )
         self.house = House(
             outside, self.rules, Limits(2, owns_slots=True), {"model": None}, self.drain_s, only
         )
         return self.house
+
+    @staticmethod
+    def engine_of(supervisor: Supervisor) -> str | None:
+        """As the provenance names it: unknown before the first load."""
+        return supervisor.description.version if supervisor.description else None
 
     def set_rules(self, **changes: Any) -> None:
         """For the next house."""
@@ -120,6 +127,14 @@ class Premises:
 
     def control(self, batch_id: str, verb: str = "cancel") -> None:
         (self.root / "control" / f"{batch_id}.{verb}").touch()
+
+    async def closing(self, batch_id: str) -> None:
+        """Wait until the house has begun to end this batch early."""
+        held = self.house._held
+        await self.until(lambda: batch_id in held and held[batch_id].closing is not None)
+
+    def controls(self) -> list[str]:
+        return sorted(path.name for path in (self.root / "control").iterdir())
 
     @contextlib.asynccontextmanager
     async def at_work(self, until: Callable[[], bool] = lambda: False) -> AsyncIterator[None]:

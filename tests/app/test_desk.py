@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from batchd.app import chores
 from batchd.app.desk import CANCELLED, EXPIRED, close_early
 from tests.app.premises import Premises, batch_of, codes, metrics_of
 from tests.fakes.made_batch import chat, made_batch
@@ -20,9 +21,10 @@ async def test_a_cancel_ends_what_is_pending_and_keeps_what_is_answered(premises
     async with world.at_work():
         await world.until(lambda: {"r2", "r4"} <= set(world.server.sent))
         world.control(batch_id)
-        await world.until(lambda: not list((world.root / "control").iterdir()))
+        await world.closing(batch_id)
         world.server.release()
         result = await world.result(batch_id)
+        await world.until(lambda: world.controls() == [])
     answered = set(world.server.sent)
     assert codes(result) == {
         f"r{n}": "answered" if f"r{n}" in answered else "batch_cancelled" for n in range(12)
@@ -44,28 +46,31 @@ async def test_a_cancel_reaches_a_batch_that_waits_for_its_turn(premises: Build)
         await world.until(lambda: world.server.sent == ["a"])
         await world.until(lambda: (world.root / "processing" / second / "journal").exists())
         world.control(second)
-        await world.until(lambda: not list((world.root / "control").iterdir()))
+        await world.closing(second)
         world.server.release()
         assert batch_of(await world.result(first))["status"] == "completed"
         assert batch_of(await world.result(second))["status"] == "cancelled"
     assert world.server.sent == ["a"]
 
 
-async def test_a_cancel_that_comes_before_its_batch_is_remembered(premises: Build) -> None:
+async def test_a_cancel_that_comes_before_its_batch_waits_for_it_and_goes_with_it(
+    premises: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chores, "CONTROLS_CHECK_S", 1e9)
     world = premises()
+    batch_id = f"batch_{'c' * 32}"
+    world.control(batch_id)
     async with world.at_work():
-        batch_id = f"batch_{'c' * 32}"
-        world.control(batch_id)
-        await world.until(lambda: not list((world.root / "control").iterdir()))
-        source = world.drop([chat("a")])
-        assert batch_of(await world.result(source))["status"] == "completed"
+        other = world.drop([chat("a")])
+        assert batch_of(await world.result(other))["status"] == "completed"
+        assert world.controls() == [f"{batch_id}.cancel"]
         world.drop_as(batch_id, [chat("b")])
         assert batch_of(await world.result(batch_id))["status"] == "cancelled"
+        await world.until(lambda: world.controls() == [])
     assert world.server.sent == ["a"]
 
 
 async def test_a_cancel_outlives_the_daemon(premises: Build) -> None:
-    """The control file is gone by then; the journal remembers."""
     world = premises(Script().holds(*SIX))
     world.drain_s = 0.05
     world.build()
@@ -73,8 +78,10 @@ async def test_a_cancel_outlives_the_daemon(premises: Build) -> None:
     async with world.at_work():
         await world.until(lambda: len(world.server.sent) == 2)
         world.control(batch_id)
-        await world.until(lambda: not list((world.root / "control").iterdir()))
+        await world.closing(batch_id)
     assert world.spool.result_path(batch_id) is None
+    assert world.controls() == [f"{batch_id}.cancel"]
+    (world.root / "control" / f"{batch_id}.cancel").unlink()  # the journal remembers, too
     sent = len(world.server.sent)
     world.build()
     async with world.at_work():

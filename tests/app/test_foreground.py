@@ -1,5 +1,7 @@
 """The foreground: the same command is the same batch, and a finished one is only looked up."""
 
+import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from batchd.app.foreground import Content, Wanted, hand_in, identify, read_content, run_wanted
 from batchd.core.options import is_batch_id
+from batchd.edges.spool import Spool
 from batchd.errors import UsageError
 from tests.app.premises import Premises, codes, options_of
 from tests.fakes.made_batch import Line, chat, content
@@ -121,3 +124,60 @@ def test_a_file_that_waits_in_the_inbox_already_is_not_handed_in_again(premises:
     assert sorted(path.name for path in (world.root / "inbox").iterdir()) == ["a.jsonl", "a.options.json"]
     options = (world.root / "inbox" / "a.options.json").read_bytes()
     assert options.strip() == options_of(batch_id=item.batch_id)
+
+
+async def test_a_result_that_was_collected_is_run_again_into_the_directory_that_was_left(
+    premises: Build,
+) -> None:
+    """rsync --remove-source-files takes the files and leaves the directory."""
+    world = premises()
+    item = on_disk(world, "a.jsonl", chat("a"))
+    for _ in range(2):
+        hand_in(world.spool, world.root, [item])
+        world.build(only=frozenset({item.batch_id}))
+        paths = await run_wanted(world.house, world.spool, [item])
+        result = Path(paths[item.batch_id])
+        assert codes(result) == {"a": "answered"}
+        for file in result.iterdir():
+            file.unlink()
+    assert world.server.sent == ["a", "a"]
+
+
+def test_a_result_that_is_half_collected_is_waited_for(premises: Build) -> None:
+    world = premises()
+    item = on_disk(world, "a.jsonl", chat("a"))
+    left = world.root / "outbox" / f"a.{item.batch_id}"
+    left.mkdir()
+    (left / "output.jsonl").touch()
+    with pytest.raises(UsageError, match="what is left of an earlier result"):
+        hand_in(world.spool, world.root, [item])
+    assert list((world.root / "inbox").iterdir()) == []
+
+
+def test_a_file_that_changed_after_its_id_was_made_is_not_handed_in(premises: Build) -> None:
+    world = premises()
+    item = on_disk(world, "a.jsonl", chat("a"))
+    item.source.write_bytes(content([chat("b")]))
+    with pytest.raises(UsageError, match="changed while it was handed in"):
+        hand_in(world.spool, world.root, [item])
+    assert list((world.root / "inbox").iterdir()) == []
+
+
+async def test_a_result_that_is_collected_at_once_ends_the_run_all_the_same(
+    premises: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = premises()
+    item = on_disk(world, "a.jsonl", chat("a"))
+    hand_in(world.spool, world.root, [item])
+    publish = type(world.spool).publish
+
+    def publish_and_collect(spool: Spool, batch_id: str, name: str) -> str:
+        path = publish(spool, batch_id, name)
+        shutil.rmtree(path)
+        return path
+
+    monkeypatch.setattr(type(world.spool), "publish", publish_and_collect)
+    world.build(only=frozenset({item.batch_id}))
+    async with asyncio.timeout(20):
+        paths = await run_wanted(world.house, world.spool, [item])
+    assert Path(paths[item.batch_id]).name == f"a.{item.batch_id}"

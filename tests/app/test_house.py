@@ -10,7 +10,7 @@ import batchd.app.house as house_module
 from batchd.core.lifecycle import Phase
 from batchd.core.status import parse
 from batchd.edges.journal import Journal
-from batchd.errors import JournalError, SpoolError
+from batchd.errors import SpoolError
 from tests.app.premises import Premises, batch_of, codes, metrics_of, records
 from tests.fakes.made_batch import chat
 from tests.fakes.scripted_model import Script
@@ -190,7 +190,7 @@ async def test_trouble_in_one_room_ends_the_house_and_gives_the_server_back(prem
     Journal.open(world.spool.journal_path(batch_id)).close()
 
 
-async def test_a_damaged_journal_stops_the_start_and_is_kept(premises: Build) -> None:
+async def test_a_damaged_journal_is_kept_and_the_batch_goes_on_without_it(premises: Build) -> None:
     world = premises(Script().holds("a"))
     world.drain_s = 0.05
     world.build()
@@ -200,11 +200,13 @@ async def test_a_damaged_journal_stops_the_start_and_is_kept(premises: Build) ->
     journal = Path(world.spool.journal_path(batch_id)) / "data.mdb"
     damaged = journal.read_bytes()[:5_000]
     journal.write_bytes(damaged)
+    world.server.release()
     world.build()
-    with pytest.raises(JournalError):
-        await world.run_to_its_end()
-    assert journal.read_bytes() == damaged
-    assert world.processing() == [batch_id]
+    async with world.at_work():
+        assert codes(await world.result(batch_id)) == {"a": "answered"}
+        await world.until(lambda: world.processing() == [])
+    kept = world.root / "archive" / batch_id / ".journal.damaged-1" / "data.mdb"
+    assert kept.read_bytes() == damaged
 
 
 async def test_an_intake_that_was_killed_while_it_made_its_journal_begins_again(premises: Build) -> None:

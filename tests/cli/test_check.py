@@ -1,6 +1,9 @@
 """`batchd check`: every bad line by its number and code, the counts, the exit code."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,29 @@ def test_many_groups_are_shown_in_part(tmp_path: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "prefix groups: 12" in out
     assert "and 2 more" in out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_name_and_any_text_is_told_whatever_the_encoding_of_the_output(
+    tmp_path: Path, encoding: str
+) -> None:
+    name = os.fsdecode(b"a\xff\xf0\x9f\x98\x80.jsonl")
+    value = {**GOOD, "custom_id": "\U0001f600", "url": "\U0001f600\x85"}
+    path = write(tmp_path, json.dumps(value).encode() + b"\n", name)
+
+    def told(*arguments: str) -> bytes:
+        return subprocess.run(
+            [sys.executable, "-m", "batchd", "check", *arguments, str(path)],
+            capture_output=True,
+            timeout=60,
+            check=False,
+            env={"HOME": str(tmp_path), "PYTHONIOENCODING": encoding},
+        ).stdout
+
+    report = json.loads(told("--json"))
+    assert Path(report["file"]).name == "a\\xff\U0001f600.jsonl"
+    assert report["faults"][0]["custom_id"] == "\U0001f600"
+    assert ("\U0001f600" if encoding == "utf-8" else "\\U0001f600") in told().decode()
 
 
 @pytest.mark.parametrize("name", ["absent.jsonl", "."])

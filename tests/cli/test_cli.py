@@ -1,6 +1,8 @@
 """The command line as a whole: help, version, exit codes, and what a person reads when it goes wrong."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from batchd import __version__
 from batchd.cli import VERBS, call
 from batchd.errors import BatchdError, ConfigError, SpoolError, UnavailableError
+from tests.house import clean_environment
 
 NAMES = [verb.__name__ for verb in VERBS]
 
@@ -117,3 +120,37 @@ def test_python_dash_m_is_the_same_command(
         runpy.run_module("batchd", run_name="__main__", alter_sys=False)
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"batchd {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status", "--spool", ""], ["status", "--spool="], ["run", ""], ["run", "x", "--out="]]
+)
+def test_an_empty_argument_is_a_variable_that_is_not_set_and_never_the_current_directory(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(arguments) == 2
+    assert "is empty" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_of_all_verbs_is_told_in_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call([]) == 0
+    listed = capsys.readouterr().out.partition("Commands:")[2]
+    assert listed.count("\n") >= len(VERBS)
+    assert "..." not in listed
+
+
+@pytest.mark.parametrize("host", ["-é", "box:port", "http://box:99999", "a\udcff"])
+def test_a_host_of_ollama_that_is_no_address_is_one_sentence(host: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "batchd", "status"],
+        env=clean_environment(tmp_path, OLLAMA_HOST=host),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 78
+    assert "is not an address" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batchd.cli import call
 from batchd.cli.demo import _check, example_file
 from batchd.core.request import LineLimits, Request, parse_line
 from batchd.errors import BatchdError
@@ -28,6 +29,14 @@ def test_a_daemon_that_ended_is_told_with_its_last_lines(tmp_path: Path) -> None
     assert "ended by itself" in caught.value.message
     assert caught.value.next_step.endswith("the disk is full")
     assert caught.value.next_step.count("\n") < 10
+
+
+def test_a_place_that_cannot_be_made_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert call(["demo", "--out", str(tmp_path / "file")]) == 2
+    assert "cannot be made" in capsys.readouterr().err
 
 
 def test_a_demo_that_hangs_is_given_up(tmp_path: Path) -> None:

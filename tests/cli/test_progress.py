@@ -4,12 +4,13 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from batchd.cli.progress import fetch_display, progress_display, rates
-from batchd.core.status import BatchStatus, StatusReport
+from batchd.cli.progress import _Bars, _Lines, fetch_display, progress_display, rates, waiting
+from batchd.core.status import BatchStatus, ModelStatus, StatusReport
 from tests.batches import write_batch
 from tests.house import ROOT
 from tests.simulator.child import ChildSimulator
@@ -36,6 +37,48 @@ def test_plain_lines_come_now_and_then_and_at_each_new_batch(capsys: pytest.Capt
     assert capsys.readouterr().err.splitlines() == [
         f"packages.jsonl: 10 of 100 done, 0 failed · {rates(report(10).batches[0])}"
     ]
+
+
+def stuck(state: str, detail: str = "", next_try_at: float | None = None) -> StatusReport:
+    model = ModelStatus("ollama", "there", state, detail=detail, next_try_at=next_try_at)
+    return replace(report(10), model=model, written_at=100.0)
+
+
+def test_a_model_that_is_not_there_is_told_with_its_reason_and_the_next_try() -> None:
+    assert waiting(stuck("resident", "by attach")) == ""
+    assert waiting(stuck("absent")) == ""
+    assert waiting(stuck("loading", "m")) == "model loading: m"
+    assert waiting(stuck("cooling", "refused.", 112.0)) == "model cooling: refused; next try in 12 s"
+    assert waiting(stuck("cooling", "\x1b[2J" + "x" * 500)).endswith("xxx…")
+    assert "\x1b" not in waiting(stuck("cooling", "\x1b[2J"))
+
+
+def test_plain_lines_say_why_nothing_moves(capsys: pytest.CaptureFixture[str]) -> None:
+    moments = iter([0.0, 1.0, 6.0, 12.0, 37.0, 43.0])
+    lines = _Lines(lambda: 1_000.0 + next(moments))
+    lines.show(report(10))
+    lines.show(stuck("cooling", "refused", 103.0))  # too soon after the line before
+    lines.show(stuck("cooling", "refused", 108.0))
+    lines.show(stuck("cooling", "refused", 108.0))  # nothing new
+    lines.show(stuck("loading", "m"))
+    lines.show(report(11))
+    told_lines = [line.partition(" · ")[2] for line in capsys.readouterr().err.splitlines()]
+    known = rates(report(10).batches[0])
+    assert told_lines == [
+        known,
+        "model cooling: refused; next try in 8 s",
+        "model loading: m",
+        known,
+    ]
+
+
+def test_a_bar_that_stands_still_has_the_reason_below_it() -> None:
+    with _Bars() as bars:
+        bars.show(report(10))
+        assert len(list(bars._screen.get_renderables())) == 1
+        bars.show(stuck("cooling", "refused", 112.0))
+        *_, last = bars._screen.get_renderables()
+    assert str(last) == "model cooling: refused; next try in 12 s"
 
 
 def test_nothing_is_drawn_of_a_fetch_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:

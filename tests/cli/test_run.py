@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from batchd.edges.spool import Spool
 from tests.batches import request_line, write_batch
 from tests.house import LivingDaemon, clean_environment, read_lines
@@ -150,7 +152,62 @@ def test_usage_and_configuration_have_their_exit_codes(tmp_path: Path) -> None:
     assert call(tmp_path, "run", "x.jsonl", "--engine", "vllm")[0] == 2
     batch = write_batch(tmp_path / "packages.jsonl", 1)
     assert call(tmp_path, "run", str(batch), BATCHD_SLOTS="many")[0] == 78
-    assert call(tmp_path, "run", str(batch), "--gguf", "absent.gguf")[0] == 78
+    absent = ("--engine", "llamacpp")
+    models = '{"smollm2:135m": "/nonexistent.gguf"}'
+    assert call(tmp_path, "run", str(batch), *absent, BATCHD_LLAMACPP__MODELS=models)[0] == 78
+    assert call(tmp_path, "run", str(batch), "--spool", "/proc/batchd")[0] == 78
+    assert call(tmp_path, "run", str(batch), "--spool", str(batch))[0] == 78
+    assert call(tmp_path, "daemon", "--spool", "/proc/batchd")[0] == 78
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--gguf", "absent.gguf"), "No such file"),
+        (("--gguf", "packages.jsonl"), "not a GGUF file"),
+        (("--gguf", "."), "Is a directory"),
+        (("--model", ""), "is empty"),
+        (("--out", "packages.jsonl"), "cannot be made"),
+        (("--out", "/proc/batchd"), "cannot be made"),
+    ],
+)
+def test_what_was_typed_wrongly_is_said_with_the_next_step(
+    flags: tuple[str, str], said: str, tmp_path: Path
+) -> None:
+    batch = write_batch(tmp_path / "packages.jsonl", 1)
+    code, out, error = call(tmp_path, "run", str(batch), *flags, OLLAMA_HOST=NOWHERE)
+    assert (code, out) == (2, "")
+    sentence, step = error.splitlines()
+    assert said in sentence
+    assert step.startswith("Give")
+
+
+@pytest.mark.parametrize(("level", "is_told"), [("info", True), ("", False), ("warning", False)])
+def test_the_log_of_a_run_tells_what_was_asked_for(level: str, is_told: bool, tmp_path: Path) -> None:
+    batch = write_batch(tmp_path / "packages.jsonl", 1)
+    with ChildSimulator() as server:
+        code, _, error = call(tmp_path, "run", str(batch), OLLAMA_HOST=server.address, BATCHD_LOG_LEVEL=level)
+    assert code == 0
+    assert (" accepted: " in error) is is_told
+
+
+def test_results_that_may_be_meant_are_named_when_the_batch_cannot_be_looked_up(tmp_path: Path) -> None:
+    batch = write_batch(tmp_path / "packages.jsonl", 1)
+    with ChildSimulator() as server:
+        _, out, _ = call(tmp_path, "run", str(batch), OLLAMA_HOST=server.address)
+    held = Spool.open(tmp_path / "batchd-results" / ".spool", tmp_path / "batchd-results")
+    try:
+        code, _, error = call(tmp_path, "run", str(batch))
+        _, _, with_another_model = call(tmp_path, "run", str(batch), "--model", "other")
+        _, _, with_an_alias = call(tmp_path, "run", str(batch), BATCHD_MODEL_ALIASES='{"a": "b"}')
+        batch.write_bytes(batch.read_bytes() + b"\n")
+        _, _, of_another_file = call(tmp_path, "run", str(batch))
+    finally:
+        held.close()
+    assert code == 75
+    assert out.strip() in error
+    assert "held by another" in with_another_model
+    assert out.strip() not in with_another_model + with_an_alias + of_another_file
 
 
 def test_files_that_cannot_be_used_end_as_failed_batches(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`batchd status`: what status.json says, and how old it is."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ BATCH = BatchStatus(
 MODEL = ModelStatus("ollama", "http://127.0.0.1:11434", "resident", "smollm2:135m", 2_304, 4, "by attach")
 
 
-def write(spool: Path, written_at: float) -> None:
+def write(spool: Path, written_at: float, state: str = "ready", pid: int = 123) -> None:
     thing = Unclaimable("link.jsonl", "a symbolic link")
-    report = StatusReport(written_at, 123, "ready", MODEL, (BATCH,), (thing,), unclaimable_more=1_500)
+    report = StatusReport(written_at, pid, state, MODEL, (BATCH,), (thing,), unclaimable_more=1_500)
     (spool / "status.json").write_bytes(render(report))
 
 
@@ -69,7 +70,7 @@ def test_json_is_the_report_and_its_age(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_spool_without_a_status_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(["status", "--spool", str(tmp_path)]) == 1
+    assert call(["status", "--spool", str(tmp_path)]) == 78
     assert "batchd daemon" in capsys.readouterr().err
 
 
@@ -82,3 +83,40 @@ def test_a_daemon_that_has_nothing_to_say_of_a_model(
     out = capsys.readouterr().out
     assert "model   -" in out
     assert "no batch" in out
+
+
+def test_a_daemon_that_stopped_says_so_however_fresh_its_status_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, SystemClock().now() - 3, "stopped")
+    assert call(["status", "--spool", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert "stopped, process 123" in told.out
+    assert f"The daemon of {tmp_path} stopped 3 s ago." in told.err.replace("\n", " ")
+    assert call(["status", "--json", "--spool", str(tmp_path)]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["is_running"], shown["is_old"], shown["state"]) == (False, False, "stopped")
+
+
+@pytest.mark.parametrize(
+    ("is_there", "words"), [(True, "has stopped, or hangs"), (False, "there is no process")]
+)
+def test_a_process_that_is_gone_is_told_from_one_that_hangs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], is_there: bool, words: str
+) -> None:
+    gone = int(Path("/proc/sys/kernel/pid_max").read_text())  # the largest that there can be, and one more
+    write(tmp_path, SystemClock().now() - 200, pid=os.getpid() if is_there else gone + 1)
+    assert call(["status", "--spool", str(tmp_path)]) == 1
+    assert words in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_what_waits_and_what_concerns_all_is_said_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = BatchStatus("batch_2", "b.jsonl", "validating", 0, 0, 0, detail="it is still being written")
+    report = StatusReport(SystemClock().now(), 1, "ready", batches=(waits,), notice="the disk is short")
+    (tmp_path / "status.json").write_bytes(render(report))
+    assert call(["status", "--spool", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "it is still being written" in out
+    assert "notice  the disk is short" in out

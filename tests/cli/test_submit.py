@@ -82,7 +82,9 @@ def test_what_cannot_be_read_is_a_usage_error_and_no_spool_is_one_of_configurati
     spool: Path, batch: Path, tmp_path: Path
 ) -> None:
     assert call(["submit", str(tmp_path / "absent.jsonl"), "--spool", str(spool)]) == 2
+    assert call(["submit", ".", "--spool", str(spool)]) == 2
     assert call(["submit", str(batch), "--spool", str(tmp_path / "nowhere")]) == 78
+    assert call(["status", "--spool", str(tmp_path / "nowhere")]) == 78
 
 
 @pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])

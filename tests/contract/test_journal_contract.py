@@ -233,6 +233,15 @@ class JournalContract:
         await journal.record(Outcome(0, b"x"))
         assert journal.progress().worked_s == 3.5
 
+    async def test_a_note_is_a_meta_value_beside_the_others_and_the_last_one_stands(
+        self, journal: JournalPort
+    ) -> None:
+        before = dict(journal.meta())
+        journal.note("uses", "one")
+        journal.note("uses", "two \u00d7")
+        await journal.record(Outcome(0, b"x"))
+        assert journal.meta() == {**before, "uses": "two \u00d7"}
+
     def test_a_closed_journal_takes_nothing_more(self, journal: JournalPort) -> None:
         journal.close()
         journal.close()
@@ -260,6 +269,7 @@ class TestJournal(JournalContract):
     ) -> None:
         journal.claim_custom_ids(["a"], 0)
         journal.log_event(Event(1.0, "chunk", "8", "4", "out of memory"))
+        journal.note("uses", "some")
         await journal.record(Outcome(3, b"answer", attempts=1, spent=Spent(7, 8, 9, 1.0, 2.0)))
         await journal.record(Outcome(5, None, category=Category.CRASH, attempts=1, crashes=1))
         await journal.intend([6])

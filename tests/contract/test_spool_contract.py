@@ -77,7 +77,7 @@ class MemoryWorld:
         return self.spool.archived[batch_id][0]
 
     def tell(self, batch_id: str, verb: str) -> None:
-        self.spool.controls.append((batch_id, verb))
+        self.spool.told[batch_id, verb] = 0.0
 
     def status(self) -> bytes:
         return self.spool.status
@@ -152,10 +152,12 @@ class SpoolContract:
     def test_an_empty_spool_holds_nothing(self, spool: SpoolPort) -> None:
         assert list(spool.sweep()) == []
         assert spool.places() == {}
-        assert list(spool.take_controls()) == []
+        assert list(spool.controls(0.0)) == []
         assert not spool.is_known(ID)
+        assert not spool.is_at_work(ID)
         assert spool.result_path(ID) is None
-        assert spool.free_bytes() > 0
+        assert spool.remains_path(ID) is None
+        assert 0 < spool.free_bytes() <= spool.disk_bytes()
 
     def test_a_sweep_tells_batch_files_from_options(self, world: World) -> None:
         world.drop(NAME, CONTENT)
@@ -184,6 +186,16 @@ class SpoolContract:
         assert claimed.original_name(ID) == NAME
         assert claimed.places() == {ID: Place(True, False, False, False)}
         assert claimed.is_known(ID)
+        assert claimed.is_at_work(ID)
+
+    def test_a_claimed_file_is_described(self, world: World, claimed: SpoolPort) -> None:
+        original = claimed.original(ID)
+        assert original is not None
+        assert (original.name, original.size_bytes, original.lines) == (NAME, len(CONTENT), 2)
+        assert original.has_writer is False
+        assert claimed.original(ID) == original
+        claimed.archive(ID)
+        assert claimed.original(ID) is None
 
     def test_a_claim_of_what_has_gone_leaves_no_trace(self, spool: SpoolPort) -> None:
         assert not spool.claim(NAME, ID)
@@ -212,26 +224,36 @@ class SpoolContract:
 
     def test_options_follow_their_batch_and_can_be_read_again(self, world: World, claimed: SpoolPort) -> None:
         world.drop(OPTIONS, b'{"strict":true}')
-        assert claimed.claim_options(NAME, ID) == b'{"strict":true}'
+        assert claimed.claim_options(NAME, ID)
         assert list(claimed.sweep()) == []
-        assert claimed.claim_options(NAME, ID) == b'{"strict":true}'
+        for _ in range(2):
+            assert claimed.read_options(NAME, ID) == b'{"strict":true}'
         assert claimed.original_name(ID) == NAME
 
-    def test_a_batch_without_options_has_none(self, claimed: SpoolPort) -> None:
-        assert claimed.claim_options(NAME, ID) is None
+    def test_a_batch_without_options_has_none(self, world: World, claimed: SpoolPort) -> None:
+        assert not claimed.claim_options(NAME, ID)
+        assert claimed.read_options(NAME, ID) is None
 
-    def test_options_that_come_too_late_stay_in_the_inbox(self, world: World, claimed: SpoolPort) -> None:
+    def test_options_of_a_later_file_are_not_read(self, world: World, claimed: SpoolPort) -> None:
+        claimed.claim_options(NAME, ID)
+        world.drop(OPTIONS, b"later")
+        assert claimed.read_options(NAME, ID) is None
+        assert [item.name for item in claimed.sweep()] == [OPTIONS]
+
+    def test_options_are_claimed_once(self, world: World, claimed: SpoolPort) -> None:
         world.drop(OPTIONS, b"first")
         claimed.claim_options(NAME, ID)
         world.drop(OPTIONS, b"second")
-        assert claimed.claim_options(NAME, ID) == b"first"
+        assert not claimed.claim_options(NAME, ID)
+        assert claimed.read_options(NAME, ID) == b"first"
         assert [item.name for item in claimed.sweep()] == [OPTIONS]
 
     def test_options_above_the_limit_make_the_batch_unusable(self, world: World, claimed: SpoolPort) -> None:
         world.drop(OPTIONS, b" " * (2**20 + 1))
         assert claimed.peek_options(NAME) is None
+        assert claimed.claim_options(NAME, ID)
         with pytest.raises(NotUsableError):
-            claimed.claim_options(NAME, ID)
+            claimed.read_options(NAME, ID)
 
     def test_the_copy_is_the_original_with_its_hash(self, claimed: SpoolPort) -> None:
         assert claimed.copy_input(ID) == (hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
@@ -306,6 +328,24 @@ class SpoolContract:
         assert world.published(f"reviews.{ID}") == {"output.jsonl": b"first"}
         assert claimed.places()[ID].has_publish
 
+    def test_a_result_counts_only_with_its_batch_object(self, world: World, claimed: SpoolPort) -> None:
+        build_publish(claimed, ID, {"output.jsonl": b"1\n"})
+        path = claimed.publish(ID, f"reviews.{ID}")
+        assert claimed.result_path(ID) is None
+        assert claimed.remains_path(ID) == path
+
+    def test_a_directory_that_a_collector_left_empty_is_no_result_and_makes_room(
+        self, world: World, claimed: SpoolPort
+    ) -> None:
+        build_publish(claimed, ID, {})
+        claimed.publish(ID, f"reviews.{ID}")
+        assert (claimed.result_path(ID), claimed.remains_path(ID)) == (None, None)
+        assert claimed.is_known(ID)
+        build_publish(claimed, ID, {"batch.json": b"{}"})
+        path = claimed.publish(ID, f"reviews.{ID}")
+        assert claimed.result_path(ID) == path
+        assert world.published(f"reviews.{ID}") == {"batch.json": b"{}"}
+
     def test_the_original_moves_to_the_archive_once(self, world: World, claimed: SpoolPort) -> None:
         world.drop(OPTIONS, b"{}")
         claimed.claim_options(NAME, ID)
@@ -340,10 +380,11 @@ class SpoolContract:
     def test_an_id_stays_known_until_result_and_original_are_gone(
         self, world: World, claimed: SpoolPort
     ) -> None:
-        build_publish(claimed, ID, {"output.jsonl": b"1\n"})
+        build_publish(claimed, ID, {"batch.json": b"{}"})
         claimed.publish(ID, f"reviews.{ID}")
         claimed.archive(ID)
         claimed.discard(ID)
+        assert not claimed.is_at_work(ID)
         assert claimed.is_known(ID)
         world.collect(f"reviews.{ID}")
         assert claimed.result_path(ID) is None
@@ -371,11 +412,20 @@ class SpoolContract:
         world.spool.write_status(b"{}")
         assert world.status() == b"{}"
 
-    def test_a_control_is_taken_once(self, world: World) -> None:
+    def test_a_control_stays_until_it_is_removed(self, world: World) -> None:
         world.tell(ID, "cancel")
         world.tell(OTHER, "cancel")
-        assert set(world.spool.take_controls()) == {(ID, "cancel"), (OTHER, "cancel")}
-        assert list(world.spool.take_controls()) == []
+        for _ in range(2):
+            assert world.spool.has_control(ID, "cancel")
+        assert {(batch_id, verb) for batch_id, verb, _ in world.spool.controls(1e12)} == {
+            (ID, "cancel"),
+            (OTHER, "cancel"),
+        }
+        assert all(age_s > 1e11 for _, _, age_s in world.spool.controls(1e12))
+        assert world.spool.remove_control(ID, "cancel")
+        assert not world.spool.remove_control(ID, "cancel")
+        assert not world.spool.has_control(ID, "cancel")
+        assert world.spool.has_control(OTHER, "cancel")
 
 
 class TestMemorySpool(SpoolContract):

@@ -76,7 +76,7 @@ def test_any_bytes_are_read_or_refused_and_nothing_else_is_raised(raw: bytes) ->
         (b'{"a":1', "it is not JSON: ", True),
         (b"{'a':1}", "it is not JSON: ", True),
         (b'"\t"', "it is not JSON: ", True),
-        (b"1e400", "it is not JSON: ", True),
+        (b"1e400", "it has a number that is too large for a float", False),
         (b"\xef\xbb\xbf{}", "it begins with a byte-order mark", False),
         (b'{"a":"\xff"}', "it is not UTF-8 at byte 7", False),
         (b'"\xed\xa0\x80"', "it is not UTF-8 at byte 2", False),
@@ -130,7 +130,40 @@ def test_the_readable_part_leaves_out_every_doubled_key_and_nothing_else() -> No
         "b": {"d": 4},
     }
     assert refused(b'{"id":"x","a":99999999999999999999}').readable == {"id": "x", "a": 0}
-    assert refused(b'{"id":"\\ud800","a":1}').readable is None
+    assert refused(b'{"id":"x","a":"\\ud800"}').readable == {"id": "x", "a": "\ud800"}
+    assert refused(b'{"id":"x","a":NaN,"a":1}').readable == {"id": "x"}
+    assert refused(b'{"id":"x","a":"\\ud800","a":1}').readable == {"id": "x"}
+    assert refused(b'{"id":"x","\\ud800":2,"\\ud800":1}').readable == {"id": "x"}
+    assert refused(b'{"id":"x","a":[-1e999]}').readable == {"id": "x", "a": [0.0]}
+    assert refused(b'{"id":"x","a":' + nested(NESTING_MAX + 1) + b"}").readable is None
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
+@pytest.mark.parametrize("levels", [950, 1_000, 1_024, 1_025, 100_000])
+def test_the_reason_hangs_on_the_text_and_not_on_the_depth_of_our_stack(opening: bytes, levels: int) -> None:
+    def deeper(frames: int) -> str:
+        return deeper(frames - 1) if frames else refused(opening * levels + b"x").reason
+
+    assert {deeper(frames) for frames in (0, 50, 300)} == {"it is nested deeper than 200 levels"}
+
+
+@pytest.mark.parametrize("levels", [300, 990, 1_000, 1_020])
+def test_depth_is_found_where_the_last_of_two_equal_keys_hides_it(levels: int) -> None:
+    reason = "it is nested deeper than 200 levels"
+    assert refused(b'{"a":' + nested(levels) + b',"a":1}').reason == reason
+    assert refused(b'{"b":99999999999999999999,"a":' + nested(levels) + b',"a":1}').reason == reason
+
+
+def test_brackets_in_a_string_are_no_levels() -> None:
+    assert loads_strict(b'"' + b'[{\\"' * 300 + b'"') == '[{"' * 300
+    assert refused(b'{"a":NaN,"b":"' + b"[" * 300 + b'"}').reason == "NaN is not a number in JSON"
+    assert refused(b'["' + b"[" * 300).is_syntax
+    assert refused(b"[" + b"[]," * 300).is_syntax
+
+
+def test_every_reason_can_be_written() -> None:
+    assert refused(b'{"\\ud800":2,"\\ud800":1}').reason == "the key '?' is doubled"
+    assert dumps(refused(b'{"a\\udc00":[1,"\\ud800"],"a\\udc00":NaN}').reason)
 
 
 def test_of_several_doubled_keys_the_first_is_named() -> None:

@@ -29,10 +29,12 @@ def test_a_copy_without_an_original_is_a_persons_hand() -> None:
     assert "processing/" in caught.value.next_step
 
 
-def test_phases_only_go_forward() -> None:
+def test_phases_go_forward_and_only_a_broken_seal_leads_back() -> None:
     walked: list[Phase | None] = [None]
-    while NEXT_PHASES[walked[-1]]:
-        (following,) = NEXT_PHASES[walked[-1]]
-        assert following not in walked
-        walked.append(following)
+    while (following := NEXT_PHASES[walked[-1]] - set(walked)) != frozenset():
+        walked += following
     assert walked == [None, *Phase]
+    back = {
+        (phase, to) for phase in Phase for to in NEXT_PHASES[phase] if to in walked[: walked.index(phase)]
+    }
+    assert back == {(Phase.PUBLISHING, Phase.IN_PROGRESS)}

@@ -5,14 +5,20 @@ from typing import Any
 
 import pytest
 
-from batchd.core.governor import LOADED
 from batchd.core.json import dumps, loads
-from batchd.core.metrics import GROUPS_LISTED_MAX, METRICS_VERSION, Run, build_metrics, saved_share
+from batchd.core.metrics import (
+    GROUPS_LISTED_MAX,
+    METRICS_VERSION,
+    Run,
+    build_metrics,
+    saved_share,
+    token_scale,
+)
 from batchd.core.options import Options
 from batchd.core.record import Event, Group, Progress, Spent
 from batchd.core.summary import Acceptance
 
-RUN = Run(started_at=1_000.0, finished_at=1_060.5, estimated_prompt_tokens=2_000)
+RUN = Run(started_at=1_000.0, finished_at=1_060.5, canary_tokens=7, shared_tokens={})
 GROUP = Group("m", "/v1/chat/completions", 0, 10, 80, 120)
 
 
@@ -48,8 +54,7 @@ def metrics(
     run: Run = RUN,
 ) -> dict[str, Any]:
     """As a reader of the file gets them."""
-    loaded = [Event(0.5 + number, LOADED, tokens, "m", "") for number, tokens in enumerate(("4", "3"))]
-    events = [Event(0.0, "slots_halved", "4", "2", "out of memory"), *loaded]
+    events = [Event(0.0, "slots_halved", "4", "2", "out of memory")]
     built = build_metrics(
         f"batch_{1:032x}",
         accepted(total),
@@ -76,7 +81,7 @@ def test_everything_that_a_reader_is_promised_is_there() -> None:
     assert read["settings"] == {"model": "m", "strategy": "prefix", "strict": False}
     assert read["lanes"] == {"slots": [4]}
     assert read["faults"] == {"crash": 2, "tokens_of_killed_attempts": None}
-    assert read["decisions"][:1] == [
+    assert read["decisions"] == [
         {"at": 0.0, "name": "slots_halved", "old": "4", "new": "2", "cause": "out of memory"}
     ]
     assert read["time"]["wall_s"] == 60.5
@@ -98,9 +103,24 @@ def test_the_ideal_reads_each_shared_beginning_once() -> None:
     assert metrics(groups=(alone,))["tokens"]["ideal"]["value"] == 1_000
 
 
+def test_a_measured_beginning_is_better_than_an_estimated_one() -> None:
+    measured = Run(1_000.0, 1_060.5, 7, {0: 55})
+    read = metrics(run=measured)
+    assert read["tokens"]["ideal"]["value"] == 1_000 - 9 * 55
+    (group,) = read["groups"]["largest"]
+    assert (group["shared_tokens"], group["shared_tokens_estimated"]) == (55, 80)
+    assert metrics()["groups"]["largest"][0]["shared_tokens"] is None
+
+
+def test_the_scale_is_of_the_lines_that_were_answered() -> None:
+    assert token_scale(accepted(), progress()) == 0.5
+    assert token_scale(accepted(20), progress(completed=10, prompt_tokens=500)) == 0.5
+    assert token_scale(accepted(), progress(completed=0, prompt_tokens=0)) == 0.0
+
+
 def test_the_ideal_of_nothing_is_nothing() -> None:
     none = Progress(0, 0, 0, Spent(), {}, 0.0)
-    tokens = metrics(none, groups=(), run=Run(1.0, 2.0, 0))["tokens"]
+    tokens = metrics(none, groups=(), run=Run(1.0, 2.0, 0, {}))["tokens"]
     assert (tokens["ideal"]["value"], tokens["naive"]["value"]) == (0, 0)
 
 

@@ -52,6 +52,18 @@ def test_several_faults_are_all_named() -> None:
     assert {refusal.param for refusal in refusals} == {"strict", "colour"}
 
 
+def test_unknown_options_are_named_up_to_a_bound_and_counted_beyond_it() -> None:
+    _, refusals = parse_options(b"{%s}" % b",".join(b'"x%d":1' % number for number in range(20)))
+    assert [refusal.param for refusal in refusals] == [*(f"x{number}" for number in range(16)), None]
+    assert refusals[-1].message == "4 more options are unknown."
+
+
+def test_an_unknown_option_with_a_long_name_is_cut_also_as_the_param() -> None:
+    _, (refusal,) = parse_options(b'{"%s":1}' % (b"stric" * 9_000))
+    assert refusal.param == ("stric" * 13)[:64]
+    assert len(refusal.message) < 200
+
+
 def test_a_window_is_a_number_and_a_unit() -> None:
     assert [window_s(text) for text in ("30s", "5m", "24h", "7d")] == [30, 300, 86_400, 604_800]
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from batchd.core.fault import LineFault
 from batchd.core.parameters import TRANSLATED
 from batchd.core.request import (
+    MODEL_CHARS_MAX,
     Endpoint,
     LineLimits,
     Message,
@@ -214,6 +215,12 @@ def test_an_unknown_url_is_told_which_there_are() -> None:
         (chat(seed=2**70), "é-1"),
         (b'{"custom_id":"a","body":{"n":1,"n":2}}', "a"),
         (b'{"custom_id":"a","custom_id":"b"}', None),
+        (b'{"custom_id":"a","body":"\\ud800"}', "a"),
+        (b'{"custom_id":"a","body":NaN}', "a"),
+        (b'{"custom_id":"a","body":1e999}', "a"),
+        (b'{"custom_id":"a\\ud800","body":1}', None),
+        (b'{"custom_id":"a","body":' + b"[" * 300 + b"]" * 300 + b"}", None),
+        (b'{"custom_id":"a","b":' + b"[" * 1_000 + b"]" * 1_000 + b',"b":1}', None),
         (b'{"custom_id":"a"', None),
         (b'["custom_id"]', None),
     ],
@@ -270,3 +277,10 @@ def test_messages_of_any_values_give_a_request_or_a_fault(where: str, value: obj
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_a_custom_id_is_taken_letter_for_letter(custom_id: str) -> None:
     assert good(chat() | {"custom_id": custom_id}).custom_id == custom_id
+
+
+def test_a_model_has_a_name_and_not_a_text() -> None:
+    assert good(chat(model="m" * MODEL_CHARS_MAX)).model == "m" * MODEL_CHARS_MAX
+    fault = bad(chat(model="m" * (MODEL_CHARS_MAX + 1)))
+    assert (fault.code, fault.param) == ("invalid_value", "body.model")
+    assert str(MODEL_CHARS_MAX) in fault.message

@@ -261,3 +261,14 @@ def test_the_identity_of_a_line_is_the_same_whenever_it_is_written() -> None:
     batch_id = "batch_" + "a" * 32
     assert request_id(batch_id, 255) == "a" * 32 + "000000ff"
     assert len({request_id(batch_id, index) for index in range(1_000)}) == 1_000
+
+
+def test_no_reader_finds_the_end_of_a_line_inside_of_a_result() -> None:
+    ends = "a\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029b"
+    for line in (
+        result_line(asked(Endpoint.CHAT, ends), answer(ends), ID, 0.0),
+        line_fault_line(LineFault(1, "invalid_value", ends, None, ends), ID),
+    ):
+        assert line.decode().splitlines() == [line.decode()]
+        assert written(line)["custom_id"] == ends
+    assert body(Endpoint.CHAT, answer(ends))["choices"][0]["message"]["content"] == ends

@@ -6,7 +6,7 @@ import json
 from batchd.core.fault import LineFault
 from batchd.core.lines import Lines
 from batchd.core.request import Endpoint, LineLimits, Request
-from batchd.core.sieve import Sieve
+from batchd.core.sieve import MODELS_MAX, Sieve
 
 CHAT = {"messages": [{"role": "user", "content": "hello"}]}
 
@@ -37,6 +37,13 @@ def test_several_models_are_fine_unless_strict() -> None:
     lines = (line("a"), line("b", model="other"), line("c"))
     assert sort(*lines) == ["a", "b", "c"]
     assert sort(*lines, is_strict=True) == ["a", "mismatched_model", "c"]
+
+
+def test_a_batch_names_so_many_models_and_no_more() -> None:
+    lines = [line(f"r{number}", model=f"m{number}") for number in range(MODELS_MAX + 1)]
+    found = sort(*lines, line("known", model="m7"), line("late", model=f"m{MODELS_MAX}"))
+    assert found[-3:] == ["mismatched_model", "known", "mismatched_model"]
+    assert found[:-3] == [f"r{number}" for number in range(MODELS_MAX)]
 
 
 def test_a_line_over_the_limit_is_one_bad_line() -> None:

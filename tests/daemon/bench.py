@@ -4,7 +4,7 @@ DIAGNOSTICS
     None.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from batchd.core.json import loads
@@ -30,6 +30,7 @@ class Bench:
         batch: Batch | None = None,
         rules: Rules | None = None,
         journal: MemoryJournal | None = None,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> None:
         self.model = ScriptedModel(script)
         self.batch = made_batch(lines, journal) if batch is None else batch
@@ -43,6 +44,7 @@ class Bench:
             self.spool,
             rules or Rules(slots=slots),
             self.durable.append,
+            may_send,
         )
 
     async def work(self) -> bool:

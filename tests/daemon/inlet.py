@@ -10,6 +10,7 @@ from itertools import count
 from batchd.core.json import dumps, loads
 from batchd.core.record import NewLine
 from batchd.core.rules import Rules
+from batchd.core.space import Space
 from batchd.core.summary import Acceptance, from_meta
 from batchd.daemon.intake import Intake
 from batchd.daemon.ports import Batch
@@ -40,11 +41,13 @@ class World:
         self.spool = MemorySpool()
         self.clock = FakeClock()
         self.journals: list[CountingJournal] = []
+        self.space = Space(self.spool.size, reserve_bytes=10**9)
         numbers = count(1)
         self.intake = Intake(
             self.spool,
             self.clock,
             rules or Rules(slots=1, settle_s=0.0),
+            self.space,
             self._create,
             lambda: f"batch_{next(numbers):032x}",
             only,

@@ -9,7 +9,7 @@ from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Load, Loaded
 from batchd.core.record import LineRow, Outcome
 from batchd.core.rules import Rules
-from batchd.daemon.dispatcher import Dispatcher
+from batchd.daemon.dispatcher import SPACE_CHECK_S, Dispatcher
 from batchd.daemon.ledger import UNACKNOWLEDGED_MAX
 from batchd.errors import JournalError
 from tests.daemon.bench import Bench
@@ -37,6 +37,24 @@ async def test_a_drain_sends_nothing_new_and_records_what_runs() -> None:
     assert working.result() is False
     assert len(bench.model.sent) == 4
     assert bench.outcomes() == dict.fromkeys(bench.model.sent, "yes")
+
+
+async def test_nothing_new_is_sent_while_the_disk_is_short_of_space_and_then_it_goes_on() -> None:
+    answers = iter([True, True, False, False, False])  # then True
+    bench = Bench(lines(5), Script().answers_at_once(), slots=1, may_send=lambda: next(answers, True))
+    assert await bench.work()
+    assert bench.clock.slept.count(SPACE_CHECK_S) == 3
+    assert bench.outcomes() == {f"r{n}": "yes" for n in range(5)}
+
+
+async def test_a_drain_ends_the_wait_for_space() -> None:
+    bench = Bench(lines(5), slots=1, may_send=lambda: False)
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(bench.work())
+        await asyncio.sleep(0.01)
+        bench.dispatcher.stop()
+    assert working.result() is False
+    assert bench.model.sent == []
 
 
 async def test_a_drain_ends_the_wait_for_the_model() -> None:

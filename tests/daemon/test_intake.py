@@ -3,14 +3,13 @@
 import pytest
 
 from batchd.core.fault import Refusal
-from batchd.core.json import dumps, loads
+from batchd.core.json import loads
 from batchd.core.lifecycle import Phase
 from batchd.core.rules import Rules
-from batchd.daemon import intake
-from batchd.daemon.intake import LINES_PER_COMMIT
+from batchd.daemon import reading
 from batchd.errors import InputChangedError
 from tests.daemon.inlet import NAME, WANTED, World
-from tests.fakes.made_batch import Line, chat, content, embed
+from tests.fakes.made_batch import chat, content, embed
 from tests.fakes.memory_spool import MemorySpool
 
 
@@ -78,7 +77,7 @@ def test_a_line_over_the_limit_is_refused_without_being_held() -> None:
     taken = World(rules).take(content([chat("a"), long, chat("c")]))
     assert taken.codes() == {1: "line_too_long"}
     [row] = taken.journal.read_lines([1])
-    assert (row.group, row.length) == (-1, len(dumps(long)))
+    assert (row.group, row.length) == (-1, 0)
 
 
 @pytest.mark.parametrize("raw", [b"", b"\n\n  \n", b"\xef\xbb\xbf"])
@@ -98,9 +97,9 @@ def test_a_file_of_only_bad_lines_fails_with_each_line_named() -> None:
 
 
 def test_reasons_are_bounded_error_lines_are_not() -> None:
-    taken = World().take(b"x\n" * (intake.REFUSALS_MAX + 5))
-    assert len(taken.facts.refusals) == intake.REFUSALS_MAX
-    assert len(taken.faults) == intake.REFUSALS_MAX + 5
+    taken = World().take(b"x\n" * (reading.REFUSALS_MAX + 5))
+    assert len(taken.facts.refusals) == reading.REFUSALS_MAX
+    assert len(taken.faults) == reading.REFUSALS_MAX + 5
 
 
 def test_strict_fails_the_whole_file_for_one_bad_line() -> None:
@@ -181,40 +180,14 @@ def test_a_file_that_changes_while_it_is_copied_is_tried_again(said: list[str]) 
     assert world.journals == []
     assert isinstance(world.spool, Changing)
     assert world.spool.resets == 1
-    assert any("changed while it was copied" in line for line in said)
+    assert any("waits: it changed after it was claimed" in line for line in said)
     assert world.intake.accept(batch_id) is not None
-
-
-@pytest.mark.parametrize("bound", ["LINES_PER_COMMIT", "BYTES_PER_COMMIT"])
-def test_a_file_larger_than_one_commit_is_the_same_as_a_smaller_one(
-    monkeypatch: pytest.MonkeyPatch, bound: str
-) -> None:
-    lines: list[Line | None] = [chat(f"r{n}", system=f"Rubric {n % 3}.") for n in range(50)]
-    lines[7], lines[20] = None, chat("r3")
-    whole = World().take(content(lines))
-    monkeypatch.setattr(intake, bound, 7 if bound == "LINES_PER_COMMIT" else 1_000)
-    world = World()
-    pieces = world.take(content(lines))
-    sizes = world.journals[0].commits
-    assert len(sizes) > 5
-    assert max(sizes[:-1]) - min(sizes[:-1]) <= 2
-    assert sizes[0] > 2
-    assert pieces.codes() == whole.codes() == {7: "invalid_json_line", 20: "duplicate_custom_id"}
-    assert pieces.journal.plan() == whole.journal.plan()
-    assert [pieces.line(index) for index in range(50)] == [whole.line(index) for index in range(50)]
-    assert pieces.facts == whole.facts
-
-
-def test_more_lines_than_one_commit_holds() -> None:
-    world, total = World(), 2 * LINES_PER_COMMIT + 3
-    taken = world.take(content([chat(f"r{n}") for n in range(total)]))
-    assert (taken.facts.total, taken.facts.faulty, len(taken.journal.plan().order)) == (total, 0, total)
 
 
 def test_a_stop_gives_up_what_is_being_taken_in_and_leaves_it_claimed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(intake, "LINES_PER_COMMIT", 2)
+    monkeypatch.setattr(reading, "LINES_PER_COMMIT", 2)
     world = World()
     world.spool.drop(NAME, content([chat(f"r{n}") for n in range(9)]))
     [batch_id] = world.intake.sweep(16)

@@ -1,12 +1,13 @@
 """The publisher: which files, in which order, and when there is nothing to publish."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 
 from batchd.core.fault import Category
 from batchd.core.json import loads
-from batchd.core.lifecycle import Phase
+from batchd.core.lifecycle import Phase, State, state_of
 from batchd.core.record import Outcome
 from batchd.core.result import BatchFacts
 from batchd.core.summary import facts_of
@@ -57,7 +58,26 @@ async def test_results_stand_in_input_order_whatever_the_order_of_the_answers() 
     assert sorted(files) == ["batch.json", "errors.jsonl", "metrics.json", "output.jsonl", "retry.jsonl"]
     assert files["output.jsonl"] == b'{"n":0}\n{"n":2}\n{"n":3}\n'
     assert files["errors.jsonl"] == b'{"e":1}\n'
-    assert loads(files["metrics.json"]) == {"version": 1}
+
+
+async def test_metrics_prove_every_other_file_and_are_written_last() -> None:
+    world = World(chat("a"), chat("b"), None)
+    await world.record(0, b'{"n":0}')
+    await world.record(1, b'{"e":1}', is_error=True)
+    files = world.publish()
+    assert list(files)[-1] == "metrics.json"
+    metrics = loads(files.pop("metrics.json"))
+    assert metrics == {
+        "version": 1,
+        "files": {
+            name: {
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "bytes": len(content),
+                "lines": content.count(b"\n"),
+            }
+            for name, content in files.items()
+        },
+    }
 
 
 async def test_retry_holds_the_lines_that_were_understood_and_have_no_answer() -> None:
@@ -114,6 +134,21 @@ async def test_name_and_hash_are_durable_before_the_rename() -> None:
     assert world.journal.meta()["final_name"] == NAME
     assert len(world.journal.meta()["publish_sha256"]) == 64
     assert world.spool.outbox == {}
+
+
+async def test_a_sealed_directory_that_changed_is_assembled_again() -> None:
+    world = World(chat("a"))
+    await world.record(0, b'{"n":0}')
+    world.publisher.assemble(world.batch, NAME, world.facts(), {})
+    assert world.publisher.is_sealed(world.batch)
+    publish = world.spool.processing[ID].publish
+    assert publish is not None
+    publish["output.jsonl"] = b'{"n":1}\n'
+    assert not world.publisher.is_sealed(world.batch)
+    world.publisher.unseal(world.batch)
+    # A crash here leaves assembly begun, and never what looks published.
+    assert state_of(world.spool.places()[ID], world.journal.phase()) is State.S4A
+    assert world.publish()["output.jsonl"] == b'{"n":0}\n'
 
 
 async def test_an_assembly_that_a_crash_cut_begins_anew() -> None:

@@ -167,3 +167,32 @@ def test_recovery_closes_every_journal_and_may_be_repeated() -> None:
     assert world.recover() == world.recover()
     assert world.opened
     assert all(journal._is_closed for journal in world.opened)
+
+
+OPTIONS = b"a.options.json"
+
+
+def test_options_that_a_crash_kept_from_following_their_batch_follow_now() -> None:
+    world = World()
+    world.put(A)
+    world.spool.drop(OPTIONS, b"{}")
+    assert world.recover().intake == [A]
+    assert world.spool.processing[A].orig == {b"a.jsonl": b"x\n", OPTIONS: b"{}"}
+
+
+def test_options_of_a_newer_file_of_that_name_stay_with_it() -> None:
+    world = World()
+    world.put(A)
+    world.spool.drop(OPTIONS, b"{}")
+    world.spool.drop(b"a.jsonl", b"y\n")
+    assert world.recover().intake == [A]
+    assert world.spool.processing[A].orig == {b"a.jsonl": b"x\n"}
+    assert set(world.spool.inbox) == {b"a.jsonl", OPTIONS}
+
+
+def test_options_that_came_after_the_intake_was_begun_are_not_taken() -> None:
+    world = World()
+    world.put(A, copy=True)
+    world.spool.drop(OPTIONS, b"{}")
+    assert world.recover().intake == [A]
+    assert set(world.spool.inbox) == {OPTIONS}

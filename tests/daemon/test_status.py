@@ -5,6 +5,7 @@ import pytest
 from batchd.core.record import NO_PROGRESS, Outcome, Progress, Spent
 from batchd.core.settle import Kind, Seen
 from batchd.core.status import BatchStatus, ModelStatus, parse
+from batchd.core.waiting import Waiting
 from batchd.daemon.status import LOG_INTERVAL_S, LOG_REQUESTS, StatusBoard
 from batchd.errors import SpoolError
 from tests.fakes.fake_clock import FakeClock
@@ -21,8 +22,17 @@ class World:
         self.service = SilentService()
         self.clock = FakeClock()
         self.unclaimable: list[Seen] = []
+        self.waiting: list[Waiting] = []
+        self.notice = ""
         self.board = StatusBoard(
-            self.spool, self.service, self.clock, 42, lambda: MODEL, lambda: self.unclaimable
+            self.spool,
+            self.service,
+            self.clock,
+            42,
+            lambda: MODEL,
+            lambda: self.unclaimable,
+            waiting=lambda: self.waiting,
+            notice=lambda: self.notice,
         )
 
     def enter(self, total: int, status: str = "in_progress") -> None:
@@ -144,3 +154,22 @@ def test_a_status_that_cannot_be_written_is_said_once_and_again_after_it_went_we
         world.board.tick()
     assert sum("no space left" in line for line in said) == 2
     assert world.service.pings == 4
+
+
+def test_a_batch_that_is_claimed_is_shown_as_validating_until_it_has_a_card() -> None:
+    world = World()
+    world.waiting = [Waiting(ID, b"\xff\n.jsonl", reason="no room")]
+    [shown] = world.board.tick().batches
+    assert (shown.id, shown.status, shown.total, shown.detail) == (ID, "validating", 0, "no room")
+    assert shown.name.isprintable()
+    world.enter(4, "validating")
+    [shown] = world.board.tick().batches
+    assert (shown.total, shown.detail) == (4, "")
+
+
+def test_what_concerns_all_batches_is_logged_once_when_it_comes_and_when_it_goes(said: list[str]) -> None:
+    world = World()
+    for notice in ("", "short of space: 5 MB", "short of space: 4 MB", "", ""):
+        world.notice = notice
+        assert world.board.tick().notice == notice
+    assert [line.strip() for line in said] == ["WARNING short of space: 5 MB", "INFO the work goes on"]

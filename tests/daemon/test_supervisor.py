@@ -319,18 +319,6 @@ async def test_release_puts_the_model_out_and_the_next_ensure_loads() -> None:
     assert world.server.calls[3:] == ["load m 1024x4", "canary"]
 
 
-async def test_loads_are_on_the_account_of_the_batch_that_used_them() -> None:
-    world = World()
-    first = await world.ensure()
-    world.supervisor.begin_account()
-    assert world.supervisor.loads == []
-    await world.ensure()
-    await world.ensure()
-    assert world.supervisor.loads == [first]
-    other = await world.ensure(Load("other", 1_024, 1))
-    assert world.supervisor.loads == [first, other]
-
-
 async def test_each_load_is_told_with_what_its_canary_read() -> None:
     world = World()
     await world.ensure()

@@ -16,7 +16,7 @@ from batchd.core.packing import SCHEMA_VERSION, pack_key
 from batchd.core.record import LineRow, NewLine, Outcome, Plan
 from batchd.edges.journal import Journal
 from batchd.edges.journal.environment import Environment
-from batchd.errors import JournalError
+from batchd.errors import DamagedJournalError, JournalError, JournalVersionError
 
 TABLES = ("meta", "reqs", "cid", "state", "results", "inflight", "events", "plan")
 
@@ -105,12 +105,17 @@ def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
     )
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [SCHEMA_VERSION + 1, SCHEMA_VERSION - 1, 12])
+def test_another_schema_is_refused_and_the_journal_left_as_it_is(tmp_path: Path, schema: int) -> None:
     make(tmp_path / "journal", 1).close()
-    change(tmp_path / "journal", "meta", b"schema", b"%d" % (SCHEMA_VERSION + 1))
-    with pytest.raises(JournalError, match=f"schema {SCHEMA_VERSION + 1}") as caught:
+    change(tmp_path / "journal", "meta", b"schema", b"%d" % schema)
+    before = (tmp_path / "journal" / "data.mdb").read_bytes()
+    with pytest.raises(JournalVersionError, match=f"schema {schema}; this batchd knows 1") as caught:
         Journal.open(str(tmp_path / "journal"))
-    assert "newer batchd" in caught.value.next_step
+    assert (tmp_path / "journal" / "data.mdb").read_bytes() == before
+    assert {path.name for path in (tmp_path / "journal").iterdir()} == {"data.mdb", "lock.mdb"}
+    assert "batchd that wrote it" in caught.value.next_step
+    assert caught.value.exit_code == 78
 
 
 @pytest.mark.parametrize(
@@ -126,7 +131,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_journal_is_refused(tmp_path: Path, table: str, key: bytes, value: bytes) -> None:
     make(tmp_path / "journal", 3).close()
     change(tmp_path / "journal", table, key, value)
-    with pytest.raises(JournalError) as caught:
+    with pytest.raises(DamagedJournalError) as caught:
         Journal.open(str(tmp_path / "journal"))
     assert caught.value.next_step
 
@@ -136,7 +141,7 @@ def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "garbage" / "data.mdb").write_bytes(b"not a journal " * 1000)
     change(tmp_path / "foreign", "strange", b"key", b"value")
     for name in ("garbage", "foreign"):
-        with pytest.raises(JournalError) as caught:
+        with pytest.raises(DamagedJournalError) as caught:
             Journal.open(str(tmp_path / name))
         assert caught.value.next_step
 
@@ -165,6 +170,9 @@ async def test_a_result_that_is_damaged_after_opening_names_its_line(tmp_path: P
     change(path, "results", pack_key(12), value_of(path, "results", pack_key(13)))
     journal = Journal.open(str(path))
     results = journal.results()
-    with pytest.raises(JournalError, match="line index 12"):
+    with pytest.raises(DamagedJournalError, match="line index 12"):
         list(results)
     journal.close()
+    # The next look at the last results would find nothing wrong: it must not go on from there for ever.
+    with pytest.raises(DamagedJournalError, match="before"):
+        Journal.open(str(path))

@@ -13,7 +13,7 @@ import pytest
 
 from batchd.edges.journal.rows import Changes
 from batchd.edges.journal.writer import GROUP_BYTES, GROUP_CHANGES, WAITING_MAX, Retry, Writer
-from batchd.errors import JournalError
+from batchd.errors import DamagedJournalError, JournalError
 
 #: Two tries without a pause worth noticing.
 HASTY = Retry(tries=2, first_s=0.001, longest_s=0.001)
@@ -27,6 +27,7 @@ class ScriptedStore:
     def __init__(self, *errors: BaseException | None) -> None:
         self.errors = list(errors)
         self.groups: list[int] = []
+        self.is_full = False
         self.calls: list[str] = []
         self.entered = threading.Event()
         self.gate = threading.Event()
@@ -41,6 +42,9 @@ class ScriptedStore:
             raise error
         self.groups.append(len(changes))
         return [change(None) for change in changes]  # type: ignore[arg-type]  # no change here looks at its rows
+
+    def has_no_room(self, error: lmdb.Error) -> bool:
+        return self.is_full
 
     def reopen(self) -> None:
         self.calls.append("reopen")
@@ -150,6 +154,48 @@ async def test_a_reopening_that_fails_is_tried_again_once_for_each_try() -> None
     await writer.record(nothing, 1)
     writer.close()
     assert store.calls == ["commit", "reopen", "reopen", "commit"]
+
+
+async def test_after_three_reopenings_that_failed_everybody_is_told() -> None:
+    broken = [lmdb.Error("io", 5)] * 3
+    store = ScriptedStore(lmdb.PanicError("panic"), *broken, None)
+    writer = Writer(store, Retry(tries=9, first_s=0.001))
+    with pytest.raises(JournalError, match="opened again"):
+        await writer.record(nothing, 1)
+    writer.close()
+    assert store.calls == ["commit", "reopen", "reopen", "reopen"]
+
+
+async def test_what_a_panic_left_damaged_is_not_written_on() -> None:
+    store = ScriptedStore(lmdb.PanicError("panic"), DamagedJournalError("counters"), None)
+    writer = Writer(store, HASTY)
+    with pytest.raises(DamagedJournalError):
+        await writer.record(nothing, 1)
+    writer.close()
+    assert store.groups == []
+
+
+async def test_on_a_full_disk_the_changes_wait_far_beyond_all_tries_and_nobody_is_told_of_a_failure() -> None:
+    store = ScriptedStore(*[lmdb.DiskError("no space")] * 20)
+    store.is_full = True
+    writer = Writer(store, HASTY)
+    waits = [writer.record(nothing, 1) for _ in range(10)]
+    await asyncio.wait(waits)
+    assert all(wait.exception() is None for wait in waits)
+    assert not writer.waits_for_room
+    writer.close()
+    assert sum(store.groups) == 10
+
+
+async def test_a_writer_that_is_closed_while_the_disk_is_full_comes_to_an_end() -> None:
+    store = ScriptedStore(*[lmdb.DiskError("no space")] * 10_000)
+    store.is_full = True
+    writer = Writer(store, Retry(tries=2, first_s=0.001, longest_s=0.001))
+    wait = writer.record(nothing, 1)
+    assert await asyncio.to_thread(store.entered.wait, GATE_S)
+    await asyncio.to_thread(writer.close)
+    with pytest.raises(JournalError):
+        await wait
 
 
 def test_the_pauses_double_up_to_a_bound_and_end() -> None:

@@ -62,8 +62,7 @@ async def test_the_settings_go_through_standard_input_and_not_the_command_line()
         "window_tokens": 512,
         "key": "the-key",
         "is_embedding": False,
-        "slot_save_path": "",
-        "cache_ram_mib": 1024,
+        "cache_ram_mib": 0,
         "threads": -1,
     }
 

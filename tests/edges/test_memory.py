@@ -6,7 +6,7 @@ DIAGNOSTICS
 
 from pathlib import Path
 
-from batchd.edges.memory import available_bytes, resident_bytes
+from batchd.edges.memory import resident_bytes
 
 
 def test_this_process_takes_more_when_it_holds_more() -> None:
@@ -19,16 +19,13 @@ def test_this_process_takes_more_when_it_holds_more() -> None:
     del held
 
 
-def test_the_kernels_texts_are_read_in_bytes(tmp_path: Path) -> None:
+def test_the_kernels_text_is_read_in_bytes(tmp_path: Path) -> None:
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "status").write_text("Name:\tx\nVmRSS:\t 9 kB\nRssAnon:\t   1500 kB\n")
-    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:   2000 kB\n")
     assert resident_bytes(tmp_path) == 1500 * 1024
-    assert available_bytes(tmp_path) == 2000 * 1024
 
 
 def test_what_a_sandbox_hides_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "status").write_text("Name:\tx\n")
     assert resident_bytes(tmp_path) is None
-    assert available_bytes(tmp_path) is None

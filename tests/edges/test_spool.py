@@ -7,15 +7,20 @@ DIAGNOSTICS
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from loguru import logger
 
 from batchd.core.lifecycle import Place
 from batchd.core.settle import Kind, Seen
@@ -25,6 +30,7 @@ from batchd.edges.spool.layout import file_system_of, is_remote
 from batchd.errors import (
     ConfigError,
     InputChangedError,
+    NoSpaceError,
     NotUsableError,
     SpoolError,
     UnavailableError,
@@ -34,6 +40,15 @@ from batchd.errors import (
 ID = "batch_" + "a" * 32
 CONTENT = b'{"custom_id":"1"}\n'
 NOBODY = 65534
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What is logged."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), format="{message}", level="WARNING")
+    yield lines
+    logger.remove(sink)
 
 
 @pytest.fixture
@@ -257,7 +272,8 @@ def test_any_name_can_be_claimed_and_copied(spool: Spool, root: Path, name: byte
     assert only(spool).name == name
     assert spool.claim(name, ID)
     assert spool.peek_options(name) is None
-    assert spool.claim_options(name, ID) is None
+    assert not spool.claim_options(name, ID)
+    assert spool.read_options(name, ID) is None
     assert spool.original_name(ID) == name
     assert spool.copy_input(ID)[1] == len(CONTENT)
 
@@ -331,13 +347,37 @@ def test_a_file_exchanged_for_a_directory_is_no_fault_of_the_spool(spool: Spool,
     assert spool.places() == {}
 
 
-def test_an_inbox_that_was_made_anew_is_noticed(spool: Spool, root: Path) -> None:
+def test_an_inbox_that_was_made_anew_is_used_and_it_is_said(
+    spool: Spool, root: Path, said: list[str]
+) -> None:
     (root / "inbox").rmdir()
-    with pytest.raises(SpoolError, match="inbox"):
-        spool.sweep()
+    before = descriptor_count()
+    for _ in range(3):
+        assert list(spool.sweep()) == []
+    assert sum("the inbox: it is gone" in line for line in said) == 1
     (root / "inbox").mkdir()
-    with pytest.raises(SpoolError, match="inbox"):
-        spool.sweep()
+    drop(root)
+    assert only(spool).name == b"a.jsonl"
+    assert sum("the new one is used" in line for line in said) == 1
+    assert spool.claim(b"a.jsonl", ID)
+    assert spool.copy_input(ID)[1] == len(CONTENT)
+    assert list((root / "inbox").iterdir()) == []
+    assert descriptor_count() == before
+
+
+def test_what_stands_in_the_place_of_the_inbox_and_is_none_is_left_alone(
+    spool: Spool, root: Path, tmp_path: Path, said: list[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.jsonl").write_bytes(CONTENT)
+    (root / "inbox").rmdir()
+    (root / "inbox").symlink_to(tmp_path / "elsewhere")
+    for _ in range(2):
+        assert list(spool.sweep()) == []
+    assert sum("cannot be used" in line for line in said) == 1
+    (root / "inbox").unlink()
+    (root / "inbox").write_bytes(b"")
+    assert list(spool.sweep()) == []
 
 
 def test_options_that_are_a_link_make_the_batch_unusable(spool: Spool, root: Path) -> None:
@@ -345,8 +385,53 @@ def test_options_that_are_a_link_make_the_batch_unusable(spool: Spool, root: Pat
     (root / "inbox" / "a.options.json").symlink_to("/etc/passwd")
     assert spool.peek_options(b"a.jsonl") is None
     spool.claim(b"a.jsonl", ID)
+    assert spool.claim_options(b"a.jsonl", ID)
     with pytest.raises(NotUsableError):
-        spool.claim_options(b"a.jsonl", ID)
+        spool.read_options(b"a.jsonl", ID)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_options_that_are_no_file_are_not_moved(
+    spool: Spool, root: Path, make: Callable[[Path], None]
+) -> None:
+    drop(root)
+    spool.claim(b"a.jsonl", ID)
+    make(root / "inbox" / "a.options.json")
+    assert not spool.claim_options(b"a.jsonl", ID)
+    assert (root / "inbox" / "a.options.json").exists()
+    assert spool.read_options(b"a.jsonl", ID) is None
+
+
+def test_a_claim_for_which_the_disk_has_no_room_leaves_no_trace(
+    spool: Spool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(root)
+    make = os.mkdir
+
+    def full(name: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        if name == "orig":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        make(name, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", full)
+    with pytest.raises(NoSpaceError):
+        spool.claim(b"a.jsonl", ID)
+    monkeypatch.undo()
+    assert not spool.is_known(ID)
+    assert spool.claim(b"a.jsonl", ID)
+
+
+def test_litter_of_our_own_making_is_removed_when_it_is_old(spool: Spool, root: Path) -> None:
+    inbox = root / "inbox"
+    ours = [f".submit-{'0' * 16}.batch", f".submit-{'1' * 16}.options"]
+    others = [".submit-mine.batch", f".submit-{'2' * 16}.batch.jsonl", ".a.jsonl.x7Yz", "a.jsonl"]
+    for name in (*ours, *others):
+        (inbox / name).touch()
+    (inbox / f".probe-{'3' * 16}").mkdir()
+    now = (inbox / ours[0]).stat().st_ctime
+    assert spool.remove_litter(now + 35 * 3_600) == 0
+    assert spool.remove_litter(now + 37 * 3_600) == 3
+    assert {path.name for path in inbox.iterdir()} == set(others)
 
 
 # --- processing ------------------------------------------------------------------------------------------
@@ -525,13 +610,64 @@ def test_results_belong_to_the_group_of_processing(spool: Spool, root: Path) -> 
     assert (root / "outbox" / f"a.{ID}" / "output.jsonl").stat().st_gid == NOBODY
 
 
-def test_an_empty_directory_in_the_outbox_is_not_replaced(spool: Spool, root: Path) -> None:
+def test_a_directory_in_the_outbox_with_anything_in_it_is_not_replaced(spool: Spool, root: Path) -> None:
     drop(root)
     spool.claim(b"a.jsonl", ID)
     spool.begin_publish(ID)
     (root / "outbox" / f"a.{ID}").mkdir()
+    (root / "outbox" / f"a.{ID}" / "mine").touch()
     with pytest.raises(SpoolError, match="already"):
         spool.publish(ID, f"a.{ID}")
+    assert (root / "outbox" / f"a.{ID}" / "mine").exists()
+    assert spool.remains_path(ID) == os.fspath(root / "outbox" / f"a.{ID}")
+
+
+def archived(spool: Spool, root: Path, batch_id: str) -> Path:
+    drop(root)
+    spool.claim(b"a.jsonl", batch_id)
+    spool.archive(batch_id)
+    spool.discard(batch_id)
+    return root / "archive" / batch_id
+
+
+def test_an_original_that_cannot_be_deleted_is_said_once_and_keeps_no_other(
+    spool: Spool, root: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    kept, vanished, old = (archived(spool, root, f"batch_{n:032x}") for n in (1, 2, 3))
+    remove = shutil.rmtree
+
+    def refused(name: str, *, dir_fd: int) -> None:
+        if name == kept.name:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        if name == vanished.name:
+            remove(vanished)
+        remove(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(shutil, "rmtree", refused)
+    assert spool.expire_archive(0.0, 1e12) == 1
+    assert spool.expire_archive(0.0, 1e12) == 0
+    assert (kept.exists(), vanished.exists(), old.exists()) == (True, False, False)
+    assert [line.strip() for line in said] == [
+        f"archive/{kept.name} cannot be deleted and stays: Permission denied"
+    ]
+
+
+def test_an_original_that_vanishes_before_it_is_looked_at_is_no_trouble(
+    spool: Spool, root: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    first, second = (archived(spool, root, f"batch_{n:032x}") for n in (1, 2))
+    look = os.stat
+
+    def stat_after_it_went(name: str, **kwargs: Any) -> os.stat_result:
+        if name == first.name and first.exists():
+            (first / "a.jsonl").unlink()
+            first.rmdir()
+        return look(name, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat_after_it_went)
+    assert spool.expire_archive(0.0, 1e12) == 1
+    assert not second.exists()
+    assert said == []
 
 
 @pytest.mark.parametrize("name", ["../x", "", ".hidden", "a/b"])
@@ -611,22 +747,27 @@ def test_many_batches_share_few_descriptors(spool: Spool, root: Path) -> None:
     assert {(root / "partial" / f"{batch_id}.jsonl").read_bytes() for batch_id in ids} == {b"one\none\n"}
 
 
-def test_what_is_no_control_stays(spool: Spool, root: Path) -> None:
+def test_what_is_no_control_is_not_seen(spool: Spool, root: Path) -> None:
     control = root / "control"
     for name in (f"{ID}.explode", "batch_1.cancel", f".{ID}.cancel", "cancel", f"{ID}.cancel.tmp"):
         (control / name).touch()
     (control / f"{ID}.cancel").mkdir()
-    assert list(spool.take_controls()) == []
-    assert len(list(control.iterdir())) == 6
+    assert list(spool.controls(0.0)) == []
+    assert not spool.has_control(ID, "cancel")
+    with pytest.raises(SpoolError):
+        spool.has_control(ID, "explode")
+    with pytest.raises(SpoolError):
+        spool.remove_control("../inbox/a", "cancel")
 
 
-def test_controls_are_obeyed_in_the_order_in_which_they_were_given(spool: Spool, root: Path) -> None:
+def test_the_oldest_controls_come_first_whatever_their_owner_says(spool: Spool, root: Path) -> None:
     ids = [f"batch_{number:032x}" for number in (3, 1, 2)]
     for number, batch_id in enumerate(ids):
         path = root / "control" / f"{batch_id}.cancel"
         path.touch()
-        os.utime(path, ns=(number, number))
-    assert [batch_id for batch_id, _ in spool.take_controls()] == ids
+        os.utime(path, (9 - number, 9 - number))
+        time.sleep(0.01)  # the grain of a change time
+    assert [batch_id for batch_id, _, _ in spool.controls(0.0)] == ids
 
 
 def test_a_directory_in_the_place_of_the_options_is_no_options_file(spool: Spool, root: Path) -> None:
@@ -703,3 +844,12 @@ def test_submitting_without_a_spool_or_a_file_says_which(spool: Spool, root: Pat
     with pytest.raises(UsageError, match="Is a directory"):
         submit_file(root, root, "a.jsonl", None)
     assert inbox_of(root) == {}
+
+
+def test_a_file_that_is_not_what_it_was_is_not_handed_in(spool: Spool, root: Path, source: Path) -> None:
+    right = hashlib.sha256(CONTENT).hexdigest()
+    assert submit_file(root, source, "a.jsonl", {}, right) == "a.jsonl"
+    source.write_bytes(CONTENT + CONTENT)
+    with pytest.raises(UsageError, match="changed while it was handed in"):
+        submit_file(root, source, "b.jsonl", {}, right)
+    assert set(inbox_of(root)) == {"a.jsonl", "a.options.json"}

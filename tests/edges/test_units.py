@@ -33,7 +33,7 @@ def settings(name: str) -> list[tuple[str, str]]:
 def placed(tmp_path: Path, *, with_engine: bool) -> Path:
     """The unit as it would be installed, with a program that exists here: verify looks for the file."""
     unit = tmp_path / "batchd.service"
-    (program,) = (value for key, value in settings("batchd.service") if key == "ExecStart")
+    program = dict(settings("batchd.service"))["ExecStart"].split()[0]
     text = (UNITS / "batchd.service").read_text()
     unit.write_text(text.replace(program, "/bin/true"))
     if with_engine:
@@ -81,6 +81,7 @@ def test_the_unit_keeps_what_the_program_relies_on() -> None:
         ("Type", "notify"),
         ("ExecStart", "/opt/batchd/.venv/bin/batchd daemon"),
         ("Environment", "BATCHD_OLLAMA__MODE=attach"),
+        ("ExecReload", "/opt/batchd/.venv/bin/batchd config --check"),
         ("RestartPreventExitStatus", "78"),
         ("CapabilityBoundingSet", "CAP_LEASE"),
         ("AmbientCapabilities", "CAP_LEASE"),
@@ -105,3 +106,12 @@ def test_user_and_group_are_the_same_in_every_file() -> None:
     assert "\nm batchd batchd-submit\n" in sysusers
     assert "\nu batchd " in sysusers
     assert "\ng batchd-submit " in sysusers
+
+
+def test_every_group_that_the_drop_in_joins_is_made() -> None:
+    """A unit that names a group which is not there does not start at all."""
+    made = {
+        line.split()[1] for line in (UNITS / "batchd.sysusers").read_text().splitlines() if line[:2] == "g "
+    }
+    joined = dict(settings("batchd-engine.conf"))["SupplementaryGroups"].split()
+    assert set(joined) <= made

@@ -44,6 +44,7 @@ class MemoryJournal:
         self._meta: dict[str, str] = {}
         self._progress = NO_PROGRESS
         self._is_closed = False
+        self.salvageable: list[tuple[int, bool, bytes]] = []
 
     def claim_custom_ids(self, custom_ids: Sequence[str | None], first_index: int) -> set[int]:
         self._assert_open()
@@ -73,6 +74,10 @@ class MemoryJournal:
         assert phase is not Phase.READY, "only accept() ends the intake"
         self._change_phase(phase, meta)
 
+    def note(self, name: str, value: str) -> None:
+        self._assert_open()
+        self._meta[name] = value
+
     def meta(self) -> Mapping[str, str]:
         return dict(self._meta)
 
@@ -93,6 +98,13 @@ class MemoryJournal:
             for index, state in sorted(self._states.items())
             if state.status is LineStatus.PENDING
         }
+
+    def salvage_from(self, path: str) -> int:
+        self._assert_open()
+        before = len(self._results)
+        for index, is_error, line in self.salvageable:
+            self._apply(Outcome(index, line, is_error))
+        return len(self._results) - before
 
     def forget_intents(self) -> int:
         self._assert_open()
@@ -131,6 +143,14 @@ class MemoryJournal:
 
     def events(self) -> Sequence[Event]:
         return tuple(self._events)
+
+    @property
+    def waits_for_room(self) -> bool:
+        return False
+
+    @property
+    def pulse(self) -> int | None:
+        return None
 
     def close(self) -> None:
         self._is_closed = True

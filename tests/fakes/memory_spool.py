@@ -1,7 +1,8 @@
 """A spool in memory. It passes the same contract tests as the real one.
 
-A test drops files with `drop`, says who writes with `writers`, and looks at `outbox`, `partial`, `archived`
-and `status`. `journals` holds the ids of batches whose journal stands; `free` is what `free_bytes` answers.
+A test drops files with `drop`, says who writes with `writers` (by name, before and after the claim), and
+looks at `outbox`, `partial`, `archived` and `status`. `journals` holds the ids of batches whose journal
+stands; `free` is what `free_bytes` answers, `touched` counts the changes of a claimed file.
 
 DIAGNOSTICS
     Fatal: SpoolError, where the real one raises it.
@@ -15,7 +16,8 @@ from typing import BinaryIO
 
 from batchd.core.lifecycle import Place
 from batchd.core.options import is_batch_id
-from batchd.core.settle import Kind, Seen, options_name
+from batchd.core.settle import Kind, Seen, Signature, options_name
+from batchd.core.waiting import Original
 from batchd.errors import NotUsableError, SpoolError
 
 OPTIONS_BYTES_MAX = 2**20
@@ -29,6 +31,7 @@ class Dropped:
     inode: int
     changes: int = 0
     reason: str = ""
+    uid: int = 0
 
 
 @dataclass(slots=True)
@@ -38,6 +41,8 @@ class Directory:
     orig: dict[bytes, bytes] = field(default_factory=dict)
     copy: bytes | None = None
     publish: dict[str, bytes] | None = None
+    uid: int = 0
+    aside: list[str] = field(default_factory=list)
 
 
 class _Result(io.BytesIO):
@@ -64,21 +69,22 @@ class MemorySpool:
         self.outbox: dict[str, dict[str, bytes]] = {}
         self.partial: dict[str, bytes] = {}
         self.archived: dict[str, tuple[float, dict[bytes, bytes]]] = {}
-        self.controls: list[tuple[str, str]] = []
+        self.told: dict[tuple[str, str], float] = {}
+        self.touched: dict[bytes, int] = {}
         self.journals: set[str] = set()
         self.writers: set[bytes] = set()
         self.unusable: dict[bytes, str] = {}
         self.status = b""
-        self.free = 10**12
+        self.free = self.size = 10**12
         self.archived_at = 0.0
         self._inodes = 0
 
-    def drop(self, name: bytes, content: bytes, reason: str = "") -> None:
+    def drop(self, name: bytes, content: bytes, reason: str = "", uid: int = 0) -> None:
         """Put a file into the inbox, or change it there."""
         known = self.inbox.get(name)
         if known is None:
             self._inodes += 1
-            self.inbox[name] = Dropped(content, self._inodes, reason=reason)
+            self.inbox[name] = Dropped(content, self._inodes, reason=reason, uid=uid)
         else:
             self.inbox[name] = replace(known, content=content, changes=known.changes + 1, reason=reason)
 
@@ -99,32 +105,48 @@ class MemorySpool:
         item = self.inbox.pop(name, None)
         if item is None:
             return False
-        self.processing[batch_id] = Directory({name: item.content})
+        self.processing[batch_id] = Directory({name: item.content}, uid=item.uid)
         return True
 
-    def claim_options(self, name: bytes, batch_id: str) -> bytes | None:
+    def claim_options(self, name: bytes, batch_id: str) -> bool:
         wanted = options_name(name)
         orig = self._directory(batch_id).orig
-        if wanted not in orig and wanted in self.inbox:
-            orig[wanted] = self.inbox.pop(wanted).content
-        content = orig.get(wanted)
+        if wanted in orig or wanted not in self.inbox:
+            return False
+        orig[wanted] = self.inbox.pop(wanted).content
+        return True
+
+    def read_options(self, name: bytes, batch_id: str) -> bytes | None:
+        content = self._directory(batch_id).orig.get(options_name(name))
         if content is not None and len(content) > OPTIONS_BYTES_MAX:
             raise NotUsableError("The options file is too large.")
         return content
 
     def is_known(self, batch_id: str) -> bool:
         _check(batch_id)
-        return (
-            batch_id in self.processing or batch_id in self.archived or self.result_path(batch_id) is not None
-        )
+        return self.is_at_work(batch_id) or batch_id in self.archived or bool(self._named(batch_id))
+
+    def is_at_work(self, batch_id: str) -> bool:
+        _check(batch_id)
+        return batch_id in self.processing
 
     def original_name(self, batch_id: str) -> bytes | None:
         names = [name for name in self._directory(batch_id).orig if not name.endswith(b".options.json")]
         return names[0] if names else None
 
+    def original(self, batch_id: str) -> Original | None:
+        name, directory = self.original_name(batch_id), self._directory(batch_id)
+        if name is None:
+            return None
+        content, touched = directory.orig[name], self.touched.get(name, 0)
+        signature: Signature = (1, 1, len(content), touched, touched)
+        return Original(name, directory.uid, signature, name in self.writers, content.count(b"\n"))
+
     def copy_input(self, batch_id: str) -> tuple[str, int]:
         name = self.original_name(batch_id)
         directory = self._directory(batch_id)
+        if directory.aside and directory.copy is not None:
+            return hashlib.sha256(directory.copy).hexdigest(), len(directory.copy)
         if name is None or directory.copy is not None:
             raise SpoolError("There is nothing to copy, or a copy already.")
         if name in self.unusable:
@@ -149,8 +171,18 @@ class MemorySpool:
         _check(batch_id)
         return f"memory/processing/{batch_id}/journal"
 
+    def put_journal_aside(self, batch_id: str) -> None:
+        directory = self._directory(batch_id)
+        directory.publish = None
+        self.journals.discard(batch_id)
+        directory.aside.append(f"memory/{batch_id}/journal.damaged-{len(directory.aside) + 1}")
+
+    def journals_aside(self, batch_id: str) -> Sequence[str]:
+        return tuple(self._directory(batch_id).aside)
+
     def reset_intake(self, batch_id: str) -> None:
-        self._directory(batch_id).copy = None
+        if not self._directory(batch_id).aside:
+            self._directory(batch_id).copy = None
         self.journals.discard(batch_id)
 
     def append_partial(self, batch_id: str, lines: bytes) -> None:
@@ -174,7 +206,7 @@ class MemorySpool:
 
     def publish(self, batch_id: str, final_name: str) -> str:
         publish = self._publish(batch_id)
-        if final_name in self.outbox:
+        if self.outbox.get(final_name):
             raise SpoolError(f"The outbox has a {final_name} already, and batchd overwrites nothing.")
         self.outbox[final_name] = publish
         self._directory(batch_id).publish = None
@@ -207,11 +239,18 @@ class MemorySpool:
         return []
 
     def result_path(self, batch_id: str) -> str | None:
-        found = sorted(name for name in self.outbox if name.endswith(f".{batch_id}"))
+        found = [name for name in self._named(batch_id) if "batch.json" in self.outbox[name]]
         return f"memory/outbox/{found[0]}" if found else None
+
+    def remains_path(self, batch_id: str) -> str | None:
+        found = [name for name in self._named(batch_id) if self.outbox[name].keys() - {"batch.json"}]
+        return f"memory/outbox/{found[0]}" if found and self.result_path(batch_id) is None else None
 
     def free_bytes(self) -> int:
         return self.free
+
+    def disk_bytes(self) -> int:
+        return self.size
 
     def expire_archive(self, older_than_s: float, now: float) -> int:
         old = [batch_id for batch_id, (at, _) in self.archived.items() if now - at > older_than_s]
@@ -222,16 +261,28 @@ class MemorySpool:
     def write_status(self, content: bytes) -> None:
         self.status = content
 
-    def take_controls(self) -> Sequence[tuple[str, str]]:
-        taken, self.controls = self.controls, []
-        return taken
+    def remove_litter(self, now: float) -> int:
+        return 0
+
+    def has_control(self, batch_id: str, verb: str) -> bool:
+        return (batch_id, verb) in self.told
+
+    def remove_control(self, batch_id: str, verb: str) -> bool:
+        return self.told.pop((batch_id, verb), None) is not None
+
+    def controls(self, now: float) -> Sequence[tuple[str, str, float]]:
+        oldest = sorted(self.told.items(), key=lambda told: told[1])
+        return [(batch_id, verb, now - at) for (batch_id, verb), at in oldest]
+
+    def _named(self, batch_id: str) -> list[str]:
+        return sorted(name for name in self.outbox if name.endswith(f".{batch_id}"))
 
     def _seen(self, name: bytes, item: Dropped) -> Seen:
         signature = (1, item.inode, len(item.content), item.changes, item.changes)
         if item.reason:
-            return Seen(name, Kind.UNCLAIMABLE, signature, item.reason)
+            return Seen(name, Kind.UNCLAIMABLE, signature, item.reason, item.uid)
         kind = Kind.OPTIONS if name.endswith(b".options.json") else Kind.BATCH
-        return Seen(name, kind, signature)
+        return Seen(name, kind, signature, uid=item.uid)
 
     def _directory(self, batch_id: str) -> Directory:
         _check(batch_id)

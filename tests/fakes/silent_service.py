@@ -19,11 +19,11 @@ class SilentService:
     def status(self, line: str) -> None:
         self.lines.append(line)
 
-    def stopping(self) -> None:
+    def reloading(self, monotonic_s: float) -> None:
+        self.told.append("reloading")
+
+    def stopping(self, drain_s: float) -> None:
         self.told.append("stopping")
 
     def ping(self) -> None:
         self.pings += 1
-
-    def watchdog_s(self) -> float | None:
-        return None

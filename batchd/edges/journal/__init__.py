@@ -5,27 +5,45 @@ SUMMARY
     kill and no power cut takes it back. All writing is done by one thread (`writer`); reading is done by the
     caller, in short transactions. Tables stand in `rows`, the files in `environment`.
 
-    One event loop uses a journal. `record`, `intend`, `add_worked` and `log_event` never wait; who calls them
-    keeps the number of unacknowledged ones small.
+    One event loop uses a journal. `record`, `intend`, `note`, `add_worked` and `log_event` never wait; who
+    calls them keeps the number of unacknowledged ones small. `salvage_from` takes over what is whole of a
+    damaged journal that was put aside.
+
+    To change what is on the disk: raise SCHEMA_VERSION in `core/packing`, even if that wastes a number
+    (RESULT_VERSION too where a result row changes), say in CHANGELOG.md what happens to batches at work, and
+    change the test that pins the packed bytes. A journal lives as long as its batch, so there is no
+    conversion: any other number, newer or older, is refused with the step that helps, nothing of it is
+    touched, and the batchd that wrote it finishes it. (There is only version 1 so far.) If batches are ever
+    to survive a change, reading the older rows belongs into `rows`, with a test on a kept journal.
 
 DIAGNOSTICS
-    Warning: a commit that fails is tried again for some 11 s.
-    Fatal: JournalError when a journal cannot be opened, read or written; nothing acknowledged is lost.
+    Warning: a commit that fails is tried again for some 11 s, and while the disk is full for ever.
+    Fatal: DamagedJournalError, JournalVersionError, or JournalError when a journal cannot be opened, read or
+    written; nothing acknowledged is lost.
     Bug: AssertionError for a phase or line index out of order, for too many unacknowledged changes, and for
     use after `close`.
 """
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
 
+from batchd import failpoints
 from batchd.core.lifecycle import NEXT_PHASES, Phase
 from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress
-from batchd.edges.journal.environment import Environment
+from batchd.edges.journal.environment import DATA, Environment
+from batchd.edges.journal.rows import Changes
+from batchd.edges.journal.salvage import whole_results
 from batchd.edges.journal.writer import Retry, Writer
 
 __all__ = ["PATIENT", "Journal", "Retry"]
 
 PATIENT = Retry()
+
+#: Salvaged results in one commit: a few MB.
+SALVAGE_RESULTS = 1_000
 
 
 class Journal:
@@ -65,7 +83,12 @@ class Journal:
     def set_phase(self, phase: Phase, meta: Mapping[str, str]) -> None:
         assert phase is not Phase.READY, "only accept() ends the intake"
         self._assert_next(phase)
+        failpoints.reach("phase.begun")
         self._writer.run(lambda rows: rows.set_phase(phase, meta))
+        failpoints.reach("phase.done")
+
+    def note(self, name: str, value: str) -> None:
+        self._writer.put(lambda rows: rows.note(name, value))
 
     def meta(self) -> Mapping[str, str]:
         with self._environment.read() as rows:
@@ -107,12 +130,28 @@ class Journal:
         """Add time in which this batch was worked on; durable with the next commit."""
         self._writer.put(lambda rows: rows.add_worked(duration_s))
 
+    def salvage_from(self, path: str) -> int:
+        """Take over every whole result of a damaged journal that was put aside; how many were new here."""
+        found = whole_results(Path(path) / DATA)
+        taken = 0
+        while block := list(islice(found, SALVAGE_RESULTS)):
+            taken += self._writer.run(partial(Changes.restore, found=block))
+        return taken
+
     def log_event(self, event: Event) -> None:
         self._writer.put(lambda rows: rows.log_event(event))
 
     def events(self) -> Sequence[Event]:
         with self._environment.read() as rows:
             return rows.events()
+
+    @property
+    def waits_for_room(self) -> bool:
+        return self._writer.waits_for_room
+
+    @property
+    def pulse(self) -> int | None:
+        return self._writer.pulse
 
     def close(self) -> None:
         """Safe to repeat."""

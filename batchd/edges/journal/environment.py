@@ -7,23 +7,29 @@ SUMMARY
     The files in the directory are never opened by anything else in this process, not even for reading:
     closing such a descriptor would drop LMDB's locks.
 
+    A journal that was once found damaged stays so: a file beside it says it, for damage that a later check
+    might not look at. Recovery puts such a journal aside, and salvages it (`salvage`).
+
 DIAGNOSTICS
-    Fatal: a missing, torn, damaged or newer environment raises JournalError with the next step. Reads
+    Fatal: a torn or damaged environment raises DamagedJournalError, one of another schema
+    JournalVersionError, a missing one or a disk that fails JournalError, each with the next step. Reads
     translate LMDB's errors; `commit` lets them through to the writer, which tries again.
 """
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lmdb
 
+from batchd import failpoints
 from batchd.core.packing import NEXT_STEP_DAMAGED, SCHEMA_VERSION, pack_progress
 from batchd.core.record import NO_PROGRESS
 from batchd.edges.journal.rows import COUNTERS, SCHEMA, TABLES, Changes, Rows, Tables
-from batchd.errors import JournalError
+from batchd.errors import DamagedJournalError, JournalError, JournalVersionError
 
 #: Address space, not disk: so large that growing, which would end every open transaction, is never needed.
 MAP_BYTES = 64 * 1024**3
@@ -37,7 +43,16 @@ SLICE_BYTES = 4 * 1024**2
 UNWRITTEN_PAGES_MAX = 64
 UNWRITTEN_SHARE_MAX = 1 / 8
 
-_DATA = "data.mdb"
+#: The file that LMDB keeps everything in.
+DATA = "data.mdb"
+_DAMAGED = "damaged"
+
+#: What LMDB says of a file that is not what it wrote. Anything else is the disk's trouble, and may pass.
+_DAMAGES = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.BadTxnError)
+#: What a full disk says; a tmpfs says EIO, so its free space is looked at too.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: The largest group of changes, in pages that are copied with it.
+_GROUP_BYTES_MAX = 8 * 1024**2
 
 
 class Environment:
@@ -49,8 +64,16 @@ class Environment:
         self._reading = threading.Lock()
         try:
             self._environment, self._tables = self._load()
+        except lmdb.VersionMismatchError as error:
+            raise JournalVersionError(
+                f"The journal {path} is in a format of another LMDB.", _NEXT_STEP_OTHER
+            ) from error
         except lmdb.Error as error:
-            raise JournalError(f"The journal {path} cannot be opened: {error}.", NEXT_STEP_DAMAGED) from error
+            raise _as_journal_error(f"The journal {path} cannot be opened: {error}.", error) from error
+        except OSError as error:
+            raise JournalError(
+                f"The journal {path} cannot be opened: {error.strerror}.", _NEXT_STEP_DISK
+            ) from error
 
     def __repr__(self) -> str:
         return f"Environment({str(self._path)!r})"
@@ -65,11 +88,14 @@ class Environment:
             raise JournalError(
                 f"The journal {path} cannot be made: {error.strerror}.", _NEXT_STEP_DISK
             ) from error
-        if (place / _DATA).exists():
+        if (place / DATA).exists():
             raise JournalError(f"There is a journal at {path} already.", "Open it, or delete its directory.")
+        failpoints.reach("journal.directory_made")
         environment = cls(path)
+        failpoints.reach("journal.made")
         for directory in (place, place.parent):
             _sync_directory(directory)
+        failpoints.reach("journal.done")
         return environment
 
     @classmethod
@@ -79,6 +105,8 @@ class Environment:
             raise JournalError(
                 f"There is no journal at {path}.", "Delete what intake left of this batch and begin it again."
             )
+        if (Path(path) / _DAMAGED).exists():
+            raise DamagedJournalError(f"The journal {path} was found damaged before.", NEXT_STEP_DAMAGED)
         environment = cls(path)
         try:
             environment.check()
@@ -96,7 +124,7 @@ class Environment:
             first = rows.first_of_last_results(CHECKED_RESULTS)
         finished = progress.completed + progress.failed
         if (lines, results) != (progress.total, finished):
-            raise JournalError(
+            raise DamagedJournalError(
                 f"The journal {self._path} counts {progress.total} lines and {finished} results, "
                 f"but holds {lines} and {results}.",
                 NEXT_STEP_DAMAGED,
@@ -113,13 +141,13 @@ class Environment:
     @contextmanager
     def read(self) -> Iterator[Rows]:
         """A short read transaction."""
-        with self._reading:
+        with self._reading, self._noticing_damage():
             try:
                 with self._environment.begin() as transaction:
                     yield Rows(transaction, self._tables)
             except lmdb.Error as error:
-                raise JournalError(
-                    f"The journal {self._path} cannot be read: {error}.", NEXT_STEP_DAMAGED
+                raise _as_journal_error(
+                    f"The journal {self._path} cannot be read: {error}.", error
                 ) from error
 
     def _slice(self, first: int) -> list[tuple[int, bool, bytes]]:
@@ -128,10 +156,13 @@ class Environment:
 
     def commit(self, changes: Sequence[Callable[[Changes], object]]) -> list[object]:
         """Run these changes in one transaction; what they returned. Durable on return. Raises lmdb.Error."""
-        with self._environment.begin(write=True) as transaction:
+        failpoints.reach("commit.begun")
+        with self._noticing_damage(), self._environment.begin(write=True) as transaction:
             rows = Changes(transaction, self._tables)
             results = [change(rows) for change in changes]
             rows.seal()
+            failpoints.reach("commit.sealed")
+        failpoints.reach("commit.done")
         return results
 
     def reopen(self) -> None:
@@ -139,6 +170,29 @@ class Environment:
         with self._reading:
             self._environment.close()
             self._environment, self._tables = self._load()
+        self.check()
+
+    def has_no_room(self, error: lmdb.Error) -> bool:
+        """Whether the disk is full, or so nearly that the largest commit finds no place."""
+        if isinstance(error, lmdb.DiskError) or error.code in _NO_ROOM:
+            return True
+        try:
+            space = os.statvfs(self._path)
+        except OSError:
+            return False
+        return space.f_bavail * space.f_frsize < _GROUP_BYTES_MAX
+
+    @contextmanager
+    def _noticing_damage(self) -> Iterator[None]:
+        """Damage once seen is remembered in a file: the next check at open might not look there."""
+        try:
+            yield
+        except (DamagedJournalError, *_DAMAGES) as error:
+            with suppress(OSError):  # a disk that takes nothing more cannot be told either
+                (self._path / _DAMAGED).touch(mode=0o600)
+            if isinstance(error, lmdb.Error):
+                raise _as_journal_error(f"The journal {self._path} is damaged: {error}.", error) from error
+            raise
 
     def close(self) -> None:
         with self._reading:
@@ -168,12 +222,15 @@ class Environment:
         """Reading a page beyond the end of the file would kill the process (SIGBUS), so look first."""
         pages = environment.info()["last_pgno"] + 1
         page_bytes = environment.stat()["psize"]
-        there = (self._path / _DATA).stat().st_size // page_bytes
+        there = (self._path / DATA).stat().st_size // page_bytes
         if pages - there > min(UNWRITTEN_PAGES_MAX, UNWRITTEN_SHARE_MAX * pages):
-            raise JournalError(
+            raise DamagedJournalError(
                 f"The journal {self._path} is torn: {there} of its {pages} pages are there.",
                 NEXT_STEP_DAMAGED,
             )
+        if there < pages:
+            # Empty pages, which LMDB refuses where it needs them. By the name: no descriptor is closed here.
+            os.truncate(self._path / DATA, pages * page_bytes)
 
     def _tables_of(self, environment: "lmdb.Environment") -> Tables:
         """The tables; on an environment without a commit yet they are made, with the schema, in one."""
@@ -185,7 +242,7 @@ class Environment:
                     for name in TABLES
                 }
             except lmdb.NotFoundError as error:
-                raise JournalError(
+                raise DamagedJournalError(
                     f"{self._path} is not a journal of batchd: {error}.", NEXT_STEP_DAMAGED
                 ) from error
             if is_empty:
@@ -197,16 +254,27 @@ class Environment:
     def _refuse_other_schema(self, schema: bytes) -> None:
         if schema == str(SCHEMA_VERSION).encode():
             return
-        if schema.isdigit() and int(schema) > SCHEMA_VERSION:
-            raise JournalError(
+        if schema.isdigit() and len(schema) <= _SCHEMA_DIGITS_MAX:
+            raise JournalVersionError(
                 f"The journal {self._path} has schema {int(schema)}; this batchd knows {SCHEMA_VERSION}.",
-                "Run the newer batchd that wrote it, or let that one finish the batch first.",
+                _NEXT_STEP_OTHER,
             )
-        raise JournalError(
+        raise DamagedJournalError(
             f"The journal {self._path} has no schema number that batchd knows.", NEXT_STEP_DAMAGED
         )
 
 
+def _as_journal_error(message: str, error: lmdb.Error) -> JournalError:
+    if isinstance(error, _DAMAGES):
+        return DamagedJournalError(message, NEXT_STEP_DAMAGED)
+    return JournalError(message, _NEXT_STEP_DISK)
+
+
+#: A schema number with more digits is no number of ours, but damage.
+_SCHEMA_DIGITS_MAX = 3
+_NEXT_STEP_OTHER = (
+    "Install the batchd that wrote it and let it finish its batches, then change versions: nothing is lost."
+)
 _NEXT_STEP_DISK = "Look at the disk and at the owner of the spool, then start batchd again."
 
 

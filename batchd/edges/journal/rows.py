@@ -14,7 +14,7 @@ SUMMARY
     by `seal`, so they change in the same commit as the rows they count.
 
 DIAGNOSTICS
-    Fatal: a row that cannot be unpacked raises JournalError; LMDB's own errors pass through to the caller.
+    Fatal: a row that cannot be unpacked raises DamagedJournalError; LMDB's own errors pass to the caller.
     Bug: AssertionError for a line or a phase out of order.
 """
 
@@ -57,7 +57,8 @@ from batchd.core.record import (
     intake_outcome,
     state_after,
 )
-from batchd.errors import JournalError
+from batchd.core.salvage import read_back
+from batchd.errors import DamagedJournalError, JournalError
 
 TABLES = ("meta", "reqs", "cid", "state", "results", "inflight", "events", "plan")
 Tables = Mapping[str, "lmdb._Database"]
@@ -86,11 +87,14 @@ class Rows:
             return None
         try:
             return Phase(value.decode())
-        except ValueError:
-            raise JournalError("The journal's phase cannot be read.", NEXT_STEP_DAMAGED) from None
+        except ValueError:  # a UnicodeDecodeError is one
+            raise DamagedJournalError("The journal's phase cannot be read.", NEXT_STEP_DAMAGED) from None
 
     def meta(self) -> dict[str, str]:
-        return {key.decode(): value.decode() for key, value in self._run_of("meta", VALUE)}
+        try:
+            return {key.decode(): value.decode() for key, value in self._run_of("meta", VALUE)}
+        except UnicodeDecodeError:
+            raise DamagedJournalError("The journal's facts cannot be read.", NEXT_STEP_DAMAGED) from None
 
     def progress(self) -> Progress:
         return unpack_progress(self._get("meta", COUNTERS) or b"")
@@ -102,11 +106,13 @@ class Rows:
         size = self._get("plan", _PLAN_SIZE)
         if size is None:
             raise JournalError("This journal has no plan: intake did not finish.", "Begin the intake again.")
+        if len(size) != _SIZE.size:
+            raise DamagedJournalError("The journal's plan is not whole.", NEXT_STEP_DAMAGED)
         line_count, group_count = _SIZE.unpack(size)
         groups = tuple(unpack_group(value) for _, value in self._run_of("plan", _GROUP))
         order = unpack_order(value for _, value in self._run_of("plan", _ORDER))
         if len(groups) != group_count or sum(group.count for group in groups) != len(order):
-            raise JournalError("The journal's plan is not whole.", NEXT_STEP_DAMAGED)
+            raise DamagedJournalError("The journal's plan is not whole.", NEXT_STEP_DAMAGED)
         return Plan(line_count, groups, order)
 
     def finished(self) -> bytearray:
@@ -132,7 +138,7 @@ class Rows:
         values = [self._get("reqs", pack_key(index)) for index in indices]
         rows = [unpack_row(value) for value in values if value is not None]
         if len(rows) != len(indices):
-            raise JournalError("This journal has no such line.", NEXT_STEP_DAMAGED)
+            raise DamagedJournalError("This journal has no such line.", NEXT_STEP_DAMAGED)
         return rows
 
     def results(self, first: int, rows_max: int, bytes_max: int) -> list[tuple[int, bool, bytes]]:
@@ -221,7 +227,10 @@ class Changes(Rows):
         assert phase in NEXT_PHASES[before], f"phase {phase} cannot follow {before}"
         self._put("meta", PHASE, phase.encode())
         for name, value in meta.items():
-            self._put("meta", VALUE + name.encode(), value.encode())
+            self.note(name, value)
+
+    def note(self, name: str, value: str) -> None:
+        self._put("meta", VALUE + name.encode(), value.encode())
 
     def record(self, outcome: Outcome) -> None:
         """The first result of a line wins; nothing that comes later is counted."""
@@ -236,6 +245,15 @@ class Changes(Rows):
         if is_new:
             self._put("state", key, pack_state(state_after(outcome)))
             self._counted = count(self._counted, outcome)
+
+    def restore(self, found: Sequence[tuple[int, bool, bytes]]) -> int:
+        """Results from elsewhere, where they belong to the line of that index; how many were missing here."""
+        before = self._counted.completed + self._counted.failed
+        for index, is_error, line in found:
+            custom_id, spent = read_back(line)
+            if custom_id is not None and self._get("cid", custom_id_key(custom_id)) == pack_key(index):
+                self.record(Outcome(index, line, is_error, spent=spent))
+        return self._counted.completed + self._counted.failed - before
 
     def intend(self, indices: Sequence[int]) -> None:
         for index in indices:

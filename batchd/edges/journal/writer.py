@@ -10,8 +10,10 @@ SUMMARY
     run     from another thread; returns when it is durable
 
 DIAGNOSTICS
-    Warning: a commit that failed is tried again, with nothing of it acknowledged and all of it kept.
-    Fatal: when the tries are used up, everybody who waits gets JournalError, and so does who comes later.
+    Warning: a commit that failed is tried again, with nothing of it acknowledged and all of it kept; while
+    the disk is full, for ever (`waits_for_room`).
+    Fatal: when the tries are used up, or LMDB panicked and could not be opened again, everybody who waits
+    gets JournalError, and so does who comes later.
     Bug: AssertionError when the queue's bound is passed, or for use after `close`.
 """
 
@@ -20,13 +22,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import lmdb
 from loguru import logger
 
+from batchd import failpoints
 from batchd.edges.journal.rows import Changes
 from batchd.errors import JournalError
 
@@ -42,6 +45,8 @@ RUN_S = 120.0
 CLOSE_S = 25.0
 #: How often an idle thread looks up; no wait is without an end.
 IDLE_S = 60.0
+#: After a panic LMDB works only when it was opened again. What fails so often in a row is no passing trouble.
+REOPENS_MAX = 3
 
 _T = TypeVar("_T")
 Change = Callable[[Changes], object]
@@ -67,7 +72,10 @@ class Store(Protocol):
         """All of them, or lmdb.Error and none."""
 
     def reopen(self) -> None:
-        """After lmdb.PanicError."""
+        """After lmdb.PanicError. DamagedJournalError when what is there cannot be believed."""
+
+    def has_no_room(self, error: lmdb.Error) -> bool:
+        """Whether this commit failed because the disk is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +98,19 @@ class Writer:
         self._wake = threading.Condition()
         self._is_closing = False
         self._lost: BaseException | None = None
+        self._is_busy = False
+        self._steps = 0  # commits tried: who sees the same number twice knows that the disk hangs
+        self.waits_for_room = False
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
 
     def __repr__(self) -> str:
         return f"Writer({len(self._queue)} waiting)"
+
+    @property
+    def pulse(self) -> int | None:
+        """Steps so far, while something waits to be written."""
+        return self._steps if self._is_busy or self._queue else None
 
     def put(self, change: Change) -> None:
         """Durable with a coming commit; nobody is told."""
@@ -111,12 +127,13 @@ class Writer:
         returned: Future[object] = Future()
         results: list[_T] = []
         self._enqueue(_Waiting(lambda rows: results.append(change(rows)), GROUP_BYTES, returned=returned))
-        try:
-            returned.result(timeout=RUN_S)
-        except TimeoutError:
-            raise JournalError(
-                f"The journal's disk did not answer within {RUN_S:.0f} s.", _NEXT_STEP_DISK
-            ) from None
+        while not returned.done():
+            wait((returned,), RUN_S)
+            if not returned.done() and not self.waits_for_room:
+                raise JournalError(
+                    f"The journal's disk did not answer within {RUN_S:.0f} s.", _NEXT_STEP_DISK
+                )
+        returned.result()
         return results[-1]
 
     def close(self) -> None:
@@ -145,15 +162,17 @@ class Writer:
             while group := self._next_group():
                 self._commit(group)
                 self._tell(group, None)
+                failpoints.reach("commit.told")
         except JournalError as error:
             self._give_up(group, error)
         except BaseException as bug:  # noqa: BLE001  # raised again in every thread that waits or comes
-            logger.opt(exception=bug).critical("journal: a bug ended the writer")
+            logger.bind(event="journal_bug").opt(exception=bug).critical("journal: a bug ended the writer")
             self._give_up(group, bug)
 
     def _next_group(self) -> list[_Waiting]:
         """What waits, up to the size of one commit; empty when the journal is closing and all is written."""
         with self._wake:
+            self._is_busy = False
             while not self._queue and not self._is_closing:
                 self._wake.wait(IDLE_S)
             group: list[_Waiting] = []
@@ -161,28 +180,58 @@ class Writer:
             while self._queue and len(group) < GROUP_CHANGES and size < GROUP_BYTES:
                 group.append(self._queue.popleft())
                 size += group[-1].size
+            self._is_busy = bool(group)
             return group
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
         changes = [waiting.change for waiting in group]
         pauses = self._retry.pauses()
-        has_panicked = False
+        tries = 0
         while True:
+            self._steps += 1
             try:
-                if has_panicked:
-                    self._store.reopen()
-                    has_panicked = False
                 self._store.commit(changes)
+                self.waits_for_room = False
                 return
-            except lmdb.Error as error:
-                has_panicked = has_panicked or isinstance(error, lmdb.PanicError)
-                pause_s = next(pauses, None)
-                if pause_s is None:
-                    raise JournalError(f"The journal cannot be written: {error}.", _NEXT_STEP_DISK) from error
-                logger.warning(
-                    "journal: commit of {} changes failed, again in {} s: {}", len(group), pause_s, error
+            except lmdb.Error as failed:
+                error = failed
+            tries += 1
+            pause_s = self._pause_after(error, pauses)
+            if tries & (tries - 1) == 0:  # less and less often, for a disk may be full for days
+                logger.bind(event="commit_failed").warning(
+                    "journal: commit of {} changes failed, try {}, again in {} s: {}",
+                    len(group),
+                    tries,
+                    pause_s,
+                    error,
                 )
             time.sleep(pause_s)
+            if isinstance(error, lmdb.PanicError):
+                self._reopen()
+
+    def _pause_after(self, error: lmdb.Error, pauses: Iterator[float]) -> float:
+        self.waits_for_room = self._store.has_no_room(error)
+        pause_s = next(pauses, None)
+        if pause_s is None and self.waits_for_room and not self._is_closing:
+            return self._retry.longest_s
+        if pause_s is None:
+            raise JournalError(f"The journal cannot be written: {error}.", _NEXT_STEP_DISK) from error
+        return pause_s
+
+    def _reopen(self) -> None:
+        for pause_s in (self._retry.first_s * 2**number for number in range(REOPENS_MAX)):
+            self._steps += 1
+            try:
+                return self._store.reopen()
+            except lmdb.Error as failed:
+                error = failed
+            logger.bind(event="reopen_failed").warning(
+                "journal: LMDB could not be opened again after a panic: {}", error
+            )
+            time.sleep(pause_s)
+        raise JournalError(
+            f"The journal could not be opened again after a failed write: {error}.", _NEXT_STEP_DISK
+        ) from error
 
     def _give_up(self, group: Sequence[_Waiting], error: BaseException) -> None:
         with self._wake:
@@ -198,7 +247,7 @@ class Writer:
             try:
                 futures[0].get_loop().call_soon_threadsafe(_settle, futures, error)
             except RuntimeError:  # the loop is closed: nobody waits any more
-                logger.warning(
+                logger.bind(event="late_acknowledgements").warning(
                     "journal: {} acknowledgements came after the event loop had ended", len(futures)
                 )
         for waiting in group:

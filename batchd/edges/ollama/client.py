@@ -12,16 +12,33 @@ DIAGNOSTICS
 """
 
 import asyncio
+import contextlib
 import ipaddress
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 import httpx
-import ollama
 
 from batchd.core import json
 from batchd.core.fault import Category, ModelFault
 from batchd.edges.ollama.faults import classify
+
+
+@contextlib.contextmanager
+def _hidden(variable: str) -> Iterator[None]:
+    value = os.environ.pop(variable, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[variable] = value
+
+
+# The package makes a client of its own when it is imported, to the server of this variable, and fails where
+# that is no address. Whether it is one is for the settings to say, in a sentence.
+with _hidden("OLLAMA_HOST"):
+    import ollama
 
 #: A server on the same machine or network accepts at once; its backlog may hold a moment.
 CONNECT_S = 5.0

@@ -169,7 +169,9 @@ class OllamaServer:
     def _loses_slots(self, load: Load, model: Model) -> bool:
         if load.slots == 1 or not model.is_serial:
             return False
-        logger.warning("Ollama gives a model of this kind one slot, not {}: {}", load.slots, model.family)
+        logger.bind(event="slots").warning(
+            "Ollama gives a model of this kind one slot, not {}: {}", load.slots, model.family
+        )
         return True
 
     async def unload(self, timeout_s: float) -> None:

@@ -65,8 +65,8 @@ SERIAL_FAMILIES = frozenset(
 
 FOREVER = -1
 
-#: A runner's seeds have 32 bits, and the last of them (-1 as well) means "by chance" (measured: 0.33): a longer
-#: one is folded, so that the same seed still gives the same answer.
+#: A runner's seeds have 32 bits, and the last of them (-1 as well) means "by chance" (measured: 0.33): a
+#: longer one is folded, so that the same seed still gives the same answer.
 _SEEDS = 2**32 - 1
 
 _NS = 1e9

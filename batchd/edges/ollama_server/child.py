@@ -52,7 +52,7 @@ class Child(asyncio.SubprocessProtocol):
         for line in lines:
             text = line.decode(errors="replace")
             self.lines.append(text)
-            logger.debug("ollama: {}", text)
+            logger.bind(event="ollama_log").debug("ollama: {}", text)
 
     def process_exited(self) -> None:
         self.has_exited = True

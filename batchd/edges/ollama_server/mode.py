@@ -52,7 +52,7 @@ async def find_mode(
         return mode
     has_unit = any((directory / "ollama.service").exists() for directory in unit_directories)
     chosen = choose_mode(await is_answering(host), _is_local(host), has_unit, has_binary)
-    logger.info("Ollama: {} ({})", chosen, host)
+    logger.bind(event="ollama_mode").info("Ollama: {} ({})", chosen, host)
     return chosen
 
 

@@ -54,14 +54,12 @@ class OwnOllama:
         environment: Mapping[str, str],
         clock: Clock,
         models: str | None = None,
-        kv_type: str | None = None,
     ) -> None:
         self._binary = binary
         self._slots = slots
         self._inherited = dict(environment)
         self._clock = clock
         self._models = models
-        self._kv_type = kv_type
         self._child: Child | None = None
         self._address = ""
 
@@ -72,11 +70,6 @@ class OwnOllama:
     @property
     def _is_running(self) -> bool:
         return self._child is not None and not self._child.has_exited
-
-    @property
-    def log_lines(self) -> list[str]:
-        """The end of its log."""
-        return list(self._child.lines) if self._child is not None else []
 
     async def ensure(self, slots: int | None = None) -> str | ModelFault:
         """Its address. Starts it where it does not run; again where it has other slots."""
@@ -94,7 +87,9 @@ class OwnOllama:
             return
         child.send(signal.SIGTERM)
         if not await child.wait(STOP_S):
-            logger.warning("Our own Ollama did not end within {:g} s and is killed", STOP_S)
+            logger.bind(event="ollama_killed").warning(
+                "Our own Ollama did not end within {:g} s and is killed", STOP_S
+            )
             child.kill_group()
             await child.wait(KILL_S)
         child.close()
@@ -113,8 +108,6 @@ class OwnOllama:
         }
         if self._models is not None:
             ours["OLLAMA_MODELS"] = self._models
-        if self._kv_type is not None:
-            ours["OLLAMA_KV_CACHE_TYPE"] = self._kv_type
         return {**self._inherited, **ours}
 
     async def _start(self) -> str | ModelFault:
@@ -131,7 +124,9 @@ class OwnOllama:
         deadline = self._clock.monotonic() + START_S
         while not child.has_exited and self._clock.monotonic() < deadline:
             if await is_answering(self._address) and not child.has_exited:
-                logger.info("Our own Ollama answers at {} with {} slots", self._address, self._slots)
+                logger.bind(event="ollama_started").info(
+                    "Our own Ollama answers at {} with {} slots", self._address, self._slots
+                )
                 return self._address
             await self._clock.sleep(LOOK_S)
         said = " | ".join(list(child.lines)[-LOG_LINES_SHOWN:])

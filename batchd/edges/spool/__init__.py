@@ -14,7 +14,8 @@ SUMMARY
 
 DIAGNOSTICS
     Fatal: SpoolError when the disk or the directory fails us, with the next step.
-    Warning: NotUsableError and InputChangedError, both SpoolErrors, concern one batch; the daemon goes on.
+    Warning: NotUsableError, InputChangedError and NoSpaceError (which are SpoolErrors) of a file that is
+    taken in concern one batch; the daemon goes on.
 """
 
 import os
@@ -22,8 +23,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from batchd import failpoints
 from batchd.core.lifecycle import Place
 from batchd.core.settle import Seen
+from batchd.core.waiting import Original
+from batchd.edges.spool.aside import Aside
 from batchd.edges.spool.board import Board
 from batchd.edges.spool.disk import translated
 from batchd.edges.spool.inbox import Inbox
@@ -42,6 +46,7 @@ class Spool:
         self._layout = layout
         self._inbox = Inbox(layout)
         self._processing = Processing(layout, input_bytes_max)
+        self._aside = Aside(layout)
         self._outbox = Outbox(layout)
         self._board = Board(layout)
 
@@ -79,16 +84,30 @@ class Spool:
         return self._inbox.claim(name, checked_id(batch_id))
 
     @translated("the options of a batch were claimed")
-    def claim_options(self, name: bytes, batch_id: str) -> bytes | None:
-        return self._inbox.claim_options(name, checked_id(batch_id))
+    def claim_options(self, name: bytes, batch_id: str) -> bool:
+        was_there = self._inbox.claim_options(name, checked_id(batch_id))
+        failpoints.reach("options.done")
+        return was_there
+
+    @translated("the options of a batch were read")
+    def read_options(self, name: bytes, batch_id: str) -> bytes | None:
+        return self._inbox.read_options(name, checked_id(batch_id))
 
     @translated("a batch id was looked up")
     def is_known(self, batch_id: str) -> bool:
         return (
             self._processing.has(batch_id)
-            or self._outbox.result_path(batch_id) is not None
+            or self._outbox.has(batch_id)
             or self._outbox.has_archived(batch_id)
         )
+
+    @translated("a batch id was looked up")
+    def is_at_work(self, batch_id: str) -> bool:
+        return self._processing.has(batch_id)
+
+    @translated("a claimed file was looked at")
+    def original(self, batch_id: str) -> Original | None:
+        return self._processing.original(batch_id)
 
     @translated("the name of a batch was read")
     def original_name(self, batch_id: str) -> bytes | None:
@@ -96,11 +115,11 @@ class Spool:
 
     @translated("a batch file was copied")
     def copy_input(self, batch_id: str) -> tuple[str, int]:
-        return self._processing.copy_input(batch_id)
+        return self._aside.kept_copy(batch_id) or self._processing.copy_input(batch_id)
 
     @translated("an empty copy was made")
     def copy_nothing(self, batch_id: str) -> tuple[str, int]:
-        return self._processing.copy_nothing(batch_id)
+        return self._aside.kept_copy(batch_id) or self._processing.copy_nothing(batch_id)
 
     @translated("the copy of a batch file was opened")
     def open_input(self, batch_id: str) -> BinaryIO:
@@ -109,9 +128,19 @@ class Spool:
     def journal_path(self, batch_id: str) -> str:
         return os.fspath(self._layout.path / "processing" / checked_id(batch_id) / "journal")
 
+    @translated("a damaged journal was put aside")
+    def put_journal_aside(self, batch_id: str) -> None:
+        self._aside.put(batch_id)
+
+    @translated("damaged journals were looked up")
+    def journals_aside(self, batch_id: str) -> list[str]:
+        place = self._layout.path / "processing" / checked_id(batch_id)
+        return [os.fspath(place / name) for name in self._aside.names(batch_id)]
+
     @translated("an intake was reset")
     def reset_intake(self, batch_id: str) -> None:
-        self._processing.reset_intake(batch_id)
+        self._processing.reset_intake(batch_id, keeps_copy=bool(self._aside.names(batch_id)))
+        failpoints.reach("reset.done")
 
     @translated("an answer was written to partial/")
     def append_partial(self, batch_id: str, lines: bytes) -> None:
@@ -135,11 +164,15 @@ class Spool:
 
     @translated("an original was archived")
     def archive(self, batch_id: str) -> None:
+        self._aside.into_original(batch_id)
         self._outbox.archive(batch_id)
+        failpoints.reach("archive.done")
 
     @translated("a batch was deleted")
     def discard(self, batch_id: str) -> None:
+        failpoints.reach("trash.begun")
         self._processing.trash(checked_id(batch_id))
+        failpoints.reach("trash.done")
         self._end(batch_id)
 
     @translated("processing/ was listed")
@@ -157,24 +190,47 @@ class Spool:
     def result_path(self, batch_id: str) -> str | None:
         return self._outbox.result_path(batch_id)
 
+    @translated("a result was looked up")
+    def remains_path(self, batch_id: str) -> str | None:
+        return self._outbox.remains_path(batch_id)
+
     @translated("free space was measured")
     def free_bytes(self) -> int:
         space = os.fstatvfs(self._layout.root)
         return space.f_bavail * space.f_frsize
 
+    @translated("the disk was measured")
+    def disk_bytes(self) -> int:
+        space = os.fstatvfs(self._layout.root)
+        return space.f_blocks * space.f_frsize
+
     @translated("old originals were deleted")
     def expire_archive(self, older_than_s: float, now: float) -> int:
         return self._outbox.expire_archive(older_than_s, now)
+
+    @translated("litter was removed")
+    def remove_litter(self, now: float) -> int:
+        return self._inbox.remove_litter(now)
 
     @translated("the status was written")
     def write_status(self, content: bytes) -> None:
         self._board.write_status(content)
 
-    @translated("controls were read")
-    def take_controls(self) -> Sequence[tuple[str, str]]:
-        return self._board.take_controls()
+    @translated("a control was looked up")
+    def has_control(self, batch_id: str, verb: str) -> bool:
+        return self._board.has_control(batch_id, verb)
+
+    @translated("a control was removed")
+    def remove_control(self, batch_id: str, verb: str) -> bool:
+        return self._board.remove_control(batch_id, verb)
+
+    @translated("controls were listed")
+    def controls(self, now: float) -> Sequence[tuple[str, str, float]]:
+        return self._board.controls(now)
 
     def _end(self, batch_id: str) -> None:
         # The partial file first: the trash is what reminds recovery of a deletion that was interrupted.
         self._board.remove_partial(batch_id)
+        failpoints.reach("trash.partial_removed")
         self._processing.empty_trash(batch_id)
+        failpoints.reach("trash.emptied")

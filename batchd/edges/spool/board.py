@@ -2,7 +2,7 @@
 
 SUMMARY
     None of it is the truth, so none of it is synced: after a power cut the journal has every answer, the next
-    status is written within seconds, and a control that was not obeyed is given again.
+    status is written within seconds, and a control stays until it took effect.
 
 DIAGNOSTICS
     Fatal: OSError, which the spool translates. After one, the file is opened anew and its torn end is cut.
@@ -10,13 +10,18 @@ DIAGNOSTICS
 
 import collections
 import contextlib
+import heapq
 import os
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from batchd import failpoints
 from batchd.core.options import is_batch_id
 from batchd.edges.spool import disk
 from batchd.edges.spool.layout import Layout
 from batchd.edges.spool.processing import checked_id
+from batchd.errors import SpoolError
 
 #: Open partial files: more batches than this do not answer at the same time; the oldest is closed.
 _OPEN_MAX = 32
@@ -24,7 +29,7 @@ _OPEN_MAX = 32
 #: How much is read at a time when the last newline is looked for, backwards.
 _TAIL_BYTES = 2**16
 
-#: Controls taken in one call: more wait for the next one.
+#: Controls listed in one call: the younger ones wait for a later one.
 _CONTROLS_MAX = 1000
 
 _VERBS = frozenset({"cancel"})
@@ -62,22 +67,27 @@ class Board:
         finally:
             os.close(fd)
         # Not synced: it is a view, and a stale or empty one after a power cut is replaced at the next start.
+        failpoints.reach("status.written")
         os.replace(".status.json", "status.json", src_dir_fd=self.layout.root, dst_dir_fd=self.layout.root)
+        failpoints.reach("status.done")
 
-    def take_controls(self) -> list[tuple[str, str]]:
-        """In the order in which they were written."""
-        found = []
+    def has_control(self, batch_id: str, verb: str) -> bool:
+        """A link counts, for what it points to is never looked at; a directory does not."""
+        try:
+            found = os.stat(_control_name(batch_id, verb), dir_fd=self.layout.control, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return not stat.S_ISDIR(found.st_mode)
+
+    def remove_control(self, batch_id: str, verb: str) -> bool:
+        """It took effect, or never will."""
+        return disk.remove_file(_control_name(batch_id, verb), self.layout.control)
+
+    def controls(self, now: float) -> list[tuple[str, str, float]]:
+        """The oldest, by the time of their change, which nobody can set back."""
         with os.scandir(self.layout.control) as entries:
-            for entry in entries:
-                batch_id, _, verb = entry.name.partition(".")
-                if verb in _VERBS and is_batch_id(batch_id) and not entry.is_dir(follow_symlinks=False):
-                    with contextlib.suppress(FileNotFoundError):  # its owner took it back
-                        found.append((entry.stat(follow_symlinks=False).st_mtime_ns, batch_id, verb))
-        return [
-            (batch_id, verb)
-            for _, batch_id, verb in sorted(found)[:_CONTROLS_MAX]
-            if disk.remove_file(f"{batch_id}.{verb}", self.layout.control)
-        ]
+            found = heapq.nsmallest(_CONTROLS_MAX, _given(entries))
+        return [(batch_id, verb, now - given_at) for given_at, batch_id, verb in found]
 
     def close(self) -> None:
         """Close what is open."""
@@ -102,6 +112,20 @@ class Board:
         fd = self._open.pop(batch_id, None)
         if fd is not None:
             os.close(fd)
+
+
+def _control_name(batch_id: str, verb: str) -> str:
+    if verb not in _VERBS:
+        raise SpoolError(f"{verb!a} is no control.")
+    return f"{checked_id(batch_id)}.{verb}"
+
+
+def _given(entries: Iterable["os.DirEntry[str]"]) -> Iterator[tuple[float, str, str]]:
+    for entry in entries:
+        batch_id, _, verb = entry.name.partition(".")
+        if verb in _VERBS and is_batch_id(batch_id) and not entry.is_dir(follow_symlinks=False):
+            with contextlib.suppress(FileNotFoundError):  # its owner took it back
+                yield entry.stat(follow_symlinks=False).st_ctime, batch_id, verb
 
 
 def _cut_torn_line(fd: int) -> None:

@@ -21,7 +21,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
-from batchd.errors import SpoolError
+from batchd.errors import NoSpaceError, SpoolError
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -39,6 +39,9 @@ _NEXT_STEPS = {
     errno.EPERM: "Give the spool's directories to the user that runs batchd.",
     errno.EIO: "The disk reports an error: look at the kernel's log.",
 }
+
+#: What a full disk and a used-up quota answer.
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -63,7 +66,8 @@ def as_spool_error(doing: str, error: OSError) -> SpoolError:
     """One sentence and the next step. The name is written in ASCII: a submitter may have chosen it."""
     name = "" if error.filename is None else f" ({error.filename!a})"
     next_step = _NEXT_STEPS.get(error.errno or 0, "Look at the spool's directory and start batchd again.")
-    return SpoolError(f"The spool failed when {doing}: {error.strerror or error}{name}.", next_step)
+    kind = NoSpaceError if error.errno in _NO_SPACE else SpoolError
+    return kind(f"The spool failed when {doing}: {error.strerror or error}{name}.", next_step)
 
 
 @contextlib.contextmanager

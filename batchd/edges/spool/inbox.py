@@ -6,19 +6,26 @@ SUMMARY
     stays where it is, with a reason and a next step for its owner. A claim is one rename into a directory
     that only we can reach; checks of the content come after it.
 
+    An inbox that was removed is an empty one until somebody makes it again; then that one is used.
+
 DIAGNOSTICS
     Fatal: OSError, which the spool translates; SpoolError for a batch id that is taken.
+    Warning: an inbox that was removed or made anew, once for each kind of trouble.
 """
 
 import contextlib
 import os
+import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from loguru import logger
+
+from batchd import failpoints
 from batchd.core.settle import Kind, Seen, Signature, options_name
 from batchd.edges.spool import disk
 from batchd.edges.spool.layout import Layout
-from batchd.errors import NotUsableError, SpoolError
+from batchd.errors import BatchdError, NotUsableError, SpoolError
 
 #: Names under which others still copy: rsync and editors (leading dot), browsers, WinSCP, editors' backups.
 _UNFINISHED_SUFFIXES = (b".part", b".partial", b".filepart", b".tmp", b".swp", b"~")
@@ -32,16 +39,24 @@ OPTIONS_BYTES_MAX = 2**20
 #: NAME_MAX: no file can have a longer name, but the options of a file with a long name would.
 _NAME_BYTES_MAX = 255
 
+#: What `batchd submit` and the probe at the start leave when they are killed, and for how long it may be
+#: somebody's work: no copy into an inbox takes longer than a day and a half.
+_LITTER = re.compile(r"\.(submit-[0-9a-f]{16}\.(options|batch)|probe-[0-9a-f]{16})")
+LITTER_AGE_S = 36 * 3_600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
     """Sweeps and claims."""
 
     layout: Layout
+    _said: set[str] = field(default_factory=set)
 
     def sweep(self) -> list[Seen]:
         """One `Seen` for each name, in the order of names."""
-        with os.scandir(self._listed()) as entries:
+        if not self._is_there():
+            return []
+        with os.scandir(self.layout.inbox) as entries:
             names = sorted(os.fsencode(entry.name) for entry in entries)
         seen = (self._seen(name) for name in names if not _is_unfinished(name))
         return [item for item in seen if item is not None]
@@ -71,42 +86,70 @@ class Inbox:
         if name in {b"", b".", b".."} or b"/" in name:
             raise SpoolError(f"{name!a} is not a name in the inbox.")
         processing = self.layout.processing
+        failpoints.reach("claim.begun")
         try:
             os.mkdir(batch_id, 0o750, dir_fd=processing)
         except FileExistsError:
             raise SpoolError(f"A batch with the id {batch_id} is in processing/ already.") from None
-        with disk.opened_directory(batch_id, processing) as place:
+        is_ours = False
+        try:
+            is_ours = self._moved_into(name, batch_id)
+        finally:
+            if not is_ours:
+                with contextlib.suppress(FileNotFoundError):
+                    os.rmdir(f"{batch_id}/orig", dir_fd=processing)
+                os.rmdir(batch_id, dir_fd=processing)
+        failpoints.reach("claim.done")
+        return is_ours
+
+    def claim_options(self, name: bytes, batch_id: str) -> bool:
+        """A directory, a pipe or a device is no options file, and not every kind of them can be moved."""
+        wanted = options_name(name)
+        if len(wanted) > _NAME_BYTES_MAX or not self._is_movable(wanted):
+            return False
+        failpoints.reach("options.begun")
+        with disk.opened_directory(batch_id, self.layout.processing) as place:
+            return self._moved(wanted, place)
+
+    def read_options(self, name: bytes, batch_id: str) -> bytes | None:
+        """What was claimed."""
+        with (
+            disk.opened_directory(batch_id, self.layout.processing) as place,
+            disk.opened_directory("orig", place) as orig,
+        ):
+            return _options(options_name(name), orig)
+
+    def remove_litter(self, now: float) -> int:
+        """Only names of our own making, and only by the change time, which nobody can set back."""
+        with os.scandir(self.layout.inbox) as entries:
+            names = [entry.name for entry in entries if _LITTER.fullmatch(entry.name)]
+        return sum(self._removed_litter(name, now) for name in names)
+
+    def _removed_litter(self, name: str, now: float) -> bool:
+        with contextlib.suppress(OSError):  # another tidies up too, or made it something else
+            found = os.stat(name, dir_fd=self.layout.inbox, follow_symlinks=False)
+            if now - found.st_ctime > LITTER_AGE_S:
+                remove = os.rmdir if stat.S_ISDIR(found.st_mode) else os.unlink
+                remove(name, dir_fd=self.layout.inbox)
+                return True
+        return False
+
+    def _moved_into(self, name: bytes, batch_id: str) -> bool:
+        with disk.opened_directory(batch_id, self.layout.processing) as place:
+            failpoints.reach("claim.directory_made")
             os.mkdir("orig", 0o750, dir_fd=place)
+            failpoints.reach("claim.orig_made")
             os.fsync(place)
-            os.fsync(processing)
-            is_ours = False
+            os.fsync(self.layout.processing)
+            failpoints.reach("claim.place_synced")
             try:
-                is_ours = self._moved(name, place)
+                return self._moved(name, place)
             except PermissionError:
                 # A directory that took the file's place since the sweep cannot be moved; that is no fault of
                 # the spool's.
-                if self._is_plain(name):
+                if self._is_movable(name):
                     raise
-            finally:
-                if not is_ours:
-                    os.rmdir("orig", dir_fd=place)
-                    os.rmdir(batch_id, dir_fd=processing)
-        return is_ours
-
-    def claim_options(self, name: bytes, batch_id: str) -> bytes | None:
-        """What was claimed once is read again; one that arrived after it stays in the inbox."""
-        wanted = options_name(name)
-        if len(wanted) > _NAME_BYTES_MAX:
-            return None
-        with disk.opened_directory(batch_id, self.layout.processing) as place:
-            try:
-                self._moved(wanted, place)
-            except PermissionError:
-                raise NotUsableError(
-                    "The options file cannot be claimed.", "Hand in a plain file, not a directory."
-                ) from None
-            with disk.opened_directory("orig", place) as orig:
-                return _options(wanted, orig)
+                return False
 
     def _moved(self, name: bytes, place: int) -> bool:
         with disk.opened_directory("orig", place) as orig:
@@ -114,27 +157,42 @@ class Inbox:
                 disk.rename_new(name, self.layout.inbox, name, orig)
             except (FileNotFoundError, FileExistsError):
                 return False
+            failpoints.reach("claim.renamed")
             os.fsync(orig)
+            failpoints.reach("claim.orig_synced")
         os.fsync(self.layout.inbox)
         return True
 
-    def _is_plain(self, name: bytes) -> bool:
+    def _is_movable(self, name: bytes) -> bool:
+        """Whether it is a file or a link: a rename moves the link itself, and leads nowhere."""
         try:
             found = os.stat(name, dir_fd=self.layout.inbox, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        return stat.S_ISREG(found.st_mode)
+        return stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)
 
-    def _listed(self) -> int:
-        """The inbox's descriptor, proven to be the directory that submitters see under its name."""
-        held = os.fstat(self.layout.inbox)
-        with contextlib.suppress(FileNotFoundError):
-            named = os.stat("inbox", dir_fd=self.layout.root, follow_symlinks=False)
-            if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino):
-                return self.layout.inbox
-        raise SpoolError(
-            "The inbox was removed or replaced while batchd ran.", "Start batchd again; it makes a new one."
+    def _is_there(self) -> bool:
+        """Whether we hold the directory that submitters see under its name; a new one is taken on."""
+        try:
+            if self.layout.is_inbox_ours():
+                self._said.clear()
+                return True
+            self.layout.renew_inbox()
+        except FileNotFoundError:
+            self._say_once("it is gone; make the directory again, or start batchd again, which makes it")
+            return False
+        except (OSError, BatchdError) as error:
+            self._say_once(f"what stands in its place cannot be used: {error}")
+            return False
+        logger.bind(event="inbox_replaced").warning(
+            "the inbox was removed or replaced while batchd ran; the new one is used"
         )
+        return True
+
+    def _say_once(self, trouble: str) -> None:
+        if trouble not in self._said:
+            self._said.add(trouble)
+            logger.bind(event="inbox_gone").warning("the inbox: {}", trouble)
 
     def _seen(self, name: bytes) -> Seen | None:
         try:
@@ -142,7 +200,7 @@ class Inbox:
         except FileNotFoundError:
             return None
         kind, reason = self._kind(name, found)
-        return Seen(name, kind, _signature(found), reason)
+        return Seen(name, kind, _signature(found), reason, found.st_uid)
 
     def _kind(self, name: bytes, found: os.stat_result) -> tuple[Kind, str]:
         kind = Kind.OPTIONS if name.endswith(b".options.json") else Kind.BATCH

@@ -22,7 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchd.edges.spool.disk import as_spool_error, has_writer, write_all
-from batchd.errors import ConfigError, UnavailableError
+from batchd.errors import BatchdError, ConfigError, UnavailableError
+
+#: The directory is not where, or not what it must be: a setting is wrong, and no disk.
+_MISPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS)
 
 #: Modes for directories that we make. Set-group: what is made inside belongs to the directory's group.
 _MODES = {
@@ -93,9 +96,9 @@ class Layout:
                 _enter(undo, outbox)
                 layout = cls(path, outside or path / "outbox", root=root, outbox=outbox, lock=lock, **fds)
                 _write_readme(root)
-                _probe_rename(layout)
+                _probe_rename(layout.inbox, layout.processing, layout.outbox)
             except OSError as error:
-                raise as_spool_error("it was opened", error) from error
+                raise _not_opened(path, error) from error
             undo.pop_all()
             return layout
 
@@ -105,6 +108,21 @@ class Layout:
             os.close(fd)
         os.close(self.root)
         os.close(self.lock)
+
+    def is_inbox_ours(self) -> bool:
+        """Whether the open inbox still is the one that has the name. FileNotFoundError when none has."""
+        held, named = os.fstat(self.inbox), os.stat("inbox", dir_fd=self.root, follow_symlinks=False)
+        return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+
+    def renew_inbox(self) -> None:
+        """Open what now has the name, in the place of the old one, if claims from it can work."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open("inbox", flags, dir_fd=self.root)
+        try:
+            _probe_rename(fd, self.processing)
+            os.dup2(fd, self.inbox, inheritable=False)
+        finally:
+            os.close(fd)
 
     def default_settle_s(self) -> float:
         """How long a file here should lie still before it is claimed."""
@@ -128,6 +146,15 @@ class Layout:
 def _enter(undo: contextlib.ExitStack, fd: int) -> int:
     undo.callback(os.close, fd)
     return fd
+
+
+def _not_opened(path: Path, error: OSError) -> BatchdError:
+    if error.errno not in _MISPLACED:
+        return as_spool_error("it was opened", error)
+    return ConfigError(
+        f"The spool {ascii(str(path))[1:-1]} cannot be made or opened: {error.strerror} ({error.filename}).",
+        "Name a directory on a local disk that this user may write to, with --spool or the setting `spool`.",
+    )
 
 
 def _made(path: Path, mode: int) -> int:
@@ -202,10 +229,9 @@ def _write_readme(root: int) -> None:
             os.close(fd)
 
 
-def _probe_rename(layout: Layout) -> None:
+def _probe_rename(*stations: int) -> None:
     # Chance in the name: members of the submit group could hold a fixed one in the inbox and keep us out.
     name = f".probe-{secrets.token_hex(8)}"
-    stations = (layout.inbox, layout.processing, layout.outbox)
     os.mkdir(name, 0o700, dir_fd=stations[0])
     place = stations[0]
     try:

@@ -18,9 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from batchd import failpoints
 from batchd.core.lifecycle import Place
 from batchd.core.options import is_batch_id
 from batchd.core.text import printable
+from batchd.core.waiting import Original
 from batchd.edges.spool import disk
 from batchd.edges.spool.layout import Layout
 from batchd.errors import InputChangedError, NotUsableError, SpoolError
@@ -36,6 +38,10 @@ _BLOCK_BYTES = 2**20
 #: One batch file. 170,000 long requests are 1.5 GB; forty times that is a mistake or an attack.
 INPUT_BYTES_MAX = 64 * 2**30
 
+#: Enough lines of it to tell how many there are in all.
+_HEAD_BYTES = 2**16
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NOTHING = Place(has_original=False, has_copy=False, has_journal=False, has_publish=False)
 
@@ -63,16 +69,29 @@ class Processing:
             )
         return names[0] if names else None
 
+    def original(self, batch_id: str) -> Original | None:
+        """A look from outside: what it says may be wrong a moment later, and the copy proves it."""
+        name = self.original_name(batch_id)
+        if name is None:
+            return None
+        with self._opened(batch_id) as place, disk.opened_directory("orig", place) as orig:
+            found = os.stat(name, dir_fd=orig, follow_symlinks=False)
+            has_writer, lines = _looked_into(name, orig)
+        signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return Original(name, found.st_uid, signature, has_writer, lines)
+
     def copy_input(self, batch_id: str) -> tuple[str, int]:
         """One pass: read, hash, write. A copy that did not succeed is removed again."""
         name = self.original_name(batch_id)
         if name is None:
             raise SpoolError(f"There is no batch file in processing/{batch_id}/orig.")
         with self._opened(batch_id) as place, disk.opened_directory("orig", place) as orig:
+            failpoints.reach("copy.begun")
             source = self._opened_original(name, orig)
             try:
                 target = _created_copy(place)
                 try:
+                    failpoints.reach("copy.made")
                     digest, size_bytes = _copied(source, target)
                 except BaseException:
                     os.unlink("input.jsonl", dir_fd=place)
@@ -82,6 +101,7 @@ class Processing:
             finally:
                 os.close(source)
             os.fsync(place)
+        failpoints.reach("copy.done")
         return digest, size_bytes
 
     def copy_nothing(self, batch_id: str) -> tuple[str, int]:
@@ -101,11 +121,15 @@ class Processing:
             fd = os.open("input.jsonl", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
         return os.fdopen(fd, "rb")
 
-    def reset_intake(self, batch_id: str) -> None:
+    def reset_intake(self, batch_id: str, keeps_copy: bool = False) -> None:
         """Back to S2."""
         with self._opened(batch_id) as place:
-            disk.remove_file("input.jsonl", place)
+            if not keeps_copy:
+                failpoints.reach("reset.begun")
+                disk.remove_file("input.jsonl", place)
+                failpoints.reach("reset.copy_removed")
             disk.remove_tree("journal", place)
+            failpoints.reach("reset.journal_removed")
             os.fsync(place)
 
     def trash(self, batch_id: str) -> None:
@@ -113,6 +137,7 @@ class Processing:
         self.empty_trash(batch_id)  # of a deletion that was interrupted: its name must be free
         with contextlib.suppress(FileNotFoundError):
             disk.rename_new(batch_id, self.layout.processing, _TRASH + batch_id, self.layout.processing)
+            failpoints.reach("trash.renamed")
             os.fsync(self.layout.processing)
 
     def empty_trash(self, batch_id: str) -> None:
@@ -161,9 +186,8 @@ class Processing:
             yield place
 
     def _opened_original(self, name: bytes, orig: int) -> int:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            fd = os.open(name, flags, dir_fd=orig)
+            fd = os.open(name, _READ, dir_fd=orig)
         except BlockingIOError as error:  # its owner holds a lease on it
             raise InputChangedError("The batch file is held by its owner.") from error
         except OSError as error:
@@ -202,7 +226,27 @@ def _original_names(place: int) -> list[bytes]:
             names = [os.fsencode(entry.name) for entry in entries]
     except FileNotFoundError:
         return []
-    return [name for name in names if not name.endswith(b".options.json")]
+    return [name for name in names if not name.startswith(b".") and not name.endswith(b".options.json")]
+
+
+def _looked_into(name: bytes, orig: int) -> tuple[bool | None, int]:
+    """Whether it has a writer, and about how many lines it has, by its beginning."""
+    try:
+        fd = os.open(name, _READ, dir_fd=orig)
+    except BlockingIOError:
+        return True, 0  # its owner holds a lease on it
+    except OSError:
+        return None, 0  # the copy will say why
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            return None, 0
+        head = os.pread(fd, _HEAD_BYTES, 0)
+        lines = head.count(b"\n")
+        length_bytes = head.rfind(b"\n") + 1
+        return disk.has_writer(fd), found.st_size * lines // length_bytes if lines else 1
+    finally:
+        os.close(fd)
 
 
 def _created_copy(place: int) -> int:
@@ -221,7 +265,9 @@ def _copied(source: int, target: int) -> tuple[str, int]:
         size_bytes += count
         if size_bytes > before.st_size:
             break  # it grows under our eyes
+    failpoints.reach("copy.written")
     os.fsync(target)
+    failpoints.reach("copy.synced")
     # In this order: while nobody writes, an unchanged signature proves that we read what is there.
     has_writer = disk.has_writer(source)
     after = os.fstat(source)

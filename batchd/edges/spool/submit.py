@@ -5,14 +5,14 @@ SUMMARY
     batch never lies there without them. No name in the inbox is ever overwritten; a taken one gets a counter.
 
 DIAGNOSTICS
-    Fatal: UsageError for a file that cannot be read, ConfigError where there is no spool, SpoolError when the
-    inbox cannot be written.
+    Fatal: UsageError for a file that cannot be read or that changed meanwhile, ConfigError where there is no
+    spool, SpoolError when the inbox cannot be written.
 """
 
 import contextlib
+import hashlib
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -29,8 +29,13 @@ _NAMES_MAX = 1000
 _STEM_BYTES_MAX = 230
 
 
-def submit_file(root: Path, source: Path, name: str, options: Mapping[str, object] | None) -> str:
-    """Copy `source` into the inbox of the spool at `root`; the name that it got there."""
+def submit_file(
+    root: Path, source: Path, name: str, options: Mapping[str, object] | None, sha256: str | None = None
+) -> str:
+    """Copy `source` into the inbox of the spool at `root`; the name that it got there.
+
+    With `sha256`, nothing is handed in unless the copy has this hash.
+    """
     try:
         file = source.open("rb")
     except OSError as error:
@@ -39,7 +44,7 @@ def submit_file(root: Path, source: Path, name: str, options: Mapping[str, objec
         ) from error
     with file, _opened_inbox(root) as inbox:
         try:
-            return _handed_in(inbox, file, name, options)
+            return _handed_in(inbox, file, name, options, sha256)
         except OSError as error:
             raise disk.as_spool_error("a file was handed in", error) from error
 
@@ -59,7 +64,9 @@ def _opened_inbox(root: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def _handed_in(inbox: int, file: BinaryIO, name: str, options: Mapping[str, object] | None) -> str:
+def _handed_in(
+    inbox: int, file: BinaryIO, name: str, options: Mapping[str, object] | None, sha256: str | None
+) -> str:
     chance = secrets.token_hex(8)
     hidden = (f".submit-{chance}.options", f".submit-{chance}.batch")
     try:
@@ -67,7 +74,12 @@ def _handed_in(inbox: int, file: BinaryIO, name: str, options: Mapping[str, obje
             with _created(hidden[0], inbox) as target:
                 target.write(dumps(options))
         with _created(hidden[1], inbox) as target:
-            shutil.copyfileobj(file, target, 2**20)
+            digest = _copied(file, target)
+        if sha256 not in (None, digest):
+            raise UsageError(
+                f"{str(file.name)!a} changed while it was handed in; nothing was handed in.",
+                "Give the command again when nobody writes the file any more.",
+            )
         for candidate in _candidates(name):
             if _renamed(inbox, hidden, candidate, options is not None):
                 os.fsync(inbox)
@@ -78,6 +90,14 @@ def _handed_in(inbox: int, file: BinaryIO, name: str, options: Mapping[str, obje
     raise SpoolError(
         f"The inbox holds {_NAMES_MAX} files of this name already.", "Is batchd running? See `batchd status`."
     )
+
+
+def _copied(file: BinaryIO, target: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(2**20):
+        digest.update(block)
+        target.write(block)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

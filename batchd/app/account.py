@@ -1,0 +1,68 @@
+"""Account: the model as one batch sees it, and what the batch's journal is told of it.
+
+SUMMARY
+    Stands between the dispatcher and the supervisor. Each model that is handed out is entered in the journal
+    before a request goes to it, so no answer is durable whose model is not.
+
+DIAGNOSTICS
+    Fatal: JournalError of the writer.
+"""
+
+from collections.abc import Callable, Mapping
+
+from batchd.app.blocking import to_its_end
+from batchd.core.fault import ModelFault
+from batchd.core.governor import LOADED, Change
+from batchd.core.model import Answer, Load, Loaded
+from batchd.core.provenance import USES, Account, account_of
+from batchd.core.request import Request
+from batchd.daemon.ports import Journal, ReadyModel
+
+
+class AccountedModel:
+    """The port `ReadyModel`, for one batch. `now` tells of engine and machine, and may block."""
+
+    def __init__(self, model: ReadyModel, journal: Journal, now: Callable[[], Mapping[str, object]]) -> None:
+        self._model = model
+        self._journal = journal
+        self._now = now
+        self._account: Account | None = None
+        self._entered: Loaded | None = None
+        self._new_loads = 0
+        self._canary_tokens = 0
+
+    def __repr__(self) -> str:
+        return f"AccountedModel({self._entered}, {self._new_loads} loads to enter)"
+
+    def log_change(self, change: Change) -> None:
+        """A load that was made in this batch's time; its canary is ours to pay."""
+        if change.name == LOADED:
+            self._new_loads += 1
+            self._canary_tokens += int(change.old)
+
+    async def ensure(
+        self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
+    ) -> Loaded | ModelFault | None:
+        """See `ports.ReadyModel`."""
+        loaded = await self._model.ensure(load, is_wanted, window_tokens_min)
+        if isinstance(loaded, Loaded) and (self._new_loads or loaded != self._entered):
+            await self._enter(loaded)
+        return loaded
+
+    async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
+        """One request in one slot."""
+        return await self._model.answer(request, slot, timeout_s)
+
+    def suspect(self, fault: ModelFault) -> None:
+        """The server died or hangs."""
+        self._model.suspect(fault)
+
+    async def _enter(self, loaded: Loaded) -> None:
+        now = await to_its_end(self._now)
+        account = self._account
+        if account is None:
+            account = account_of(await to_its_end(self._journal.meta))
+        self._account = account.used(loaded, now, self._new_loads, self._canary_tokens)
+        self._entered, self._new_loads, self._canary_tokens = loaded, 0, 0
+        # The queue of the journal keeps its order: this is durable no later than the first answer.
+        self._journal.note(USES, self._account.to_meta())

@@ -1,0 +1,103 @@
+"""Provenance: which models, as they were loaded, gave the answers of one batch.
+
+SUMMARY
+    A batch may outlive the daemon, so what it used is kept in its journal, as the meta value `USES`, entered
+    before the first answer that comes of it. Equal uses are one entry with a count: a model that is loaded
+    again and again does not push out the others. The latest used stands last.
+
+        facts      the model, the engine, the GPUs, our own version: all that is equal in equal uses
+        loads      how often it was loaded in this batch's time; 0: it was resident when the batch began
+        load_s     how long the latest of its loads took
+
+    The canary of a load is paid by the batch in whose time the load was made.
+
+DIAGNOSTICS
+    Bug: a meta value that `to_meta` did not write.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from batchd.core.json import dumps, loads
+from batchd.core.model import Loaded
+
+#: The meta value of the journal.
+USES = "uses"
+
+#: What is true of engine and machine at the time of a use; the rest of it is of the process.
+_AROUND = ("batchd", "engine", "gpus")
+
+#: Different uses kept for one batch, some 50 kB: hardly a batch meets more than a few.
+USES_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One model as it was loaded by one engine on one machine."""
+
+    facts: Mapping[str, Any]
+    loads: int
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """All uses of one batch. `forgotten_loads`: of uses beyond `USES_MAX`."""
+
+    uses: tuple[Use, ...] = ()
+    canary_tokens: int = 0
+    forgotten_loads: int = 0
+
+    def to_meta(self) -> str:
+        """As the journal keeps it."""
+        return dumps(asdict(self)).decode()
+
+    def used(
+        self, loaded: Loaded, now: Mapping[str, object], new_loads: int, canary_tokens: int
+    ) -> "Account":
+        """The account with this load in use. `new_loads` were made since the last entry, and proven."""
+        facts = {**_facts(loaded), **{name: now[name] for name in _AROUND if name in now}}
+        known = next((use for use in self.uses if use.facts == facts), Use(facts, 0, 0.0))
+        uses = (
+            *(use for use in self.uses if use is not known),
+            Use(facts, known.loads + new_loads, round(loaded.load_s, 3)),
+        )
+        forgotten = uses[:-USES_MAX]
+        return replace(
+            self,
+            uses=uses[-USES_MAX:],
+            canary_tokens=self.canary_tokens + canary_tokens,
+            forgotten_loads=self.forgotten_loads + sum(use.loads for use in forgotten),
+        )
+
+
+def account_of(meta: Mapping[str, str]) -> Account:
+    """The account as it was kept; an empty one before the first use."""
+    if USES not in meta:
+        return Account()
+    kept: dict[str, Any] = loads(meta[USES].encode())  # type: ignore[assignment]  # we wrote it
+    return Account(tuple(Use(**use) for use in kept.pop("uses")), **kept)
+
+
+def render(account: Account, now: Mapping[str, object]) -> dict[str, object]:
+    """What `metrics.json` says. `now` is true of the daemon that publishes; the latest use wins over it."""
+    latest = account.uses[-1].facts if account.uses else {}
+    return {
+        **now,
+        **{name: latest[name] for name in ("engine", "gpus") if name in latest},
+        "models": [{**use.facts, "loads": use.loads, "load_s": use.load_s} for use in account.uses],
+        "forgotten_loads": account.forgotten_loads,
+    }
+
+
+def _facts(loaded: Loaded) -> dict[str, object]:
+    return {
+        "name": loaded.model,
+        "digest": loaded.digest,
+        "quantization": loaded.quantization,
+        "window_tokens": loaded.window_tokens,
+        "slots": loaded.slots,
+        "size_bytes": loaded.size_bytes,
+        "gpu_bytes": loaded.gpu_bytes,
+    }

@@ -1,0 +1,151 @@
+"""Reading: one pass over the copy of a batch file, into its journal.
+
+SUMMARY
+    Every line gets its row: where it stands, its group, or its error line. Then the plan and the facts, and
+    with them the phase `ready`. A bad line gets its error line and the rest runs; a batch that cannot run at
+    all (no usable line, bad options, or a bad line with `strict`) is accepted too, with the reasons.
+
+DIAGNOSTICS
+    Fatal: SpoolError, JournalError.
+    Warning: answers that were salvaged from a damaged journal.
+"""
+
+import zlib
+from array import array
+from collections.abc import Callable
+
+from loguru import logger
+
+from batchd import failpoints
+from batchd.core.fault import LineFault, Refusal
+from batchd.core.lines import Line, Lines
+from batchd.core.options import Options
+from batchd.core.plan import build_plan
+from batchd.core.prefix import PrefixGroups
+from batchd.core.record import Event, LineRow, NewLine
+from batchd.core.request import Endpoint, LineLimits, Request, duplicate_custom_id
+from batchd.core.result import line_fault_line, request_id
+from batchd.core.rules import Rules
+from batchd.core.sieve import Sieve, whole_refusal
+from batchd.core.summary import Acceptance
+from batchd.daemon.ports import Journal, Spool
+
+#: Lines in one transaction of the journal: 36 ms of work, measured, and a few MB of dirty pages.
+LINES_PER_COMMIT = 5_000
+
+#: Lines are held until their transaction, so bytes bound it too: parsed, a long line takes twice its bytes.
+BYTES_PER_COMMIT = 4 * 2**20
+
+#: Reasons kept for `errors.data`; OpenAI's batches stop listing somewhere too.
+REFUSALS_MAX = 1_000
+
+
+class Reading:
+    """One pass over the copy."""
+
+    def __init__(self, spool: Spool, journal: Journal, batch_id: str, rules: Rules, options: Options) -> None:
+        self._spool = spool
+        self._journal = journal
+        self._batch_id = batch_id
+        self._options = options
+        self._limits = LineLimits(rules.line_bytes_max, rules.completion_tokens_default)
+        self._is_strict = rules.strict if options.strict is None else options.strict
+        self._sieve = Sieve(self._limits, self._is_strict)
+        self._groups = PrefixGroups()
+        self._group_of = array("i")
+        self._bound_of = array("I")
+        self._faults: list[Refusal] = []
+        self._faulty = 0
+        self._block: list[tuple[Line, Request | LineFault]] = []
+        self._block_bytes = 0
+        self._notes: tuple[str, ...] = ()
+
+    def run(self, is_stopping: Callable[[], bool]) -> bool:
+        """Journal every line; False when we were stopped before the end."""
+        with self._spool.open_input(self._batch_id) as file:
+            lines = Lines(file, self._limits.line_bytes_max)
+            for line in lines:
+                self._block.append((line, self._sieve.sort(line)))
+                self._block_bytes += line.length_bytes
+                if len(self._block) == LINES_PER_COMMIT or self._block_bytes >= BYTES_PER_COMMIT:
+                    self._write_block()
+                    if is_stopping():
+                        return False
+            self._write_block()
+        self._notes = lines.notes()
+        return True
+
+    def accept(self, name: bytes, refusals: list[Refusal], sha256: str, size: int, now: float) -> Acceptance:
+        """The plan and the facts; with them the phase `ready`."""
+        self._salvage(now)
+        total = len(self._group_of)
+        plan = build_plan(self._groups.summary(), self._group_of, self._bound_of)
+        acceptance = Acceptance(
+            name=name.decode("utf-8", "replace"),
+            total=total,
+            faulty=self._faulty,
+            group_count=len(plan.groups),
+            prompt_tokens=self._groups.prompt_tokens,
+            created_at=now,
+            sha256=sha256,
+            size_bytes=size,
+            endpoint=(self._sieve.endpoint or Endpoint.CHAT).value,
+            model=self._sieve.model,
+            options=self._options,
+            is_strict=self._is_strict,
+            notes=self._notes,
+            refusals=tuple(self._reasons(refusals, total)),
+        )
+        failpoints.reach("accept.begun")
+        self._journal.accept(plan, acceptance.to_meta())
+        failpoints.reach("accept.done")
+        return acceptance
+
+    def _salvage(self, now: float) -> None:
+        """Take over what is whole in damaged journals of this batch; said in log, decisions and results."""
+        for path in self._spool.journals_aside(self._batch_id):
+            kept, total = self._journal.salvage_from(path), len(self._group_of)
+            text = f"a damaged journal was replaced: {kept} of its results were whole and are kept"
+            logger.bind(event="salvaged", batch_id=self._batch_id).warning("{}: {}", self._batch_id, text)
+            self._journal.log_event(Event(now, "salvaged", str(total), str(kept), "the journal was damaged"))
+            self._notes += (f"{text}; times before that are not counted",)
+
+    def _reasons(self, refusals: list[Refusal], total: int) -> list[Refusal]:
+        """Why the whole batch fails; empty when it runs. Bad lines are named one by one."""
+        refused = whole_refusal(total, self._faulty, self._is_strict)
+        if refusals or refused is None:
+            return refusals
+        return self._faults or [refused]
+
+    def _write_block(self) -> None:
+        first = len(self._group_of)
+        ids = [parsed.custom_id for _, parsed in self._block]
+        failpoints.reach("lines.begun")
+        taken = self._journal.claim_custom_ids(ids, first)
+        rows = [
+            self._enter(index, line, parsed, index in taken)
+            for index, (line, parsed) in enumerate(self._block, first)
+        ]
+        self._journal.add_lines(rows)
+        failpoints.reach("lines.done")
+        self._block.clear()
+        self._block_bytes = 0
+
+    def _enter(self, index: int, line: Line, parsed: Request | LineFault, is_taken: bool) -> NewLine:
+        if isinstance(parsed, Request) and is_taken:
+            parsed = duplicate_custom_id(line.number, parsed.custom_id)
+        crc = zlib.crc32(line.raw or b"")
+        if isinstance(parsed, LineFault):
+            self._group_of.append(-1)
+            self._bound_of.append(0)
+            self._faulty += 1
+            if len(self._faults) < REFUSALS_MAX:
+                self._faults.append(Refusal(parsed.code, parsed.message, parsed.param, parsed.line))
+            # Nobody reads a line over the limit again, and its length may be more than a row can say.
+            length = 0 if line.raw is None else line.length_bytes
+            row = LineRow(line.offset, length, crc, -1, line.number)
+            return NewLine(index, row, line_fault_line(parsed, request_id(self._batch_id, index)))
+        group = self._groups.add(parsed)
+        self._group_of.append(group)
+        self._bound_of.append(parsed.completion_tokens_max)
+        return NewLine(index, LineRow(line.offset, line.length_bytes, crc, group, line.number))

@@ -1,0 +1,318 @@
+"""Verify: every damage is found and named, a whole spool has no finding, and looking changes nothing."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from batchd.app.verify import verify
+from batchd.core.audit.report import FINDINGS_PER_BATCH_MAX
+from batchd.core.status import StatusReport, render
+from batchd.edges.clock import SystemClock
+from batchd.errors import ConfigError
+from tests.app.damages import (
+    CLAIMED,
+    DAMAGES,
+    PUBLISHED,
+    WORKING,
+    Damage,
+    Spot,
+    a_changed_byte,
+    a_shown_answer_that_the_journal_lacks,
+    build,
+)
+from tests.fakes.made_batch import chat
+from tests.fakes.standing_spool import StandingSpool
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A spool with a batch at every station. Not to be touched."""
+    return build(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def spot(whole: Path, tmp_path: Path) -> Spot:
+    """A copy to be damaged."""
+    shutil.copytree(whole, tmp_path / "spool", symlinks=True)
+    return Spot(tmp_path / "spool")
+
+
+def everything(root: Path) -> dict[Path, tuple[int, int, bytes]]:
+    return {
+        path: (path.lstat().st_mode, path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in root.rglob("*")
+    }
+
+
+def test_a_whole_spool_has_no_finding_and_is_not_touched(whole: Path) -> None:
+    before = everything(whole)
+    report = verify(whole)
+    assert report.findings == ()
+    assert report.skipped == ()
+    assert not report.is_held
+    figures = report.looked.figures()
+    assert figures.pop("bytes_read") > 10_000
+    assert figures == {
+        "batches_at_work": 5,
+        "journal_lines": 40,
+        "results": 4,
+        "result_lines": 32,
+        "originals": 2,
+    }
+    assert everything(whole) == before
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damage_is_found_and_named(name: str, spot: Spot) -> None:
+    damage, rule, place, what = DAMAGES[name]
+    damage(spot)
+    report = verify(spot.root)
+    named = [
+        finding
+        for finding in report.findings
+        if finding.rule.value == rule and finding.place.endswith(place) and what in finding.what
+    ]
+    assert named, "\n".join(map(str, report.findings))
+    assert all(finding.next_step for finding in report.findings)
+    assert not report.is_well
+
+
+def collected(spot: Spot) -> None:
+    for path in spot.result().iterdir():
+        path.unlink()
+
+
+def gone(spot: Spot) -> None:
+    shutil.rmtree(spot.result())
+
+
+def expired(spot: Spot) -> None:
+    shutil.rmtree(spot.original().parent)
+
+
+def run_twice(spot: Spot) -> None:
+    """The first result was collected, and the same file handed in again under the same id."""
+    shutil.copytree(spot.original().parent, spot.root / "archive" / f"{PUBLISHED}.2")
+
+
+def torn(spot: Spot) -> None:
+    with spot.partial().open("ab") as file:
+        file.write(b'{"id":"batch_req_')
+
+
+def thrown_away(spot: Spot) -> None:
+    spot.at_work(CLAIMED).rename(spot.at_work(f".trash-{CLAIMED}"))
+
+
+def begun(spot: Spot) -> None:
+    (spot.at_work(CLAIMED) / "journal").mkdir()
+    (spot.at_work(CLAIMED) / "journal" / "data.mdb").touch()
+
+
+def claiming(spot: Spot) -> None:
+    (spot.at_work(f"batch_{'a' * 32}") / "orig").mkdir(parents=True)
+
+
+def assembling(spot: Spot) -> None:
+    (spot.at_work(WORKING) / "publish").mkdir()
+    (spot.at_work(WORKING) / "publish" / "output.jsonl").write_bytes(b"half")
+
+
+def behind(spot: Spot) -> None:
+    path = spot.root / "status.json"
+    path.write_bytes(path.read_bytes().replace(b'"completed":1', b'"completed":0'))
+
+
+def shown_before_intake_had_ended(spot: Spot) -> None:
+    path = spot.root / "status.json"
+    counted, uncounted = b'"total":8,"completed":1,"failed":3', b'"total":0,"completed":0,"failed":0'
+    assert counted in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(counted, uncounted))
+
+
+def no_status(spot: Spot) -> None:
+    (spot.root / "status.json").unlink()
+
+
+def submitters_business(spot: Spot) -> None:
+    (spot.root / "inbox" / "link.jsonl").symlink_to("/etc/passwd")
+    (spot.root / "control" / "anything").touch()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        collected,
+        gone,
+        expired,
+        run_twice,
+        torn,
+        thrown_away,
+        begun,
+        claiming,
+        assembling,
+        behind,
+        shown_before_intake_had_ended,
+        no_status,
+        submitters_business,
+    ],
+)
+def test_what_may_be_has_no_finding(change: Damage, spot: Spot) -> None:
+    change(spot)
+    report = verify(spot.root)
+    assert report.findings == ()
+
+
+def test_a_journal_that_was_damaged_and_replaced_is_said_and_no_finding(spot: Spot) -> None:
+    """Answers that were shown may have been lost with it; they are computed again."""
+    journal = spot.at_work(WORKING) / "journal"
+    shutil.copytree(journal, journal.with_name("journal.damaged-1"))
+    a_shown_answer_that_the_journal_lacks(spot)
+    shutil.copytree(spot.original().parent, spot.original().parent / ".journal.damaged-1")
+    report = verify(spot.root)
+    assert report.findings == ()
+    assert report.skipped == (
+        f"processing/{WORKING}: its journal was damaged and replaced; journal.damaged-1.",
+    )
+    shutil.rmtree(journal)
+    assert verify(spot.root).findings == ()
+
+
+def test_results_of_an_older_batchd_are_said_to_be_without_hashes(spot: Spot) -> None:
+    with spot.object("metrics.json", is_resealed=False) as metrics:
+        del metrics["files"]
+    report = verify(spot.root)
+    assert report.findings == ()
+    (sentence,) = report.skipped
+    assert f"outbox/reviews.{PUBLISHED}: metrics.json has no hashes" in sentence
+
+
+def test_a_file_that_vanishes_while_it_is_looked_at_is_a_finding(spot: Spot) -> None:
+    gone = spot.result() / "errors.jsonl"
+
+    def watch(place: str, size_bytes: int) -> None:
+        if place == f"outbox/reviews.{PUBLISHED}/output.jsonl":
+            gone.unlink(missing_ok=True)
+
+    (found,) = verify(spot.root, watch=watch).findings
+    assert (found.rule.value, found.what) == ("I4", "It cannot be read: No such file or directory.")
+
+
+def test_of_a_great_damage_the_first_findings_are_kept_and_all_counted(spot: Spot) -> None:
+    with spot.lines("output.jsonl") as lines:
+        lines[:] = [b"nonsense\n"] * 1_000
+    report = verify(spot.root)
+    assert len(report.findings) == FINDINGS_PER_BATCH_MAX
+    assert report.more > 900
+
+
+def test_a_file_whose_bytes_could_not_be_read_as_a_batch_keeps_its_original_unproven(tmp_path: Path) -> None:
+    standing = StandingSpool(tmp_path)
+    standing.publish(b"")
+    standing.close()
+    (original,) = (standing.root / "archive").glob("*/*.jsonl")
+    original.unlink()
+    original.symlink_to("/dev/null")
+    assert verify(standing.root).findings == ()
+
+
+def test_a_line_over_the_limit_may_keep_its_custom_id_to_itself(tmp_path: Path) -> None:
+    """Nobody read it, so its error line has none."""
+    standing = StandingSpool(tmp_path)
+    standing.publish([chat("a"), chat("too-long")])
+    standing.close()
+    spot = Spot(standing.root)
+    with spot.lines("output.jsonl") as lines:
+        long = lines.pop()
+    error = b'"response":null,"error":{"code":"line_too_long","message":"So long.","line":2}}\n'
+    line = long.partition(b'"custom_id"')[0] + b'"custom_id":null,' + error
+    (spot.result() / "errors.jsonl").write_bytes(line)
+    spot.reseal("errors.jsonl")
+    with spot.object("batch.json") as batch:
+        batch["request_counts"] = {"total": 2, "completed": 1, "failed": 1}
+        batch["error_file_id"] = "errors.jsonl"
+        batch["usage"].update(input_tokens=7, output_tokens=3)
+    assert verify(spot.root).findings == ()
+
+
+def test_results_beside_a_spool_of_run_are_found(whole: Path, tmp_path: Path) -> None:
+    results = tmp_path / "batchd-results"
+    shutil.copytree(whole, results / ".spool")
+    for path in (results / ".spool" / "outbox").iterdir():
+        path.rename(results / path.name)
+    (results / ".spool" / "outbox").rmdir()
+    (results / "my notes.txt").touch()
+    report = verify(results / ".spool")
+    assert report.findings == ()
+    assert report.looked.results == 4
+    (results / f"reviews.{PUBLISHED}" / "output.jsonl").unlink()
+    assert not verify(results / ".spool").is_well
+
+
+@pytest.mark.parametrize("missing", ["", "processing"])
+def test_what_is_no_spool_is_said(tmp_path: Path, missing: str) -> None:
+    for room in {"inbox", "processing", "archive", "partial"} - {missing}:
+        (tmp_path / "s" / room).mkdir(parents=True)
+    with pytest.raises(ConfigError, match="is no spool"):
+        verify(tmp_path / "s" if missing else tmp_path / "absent")
+
+
+# --- beside a daemon -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[StandingSpool]:
+    """A spool whose lock is held, with one result."""
+    standing = StandingSpool(tmp_path)
+    standing.publish([chat("a"), chat("b")])
+    yield standing
+    standing.close()
+
+
+class Mending:
+    """Watches what is read, and mends the damage once the first look has read the damaged file."""
+
+    def __init__(self, mend: Callable[[], object]) -> None:
+        self._mend = mend
+        self.reads = 0
+
+    def __call__(self, place: str, size_bytes: int) -> None:
+        if place.endswith("output.jsonl"):
+            self.reads += 1
+            if self.reads == 2:  # both lines went by
+                self._mend()
+
+
+def test_beside_a_daemon_only_what_is_found_again_is_reported(held: StandingSpool) -> None:
+    path = Spot(held.root).result() / "output.jsonl"
+    before = path.read_bytes()
+    a_changed_byte(Spot(held.root))
+    watch = Mending(lambda: path.write_bytes(before))
+    report = verify(held.root, watch=watch, pause_s=0.01)
+    assert report.is_held
+    assert report.findings == ()
+    assert watch.reads == 4
+    assert report.looked.results == 1
+
+
+def test_beside_a_daemon_what_stays_wrong_is_reported(held: StandingSpool) -> None:
+    a_changed_byte(Spot(held.root))
+    watch = Mending(lambda: None)
+    report = verify(held.root, watch=watch, pause_s=0.01)
+    assert len(report.findings) == 1
+    assert watch.reads == 6
+
+
+def test_a_daemon_whose_lock_cannot_be_seen_is_known_by_its_fresh_status(spot: Spot) -> None:
+    def show(state: str, age_s: float) -> None:
+        report = StatusReport(SystemClock().now() - age_s, 1, state)
+        (spot.root / "status.json").write_bytes(render(report))
+
+    show("ready", 1.0)
+    assert verify(spot.root).is_held
+    show("ready", 60.0)
+    assert not verify(spot.root).is_held
+    show("stopped", 1.0)
+    assert not verify(spot.root).is_held

@@ -1,0 +1,86 @@
+"""The provenance: which models gave the answers, kept over all lives of the daemon and within a bound."""
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchd.core.model import Loaded
+from batchd.core.provenance import USES, USES_MAX, Account, account_of, render
+
+LOADED = Loaded("m", "sha256:1", "Q4_1", 1_024, 4, 100, 90, 8_192, 2.5004)
+NOW: dict[str, object] = {
+    "batchd": "0.1.0",
+    "engine": {"name": "ollama", "version": "1", "mode": "own"},
+    "gpus": [{"name": "card", "driver": "580"}],
+    "memory": {"daemon_anonymous_bytes": 1},
+}
+
+
+def models(account: Account) -> list[dict[str, Any]]:
+    found = render(account, NOW)["models"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_a_use_names_model_engine_and_machine() -> None:
+    account = Account().used(LOADED, NOW, 1, 31)
+    assert models(account) == [
+        {
+            "name": "m",
+            "digest": "sha256:1",
+            "quantization": "Q4_1",
+            "window_tokens": 1_024,
+            "slots": 4,
+            "size_bytes": 100,
+            "gpu_bytes": 90,
+            "batchd": "0.1.0",
+            "engine": {"name": "ollama", "version": "1", "mode": "own"},
+            "gpus": [{"name": "card", "driver": "580"}],
+            "loads": 1,
+            "load_s": 2.5,
+        }
+    ]
+    assert account.canary_tokens == 31
+
+
+def test_equal_uses_are_one_entry_with_a_count_and_the_latest_stands_last() -> None:
+    other = replace(LOADED, slots=2)
+    account = Account().used(LOADED, NOW, 0, 0).used(other, NOW, 1, 5)
+    account = account.used(replace(LOADED, load_s=9.0), NOW, 2, 10)
+    assert [(model["slots"], model["loads"], model["load_s"]) for model in models(account)] == [
+        (2, 1, 2.5),
+        (4, 2, 9.0),
+    ]
+    assert account.canary_tokens == 15
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), st.integers(0, 50)), max_size=20))
+def test_the_sums_hold_also_through_the_journal(uses: list[tuple[int, int, int]]) -> None:
+    account = Account()
+    for slots, loads, tokens in uses:
+        account = account.used(replace(LOADED, slots=slots), NOW, loads, tokens)
+        account = account_of({USES: account.to_meta()})
+    assert sum(use.loads for use in account.uses) == sum(use[1] for use in uses)
+    assert account.canary_tokens == sum(use[2] for use in uses)
+
+
+def test_beyond_the_bound_the_oldest_are_only_counted() -> None:
+    account = Account()
+    for slots in range(USES_MAX + 5):
+        account = account.used(replace(LOADED, slots=slots), NOW, 2, 1)
+    assert [model["slots"] for model in models(account)] == list(range(5, USES_MAX + 5))
+    assert (account.forgotten_loads, account.canary_tokens) == (10, USES_MAX + 5)
+
+
+def test_engine_and_gpus_are_those_of_the_latest_use_and_not_of_who_publishes() -> None:
+    upgraded = {**NOW, "batchd": "0.2.0", "engine": {"name": "ollama", "version": None}, "gpus": []}
+    shown = render(Account().used(LOADED, NOW, 1, 0), upgraded)
+    assert (shown["engine"], shown["gpus"]) == (NOW["engine"], NOW["gpus"])
+    assert (shown["batchd"], shown["memory"]) == ("0.2.0", NOW["memory"])
+
+
+def test_a_batch_that_used_nothing_claims_nothing() -> None:
+    assert account_of({"name": "x"}) == Account()
+    assert render(Account(), NOW) == {**NOW, "models": [], "forgotten_loads": 0}

@@ -1,0 +1,53 @@
+"""A result line says of itself whose it is and what it cost."""
+
+import pytest
+
+from batchd.core.model import Answer, Source, Usage
+from batchd.core.record import NO_SPENT, Spent
+from batchd.core.request import Endpoint, Request
+from batchd.core.result import result_line
+from batchd.core.salvage import read_back
+
+
+def line(endpoint: Endpoint, source: Source, text: str = "Yes.", finish: str = "stop") -> bytes:
+    vectors = ((0.5, 0.25),) if endpoint is Endpoint.EMBEDDINGS else ()
+    answer = Answer(text, reasoning=None, finish_reason=finish, usage=Usage(100, 7, 90, source, 0.1, 0.2))
+    if vectors:
+        answer = Answer("", reasoning=None, finish_reason="stop", usage=answer.usage, embeddings=vectors)
+    return result_line(Request("ä-1", endpoint, "m", (), (), {}, 16), answer, "batch_req_1", 5.0, "m")
+
+
+@pytest.mark.parametrize(
+    ("source", "estimated", "unknown", "cached"),
+    [(Source.ENGINE, 0, 0, 90), (Source.ESTIMATE, 1, 0, 90), (Source.UNKNOWN, 0, 1, 0)],
+)
+@pytest.mark.parametrize("endpoint", [Endpoint.CHAT, Endpoint.COMPLETIONS])
+def test_an_answer_comes_back_with_its_tokens_and_their_source(
+    endpoint: Endpoint, source: Source, estimated: int, unknown: int, cached: int
+) -> None:
+    expected = Spent(100, 7, cached, estimated_answers=estimated, unknown_answers=unknown)
+    assert read_back(line(endpoint, source)) == ("ä-1", expected)
+
+
+def test_an_embedding_comes_back_with_its_prompt() -> None:
+    custom_id, spent = read_back(line(Endpoint.EMBEDDINGS, Source.ENGINE))
+    assert (custom_id, spent.prompt_tokens, spent.completion_tokens, spent.empty_answers) == (
+        "ä-1",
+        100,
+        0,
+        0,
+    )
+
+
+def test_empty_and_cut_answers_are_counted() -> None:
+    _, spent = read_back(line(Endpoint.CHAT, Source.ENGINE, " ", "length"))
+    assert (spent.empty_answers, spent.cut_answers) == (1, 1)
+
+
+def test_an_error_line_costs_nothing() -> None:
+    assert read_back(b'{"custom_id":"a","response":null,"error":{"code":"oom"}}') == ("a", NO_SPENT)
+
+
+@pytest.mark.parametrize("broken", [b"", b"{", b"[]", b"7", b'{"custom_id":7}', b'{"response":{"body":[]}}'])
+def test_what_is_no_result_line_belongs_to_nobody(broken: bytes) -> None:
+    assert read_back(broken) == (None, NO_SPENT)

@@ -1,0 +1,77 @@
+"""Space: what fits, what pauses, and when it goes on."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchd.core.space import RESULT_LINE_BYTES, Space, bytes_to_come, default_reserve_bytes, in_units
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("disk", "reserve"),
+    [
+        (40 * GIB, 2 * GIB),  # a twentieth
+        (10 * GIB, GIB),  # at least
+        (1_000 * GIB, 4 * GIB),  # at most
+        (12 * 2**20, 12 * 2**17),  # an eighth of a RAM disk
+        (0, 0),
+    ],
+)
+def test_the_reserve_is_right_for_large_and_for_small_disks(disk: int, reserve: int) -> None:
+    assert default_reserve_bytes(disk) == reserve
+
+
+def test_it_pauses_below_the_reserve_and_goes_on_well_above_it() -> None:
+    space = Space(10_000, reserve_bytes=1_000)
+    states = []
+    for free in (1_000, 999, 1_000, 1_499, 1_500, 1_000):
+        space.measure(free)
+        states.append(space.is_short)
+    assert states == [False, True, True, True, False, False]
+
+
+def test_the_notice_says_what_is_free_and_when_it_goes_on() -> None:
+    space = Space(10**12, reserve_bytes=2 * 10**9)
+    assert space.notice() == ""
+    space.measure(5 * 10**8)
+    assert space.notice() == (
+        "the disk is short of space: 500 MB are free; make room, the work goes on above 3.0 GB"
+    )
+
+
+def test_a_batch_needs_its_copy_what_comes_of_it_and_the_reserve() -> None:
+    space = Space(10**12, reserve_bytes=1_000)
+    needed = 500 + bytes_to_come(10) + 1_000
+    assert space.refusal(500, 10, needed) == ""
+    assert "there is no room on the disk" in space.refusal(500, 10, needed - 1)
+
+
+def test_what_others_were_promised_is_not_given_away_until_they_leave() -> None:
+    space = Space(10**12, reserve_bytes=0)
+    space.promise("a", 10)
+    needed = 500 + bytes_to_come(20)
+    assert "beside the 36 KB of other batches" in space.refusal(500, 10, needed - 1)
+    assert space.refusal(500, 10, needed) == ""
+    space.release("a")
+    space.release("a")
+    assert space.refusal(500, 10, needed - bytes_to_come(10)) == ""
+
+
+def test_a_disk_that_does_not_say_its_size_pauses_nothing() -> None:
+    space = Space(0)
+    space.measure(0)
+    assert not space.is_short
+    assert space.refusal(10**12, 10**9, 0) == ""
+
+
+@given(st.integers(0, 10**15))
+def test_a_size_is_said_in_few_digits(size: int) -> None:
+    number, unit = in_units(size).split()
+    assert unit in {"bytes", "KB", "MB", "GB"}
+    assert unit == "GB" or len(number) <= 4
+
+
+def test_results_stand_in_the_journal_twice_and_in_the_outbox_once() -> None:
+    assert bytes_to_come(2) == 2 * 3 * RESULT_LINE_BYTES

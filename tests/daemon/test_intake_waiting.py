@@ -1,0 +1,321 @@
+"""The intake: batches that are claimed and cannot be taken in yet, and what one owner may have."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from batchd.core import waiting
+from batchd.core.json import dumps
+from batchd.core.lifecycle import Place
+from batchd.core.record import NewLine
+from batchd.core.rules import Rules
+from batchd.core.waiting import PAUSE_LAST_S, UNSETTLED_S_MAX
+from batchd.daemon.intake import CLAIMS_PER_SWEEP_MAX
+from batchd.errors import JournalError, NoSpaceError
+from tests.daemon.inlet import NAME, OPTIONS, WANTED, Accepted, CountingJournal, World
+from tests.fakes.made_batch import chat, content
+from tests.fakes.memory_spool import MemorySpool
+
+LINES = content([chat("a")])
+S2 = Place(has_original=True, has_copy=False, has_journal=False, has_publish=False)
+
+
+def claimed(world: World, name: bytes = NAME, uid: int = 0) -> str:
+    world.spool.drop(name, LINES, uid=uid)
+    [batch_id] = world.intake.sweep(1)
+    return batch_id
+
+
+def later(world: World, duration_s: float) -> None:
+    world.clock._move_to(world.clock.monotonic() + duration_s)
+
+
+def accepted(world: World, batch_id: str) -> Accepted:
+    batch = world.intake.accept(batch_id)
+    assert batch is not None
+    return Accepted(batch)
+
+
+# --- options ---------------------------------------------------------------------------------------------
+
+
+def test_options_follow_their_batch_at_the_claim_and_later_ones_stay_for_the_next_file() -> None:
+    world = World()
+    world.spool.drop(OPTIONS, dumps({"batch_id": WANTED, "strict": True}))
+    assert claimed(world) == WANTED
+    world.spool.drop(OPTIONS, dumps({"strict": False}))
+    world.spool.drop(NAME, LINES)
+    assert accepted(world, WANTED).facts.is_strict
+    assert set(world.spool.inbox) == {NAME, OPTIONS}
+
+
+def test_options_that_come_between_claim_and_accept_are_not_this_batchs() -> None:
+    world = World()
+    batch_id = claimed(world)
+    world.spool.drop(OPTIONS, dumps({"strict": True}))
+    assert not accepted(world, batch_id).facts.is_strict
+    assert set(world.spool.inbox) == {OPTIONS}
+
+
+def test_two_files_that_name_one_wanted_batch_do_not_end_the_run() -> None:
+    world = World(only=frozenset({WANTED}))
+    for name in (b"a", b"b"):
+        world.spool.drop(name + b".jsonl", LINES)
+        world.spool.drop(name + b".options.json", dumps({"batch_id": WANTED}))
+    assert world.intake.sweep(16) == [WANTED]
+    assert world.intake.sweep(16) == []
+    world.spool.discard(WANTED)
+    world.spool.outbox[f"a.{WANTED}"] = {"batch.json": b"{}"}
+    assert world.intake.sweep(16) == []
+    assert set(world.spool.inbox) == {b"b.jsonl", b"b.options.json"}
+
+
+# --- files that change -----------------------------------------------------------------------------------
+
+
+def test_a_claimed_batch_is_shown_before_it_is_accepted() -> None:
+    world = World()
+    batch_id = claimed(world)
+    assert [(item.batch_id, item.name, item.reason) for item in world.intake.waiting] == [
+        (batch_id, NAME, "")
+    ]
+    accepted(world, batch_id)
+    assert list(world.intake.waiting) == []
+
+
+def test_a_file_with_a_writer_is_looked_at_with_growing_pauses_and_never_copied() -> None:
+    class Counting(MemorySpool):
+        copies = 0
+
+        def copy_input(self, batch_id: str) -> tuple[str, int]:
+            self.copies += 1
+            return super().copy_input(batch_id)
+
+    world = World()
+    world.spool.__class__ = Counting
+    batch_id = claimed(world)
+    world.spool.writers.add(NAME)
+    looks = 0
+    for _ in range(600):
+        for due in world.intake.due():
+            looks += 1
+            assert world.intake.accept(due) is None
+        later(world, 1.0)
+    assert 6 <= looks <= 6 + 600 / PAUSE_LAST_S
+    assert isinstance(world.spool, Counting)
+    assert world.spool.copies == 0
+    assert "still being written" in world.intake.waiting[0].reason
+    world.spool.writers.clear()
+    later(world, PAUSE_LAST_S)
+    assert world.intake.due() == [batch_id]
+    assert accepted(world, batch_id).facts.total == 1
+
+
+def test_a_file_that_changed_since_the_last_look_is_not_copied_yet() -> None:
+    world = World()
+    batch_id = claimed(world)
+    world.spool.writers.add(NAME)
+    assert world.intake.accept(batch_id) is None
+    world.spool.writers.clear()
+    world.spool.touched[NAME] = 1
+    assert world.intake.accept(batch_id) is None
+    assert world.intake.accept(batch_id) is not None
+
+
+def test_a_batch_whose_copy_is_kept_does_not_wait_for_who_writes_the_original() -> None:
+    world = World()
+    batch_id = claimed(world)
+    world.spool.copy_input(batch_id)
+    world.spool.put_journal_aside(batch_id)
+    world.spool.writers.add(NAME)
+    assert accepted(world, batch_id).facts.total == 1
+
+
+def test_after_a_day_it_fails_with_the_reason_and_unread() -> None:
+    world = World()
+    batch_id = claimed(world)
+    world.spool.writers.add(NAME)
+    assert world.intake.accept(batch_id) is None
+    later(world, UNSETTLED_S_MAX - 1.0)
+    assert world.intake.accept(batch_id) is None
+    later(world, 1.0)
+    taken = accepted(world, batch_id)
+    assert [refusal.code for refusal in taken.facts.refusals] == ["file_never_settled"]
+    assert (taken.facts.total, taken.raw) == (0, b"")
+
+
+def test_files_that_change_hold_up_nobody_elses_and_only_so_many_of_one_owner_are_claimed(
+    monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    monkeypatch.setattr(waiting, "WAITING_PER_OWNER_MAX", 16)
+    world = World()
+    for number in range(20):
+        world.spool.drop(b"%02d.jsonl" % number, LINES, uid=1)
+    mine = world.intake.sweep(16)
+    world.spool.writers.update(b"%02d.jsonl" % number for number in range(16))
+    assert [world.intake.accept(batch_id) for batch_id in mine] == [None] * CLAIMS_PER_SWEEP_MAX
+    assert world.intake.sweep(16) == []
+    assert [item.name for item in world.intake.unclaimable] == [
+        b"16.jsonl",
+        b"17.jsonl",
+        b"18.jsonl",
+        b"19.jsonl",
+    ]
+    assert "claimed and wait already" in world.intake.unclaimable[0].reason
+    for room in (0, 16, 0, 16):
+        assert world.intake.sweep(room) == []
+    assert sum("stays in the inbox: 16.jsonl" in line for line in said) == 1
+    world.spool.drop(b"z.jsonl", LINES, uid=2)
+    [other] = world.intake.sweep(16)
+    assert accepted(world, other).facts.total == 1
+
+
+def test_a_cancelled_batch_that_waits_ends_unread_and_one_that_does_not_is_taken_in_first() -> None:
+    world = World()
+    waits, comes = claimed(world), claimed(world, b"b.jsonl")
+    world.spool.writers.add(NAME)
+    assert world.intake.accept(waits) is None
+    for batch_id in (waits, comes, f"batch_{9:032x}"):
+        world.intake.cancel(batch_id)
+    assert set(world.intake.due()) == {waits, comes}
+    assert [refusal.code for refusal in accepted(world, waits).facts.refusals] == ["batch_cancelled"]
+    assert accepted(world, comes).facts.refusals == ()
+
+
+# --- room on the disk ------------------------------------------------------------------------------------
+
+
+def test_a_batch_without_room_waits_and_others_that_fit_go_on(said: list[str]) -> None:
+    world = World()
+    large = claimed(world)
+    world.spool.processing[large].orig[NAME] = LINES * 1_000
+    small = claimed(world, b"small.jsonl")
+    world.spool.free = world.space.reserve_bytes + 100_000
+    assert world.intake.accept(large) is None
+    assert accepted(world, small).facts.total == 1
+    assert world.spool.places()[large] == S2
+    [waiting] = world.intake.waiting
+    assert "there is no room on the disk: it needs" in waiting.reason
+    assert sum("there is no room" in line for line in said) == 1
+    world.spool.free = 10**12
+    later(world, PAUSE_LAST_S)
+    assert world.intake.due() == [large]
+    world.spool.processing[large].orig[NAME] = LINES
+    assert world.intake.accept(large) is not None
+
+
+def test_room_that_was_promised_to_one_batch_is_not_given_to_the_next() -> None:
+    world = World()
+    first, second = claimed(world), claimed(world, b"b.jsonl")
+    need = len(LINES) + 3_600
+    world.spool.free = world.space.reserve_bytes + need
+    assert world.intake.accept(first) is not None
+    assert world.intake.accept(second) is None
+    world.intake.leave(first)
+    assert world.intake.accept(second) is not None
+
+
+def test_a_disk_that_fills_while_a_file_is_copied_makes_the_batch_wait() -> None:
+    class Full(MemorySpool):
+        is_full = True
+
+        def copy_input(self, batch_id: str) -> tuple[str, int]:
+            if self.is_full:
+                raise NoSpaceError("No space left on device.")
+            return super().copy_input(batch_id)
+
+    world = World()
+    world.spool.__class__ = Full
+    batch_id = claimed(world)
+    for _ in range(2):
+        assert world.intake.accept(batch_id) is None
+    assert world.spool.places()[batch_id] == S2
+    assert "No space left" in world.intake.waiting[0].reason
+    assert isinstance(world.spool, Full)
+    world.spool.is_full = False
+    assert world.intake.accept(batch_id) is not None
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_a_journal_that_fails_on_a_full_disk_makes_the_batch_wait_and_elsewhere_ends_the_daemon(
+    is_full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    batch_id = claimed(world)
+
+    def fail(journal: CountingJournal, lines: Sequence[NewLine]) -> None:
+        if is_full:
+            world.spool.free = 0
+        raise JournalError("The journal cannot be written.")
+
+    monkeypatch.setattr(CountingJournal, "add_lines", fail)
+    if not is_full:
+        with pytest.raises(JournalError):
+            world.intake.accept(batch_id)
+        return
+    assert world.intake.accept(batch_id) is None
+    assert world.journals[-1]._is_closed
+    assert world.spool.places()[batch_id] == S2
+    monkeypatch.undo()
+    world.spool.free = 10**12
+    assert world.intake.accept(batch_id) is not None
+
+
+def test_a_claim_for_which_there_is_no_room_leaves_the_file_where_it_is() -> None:
+    class Full(MemorySpool):
+        def claim(self, name: bytes, batch_id: str) -> bool:
+            raise NoSpaceError("No space left on device.")
+
+    world = World()
+    world.spool.__class__ = Full
+    world.spool.drop(NAME, LINES)
+    assert world.intake.sweep(16) == []
+    assert set(world.spool.inbox) == {NAME}
+
+
+# --- owners ----------------------------------------------------------------------------------------------
+
+
+def test_owners_take_turns_and_who_has_work_in_the_house_comes_later() -> None:
+    world = World()
+    for number in range(20):
+        world.spool.drop(b"many-%02d.jsonl" % number, LINES, uid=1)
+    world.spool.drop(b"one.jsonl", LINES, uid=2)
+    names = [world.spool.original_name(batch_id) for batch_id in world.intake.sweep(4)]
+    assert names == [b"many-00.jsonl", b"one.jsonl", b"many-01.jsonl", b"many-02.jsonl"]
+    world.spool.drop(b"two.jsonl", LINES, uid=2)
+    [after] = world.intake.sweep(1)
+    assert world.spool.original_name(after) == b"two.jsonl"
+
+
+@pytest.mark.parametrize("limit", ["input_bytes_max", "owner_bytes_max"])
+def test_more_bytes_than_a_limit_stay_in_the_inbox_until_there_is_room(limit: str) -> None:
+    world = World()
+    limits: dict[str, Any] = {limit: 2 * len(LINES)}
+    world.intake.adopt(Rules(slots=1, settle_s=0.0, **limits))
+    for number in range(3):
+        world.spool.drop(b"%d.jsonl" % number, LINES, uid=1)
+    world.spool.drop(b"other.jsonl", LINES, uid=2)
+    claims = world.intake.sweep(16)
+    names = {world.spool.original_name(batch_id) for batch_id in claims}
+    if limit == "owner_bytes_max":
+        assert names == {b"0.jsonl", b"1.jsonl", b"other.jsonl"}
+    else:
+        assert names == {b"0.jsonl", b"other.jsonl"}
+    assert "of input" in world.intake.unclaimable[-1].reason
+    world.intake.leave(claims[0])
+    assert len(world.intake.sweep(16)) == 1
+
+
+def test_what_an_earlier_run_left_counts_for_its_owner() -> None:
+    world = World()
+    first = claimed(world, uid=1)
+    again = World()
+    again.spool.processing = world.spool.processing
+    again.intake.enter(first, is_accepted=True)
+    assert list(again.intake.waiting) == []
+    again.spool.drop(b"a.jsonl", LINES, uid=1)
+    again.spool.drop(b"b.jsonl", LINES, uid=2)
+    [batch_id] = again.intake.sweep(1)
+    assert again.spool.original_name(batch_id) == b"b.jsonl"
