@@ -145,6 +145,7 @@ def strike(world: World, blow: str) -> None:
             world.server.fault("busy", 5)
         case "no server":
             world.server.fault("down", TROUBLE_S)
+            time.sleep(2 * TROUBLE_S)  # the next blow must find it
         case _:
             raise AssertionError(blow)
 

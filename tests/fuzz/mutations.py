@@ -376,12 +376,14 @@ def disturb(rng: Random, raw: bytes) -> bytes:
 
 
 def line_of(seed: int, number: int, url: str | None = None) -> Made:
-    """Line `number` of the endless file of this seed; with `url`, of one that asks that url alone."""
+    """Line `number` of the endless file of this seed; with `url`, a milder one of that url."""
     rng = chance(seed, number)
     if rng.random() < 0.02:
         return Made(bare(rng), how="bare")
     line = good(rng, rng.choice((URLS[0], URLS[0], *URLS)) if url is None else url)
     changes = rng.choices(CHANGES, k=rng.choice((1, 1, 1, 2, 3)))
+    if url is not None and rng.random() < GOOD_SHARE:
+        return Made(write(line, rng.choice(STYLES)).encode(), frozenset({"ok"}), "good")
     codes = [change(rng, line) for change in changes if isinstance(line.get("body"), dict)]
     raw = write(line, rng.choice(STYLES)).encode("utf-8", "surrogatepass")
     how = "+".join(change.__name__ for change in changes)
@@ -411,6 +413,9 @@ def bare(rng: Random) -> bytes:
 
 ENDINGS = (b"\n",) * 12 + (b"\r\n", b"\r\n", b"\n\n", b"\n \t\n", b"\n\r\n", b"\r\r\n")
 
+
+#: How many lines of a file are left as they are: else nothing would be grouped and planned.
+GOOD_SHARE = 0.5
 
 #: How many lines of a file stand there a second time.
 AGAIN_SHARE = 0.05

@@ -1,7 +1,7 @@
 """Giants: time and memory are linear in a line, and a line over the limit is never held.
 
 SUMMARY
-    Each form here is one that makes some reader slow or large. At a mebibyte what is quadratic takes many
+    Each form here is one that makes some reader slow or large. At half a mebibyte what is quadratic takes
     minutes, so the time limit of every test is the proof that nothing here is.
 
 DIAGNOSTICS
@@ -22,7 +22,7 @@ from batchd.core.request import LineLimits, parse_line
 from batchd.core.sieve import MODELS_MAX, Sieve
 from batchd.core.survey import Survey
 
-SIZE = 2**20
+SIZE = 2**19
 
 #: Of the length of a line: orjson's own reader takes 12, the worst value 24 (an empty object in three bytes).
 PEAK_RATIO_MAX = 40

@@ -60,7 +60,7 @@ def test_each_fuzzed_line_has_one_outcome_in_the_journal_and_the_check_foretold_
     taken = DurableWorld(tmp_path, is_strict).take(content)
     numbers = [line.number for line in Lines(io.BytesIO(content), LINE_BYTES_MAX)]
     report = checked(path, capsys)
-    assert 0.1 < taken.facts.faulty / LINES < 0.9
+    assert 0.1 < taken.facts.faulty / LINES < (1 if is_strict else 0.8)
     assert len(numbers) == taken.facts.total == taken.journal.progress().total == report["total"] > LINES // 2
     assert told_by(taken) == report["faults"]
     assert len(taken.faults) == taken.facts.faulty == taken.journal.progress().failed == report["faulty"]
