@@ -1,9 +1,9 @@
 """The house: builds the rooms around one spool and one model server, and runs them until told to stop.
 
 SUMMARY
-    Recovery first; then three tasks side by side: take in (`doorway`), work (one batch after the other), and
-    tick (status, watchdog, controls, the space on the disk). While the disk is short of space, nothing is
-    begun (`may_send`); what runs may end.
+    Recovery first; then tasks side by side: take in (`doorway`), work (one batch after the other), and
+    tick (status, watchdog, controls, the space on the disk); and a lookout for the memory of the machine.
+    While disk or memory are short, nothing is begun (`may_send`); what runs may end.
 
     `stop` begins the drain: nothing new is sent, what runs may end within `drain_s`, the rest is left for the
     next start. Nothing of it is lost.
@@ -20,6 +20,7 @@ from batchd.app.blocking import to_its_end
 from batchd.app.chores import Chores
 from batchd.app.desk import CANCELLED, Desk, Tools, close_early
 from batchd.app.doorway import Doorway
+from batchd.app.outlook import Outlook
 from batchd.app.pulse import Pulse
 from batchd.core.governor import Change, Limits
 from batchd.core.rules import Rules
@@ -28,7 +29,17 @@ from batchd.core.status import STOPPED, ModelStatus, StatusReport
 from batchd.core.summary import from_meta
 from batchd.daemon.controls import Controls
 from batchd.daemon.intake import Intake
-from batchd.daemon.ports import Batch, Bell, Clock, Journal, ModelServer, ServiceManager, Spool
+from batchd.daemon.ports import (
+    Batch,
+    Bell,
+    Clock,
+    Gauges,
+    Journal,
+    ModelServer,
+    ServiceManager,
+    SleepInhibitor,
+    Spool,
+)
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.recovery import recover
 from batchd.daemon.status import StatusBoard
@@ -54,6 +65,8 @@ class Outside:
     new_batch_id: Callable[[], str]
     describe_model: Callable[[Supervisor], ModelStatus]
     provenance: Callable[[Supervisor], dict[str, object]]
+    gauges: Gauges
+    inhibitor: SleepInhibitor
     pid: int
 
 
@@ -80,6 +93,7 @@ class House:
             outside.server, clock, limits, self._on_change, waits_for_operator=only is None
         )
         self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
+        self.outlook = Outlook(outside.gauges, outside.inhibitor, clock, self.space, lambda: self._desk)
         self._controls = Controls(spool, clock)
         self._chores = Chores(spool, self._controls, clock)
         self._intake = Intake(
@@ -100,7 +114,7 @@ class House:
             lambda: self._intake.unclaimable,
             Pulse(lambda: self._held).moves,
             lambda: self._intake.waiting,
-            self.space.notice,
+            self.outlook.notice,
         )
         self._tools = Tools(
             spool,
@@ -112,7 +126,7 @@ class House:
             outside.final_name,
             lambda: outside.provenance(self._supervisor),
             settings_shown,
-            self.may_send,
+            self.outlook.may_send,
         )
         self._doorway = Doorway(self._intake, outside.bell, self.board, self._hold, self._cancel_if_asked)
         self._recovered: list[Batch] = []  # oldest first
@@ -125,15 +139,6 @@ class House:
     def is_stopping(self) -> bool:
         """Whether the drain has begun."""
         return self._stopping.is_set()
-
-    @property
-    def is_short_of_space(self) -> bool:
-        """Whether the disk fell below the reserve and has not yet got well above it again."""
-        return self.space.is_short
-
-    def may_send(self) -> bool:
-        """Whether new requests may be sent to the model now."""
-        return not self.space.is_short
 
     def adopt(self, rules: Rules, settings_shown: dict[str, object], drain_s: float) -> None:
         """Other rules: at once for intake, archive and drain, from the next batch on for the work."""
@@ -160,6 +165,7 @@ class House:
                         self._doorway.run(self._stopping.is_set, self._ready, lambda: len(self._recovered))
                     ),
                     group.create_task(self._tick(until)),
+                    group.create_task(self.outlook.run()),
                 ]
                 working = group.create_task(self._work())
                 await self._stopping.wait()
