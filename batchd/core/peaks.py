@@ -1,7 +1,7 @@
 """Peaks: what a batch reports of the readings that were made while it was at work.
 
 SUMMARY
-    `Peaks` is a value; `with_reading` gives the next one. The journal keeps it, so that a restart forgets none.
+    `Peaks` is a value; `with_reading` gives the next one. The journal keeps it over a restart.
 
 DIAGNOSTICS
     None: what was never measured is None.
