@@ -67,6 +67,7 @@ RUN_HERE = {
     "submit": "batchd submit requests.jsonl --spool ./spool --wait",
     "status": "batchd status --spool ./spool",
     "config": "batchd config",
+    "doctor": "batchd doctor",
     "demo": SET_UP_AND_DEMO,
 }
 
@@ -106,6 +107,13 @@ def test_the_daemon_takes_a_submitted_file_and_tells_its_status(tmp_path: Path) 
     assert told.returncode == 0, told.stderr
     assert "smollm2:135m" in told.stdout
     assert shlex.split(RUN_HERE["daemon"])[1:] == ["daemon", "--spool", "./spool"]
+
+
+def test_the_doctor_looks_at_a_machine_with_a_server(tmp_path: Path) -> None:
+    with ChildSimulator(decode_rate=200.0) as server:
+        done = call(RUN_HERE["doctor"], tmp_path, OLLAMA_HOST=server.address)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ran at one time" in done.stdout
 
 
 def test_config_says_where_each_value_came_from(tmp_path: Path) -> None:
