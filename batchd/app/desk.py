@@ -22,8 +22,9 @@ from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
 from batchd.core.metrics import Run, build_metrics, token_scale
 from batchd.core.options import window_s
+from batchd.core.peaks import Peaks
 from batchd.core.provenance import account_of, render
-from batchd.core.readings import Peaks, Reading
+from batchd.core.readings import Reading
 from batchd.core.record import Event, Outcome, Progress
 from batchd.core.result import BatchFacts
 from batchd.core.rules import Rules
