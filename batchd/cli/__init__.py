@@ -30,6 +30,7 @@ from batchd.cli.check import check
 from batchd.cli.config import config
 from batchd.cli.daemon import daemon
 from batchd.cli.demo import demo
+from batchd.cli.doctor import doctor
 from batchd.cli.run import run
 from batchd.cli.status import status
 from batchd.cli.submit import submit
@@ -40,7 +41,7 @@ from batchd.errors import BatchdError, UsageError
 #: Returns its exit code; None is 0.
 Verb = Callable[..., int | None]
 
-VERBS: tuple[Verb, ...] = (daemon, run, submit, check, status, verify, config, demo)
+VERBS: tuple[Verb, ...] = (daemon, run, submit, check, status, verify, config, doctor, demo)
 
 EXIT_INTERRUPTED = 130
 
