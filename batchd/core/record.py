@@ -124,6 +124,10 @@ class Event:
     cause: str
 
 
+#: The event of a beginning that its slot did not have: what was expected in it, and what was found.
+NO_REUSE = "no_reuse"
+
+
 class LineStatus(IntEnum):
     """How a line stands. The numbers are on disk: never give one a new meaning."""
 
