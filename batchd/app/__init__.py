@@ -23,6 +23,7 @@ from batchd.app.blocking import to_its_end
 from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engine, out_of_reach, wait_for
 from batchd.app.foreground import Ended as Ended
 from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
+from batchd.app.gauges import MachineGauges, programs_of
 from batchd.app.house import House, Outside
 from batchd.app.provenance import describe_model, provenance
 from batchd.app.reload import Reloading
@@ -31,6 +32,7 @@ from batchd.core.rules import Rules
 from batchd.core.status import StatusReport
 from batchd.edges import log
 from batchd.edges.clock import SystemClock
+from batchd.edges.inhibitor import SleepInhibitor
 from batchd.edges.spool import Spool, final_name
 from batchd.edges.systemd import Systemd
 from batchd.edges.watch import Bell
@@ -147,6 +149,8 @@ def _house(
         new_batch_id=lambda: f"batch_{secrets.token_hex(16)}",
         describe_model=lambda supervisor: describe_model(engine, supervisor),
         provenance=lambda supervisor: provenance(engine, supervisor),
+        gauges=MachineGauges(programs_of(settings)),
+        inhibitor=SleepInhibitor(),
         pid=os.getpid(),
     )
     only = None if wanted is None else frozenset(item.batch_id for item in wanted)
@@ -174,6 +178,9 @@ def _rules(settings: Settings, spool: Spool, engine: Engine, is_run: bool) -> Ru
         # What a foreground run hands in itself is complete from the first moment.
         settle_s=0.0 if is_run else settle_s,
         archive_days=settings.archive_days,
+        input_bytes_max=settings.input_bytes_max,
+        owner_bytes_max=settings.owner_bytes_max,
+        reserve_bytes=settings.reserve_bytes,
         model=settings.model,
         model_aliases=settings.model_aliases,
     )

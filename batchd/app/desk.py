@@ -23,7 +23,9 @@ from batchd.core.lifecycle import Phase
 from batchd.core.metrics import Run, build_metrics, token_scale
 from batchd.core.options import window_s
 from batchd.core.pause import NOT_PAUSED, PAUSE, Pause
+from batchd.core.peaks import Peaks
 from batchd.core.provenance import account_of, render
+from batchd.core.readings import Reading
 from batchd.core.record import Event, Outcome, Progress
 from batchd.core.result import BatchFacts
 from batchd.core.rules import Rules
@@ -51,6 +53,9 @@ CANCELLED = ModelFault(
 
 #: OpenAI's word for a batch that ended so.
 _ENDED = {None: "completed", EXPIRED: "expired", CANCELLED: "cancelled", REFUSED: "failed"}
+
+#: The meta value that keeps the peaks of the readings over a restart.
+_PEAKS = "peaks"
 
 #: The event that makes a closing outlive the daemon: its new value is the word for it.
 _CLOSING = "closing"
@@ -108,6 +113,8 @@ class Desk:
         self._is_working = False
         self._is_publishing = False
         self._left_s = math.inf  # of the completion window, where the operator enforces it
+        self._peaks = Peaks()
+        self._reading: Reading | None = None
 
     def __repr__(self) -> str:
         return f"Desk({self.batch.id})"
@@ -132,6 +139,14 @@ class Desk:
         now = self._tools.clock.now()
         self._model.log_change(change)
         self.batch.journal.log_event(Event(now, change.name, change.old, change.new, change.cause))
+
+    def add_reading(self, reading: Reading) -> None:
+        """One more measurement of the machine, while this batch is at work."""
+        peaks = self._peaks.with_reading(reading, self._reading)
+        self._reading = reading
+        if peaks != self._peaks and self._is_working:
+            self._peaks = peaks
+            self.batch.journal.note(_PEAKS, peaks.to_meta())
 
     def tick(self, duration_s: float) -> None:
         """Once a second: count the time that the model was ours to use; has the batch expired?"""
@@ -182,6 +197,7 @@ class Desk:
             journal.log_event(Event(clock.now(), "requeued", str(forgotten), "0", "the daemon was restarted"))
         acceptance = from_meta(journal.meta())
         progress = journal.progress()
+        self._peaks = Peaks.from_meta(journal.meta().get(_PEAKS))
         if self._tools.rules.enforce_window:
             self._left_s = window_s(acceptance.options.completion_window) - progress.worked_s
         closings = self._closings()
@@ -200,13 +216,16 @@ class Desk:
         facts = self._facts(acceptance, progress)
         account = account_of(meta)
         shared = measure_shared(plan, token_scale(acceptance, progress), self._samples())
+        told = render(account, tools.provenance())
+        memory = told.get("memory")
+        told["memory"] = {**(memory if isinstance(memory, dict) else {}), **self._peaks.as_metrics()}
         metrics = build_metrics(
             self.batch.id,
             acceptance,
             progress,
             plan.groups,
             Run(float(meta["in_progress_at"]), tools.clock.now(), account.canary_tokens, shared),
-            render(account, tools.provenance()),
+            told,
             tools.settings_shown,
             journal.events(),
         )

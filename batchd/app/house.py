@@ -1,9 +1,10 @@
 """The house: builds the rooms around one spool and one model server, and runs them until told to stop.
 
 SUMMARY
-    Recovery first; then three tasks side by side: take in (`doorway`), work (one batch after the other), and
-    tick (status, watchdog, controls, the space on the disk). While the disk is short of space, nothing is
-    begun (`may_send`); what runs may end. A paused batch is put away (`roster`), and gives way to the next.
+    Recovery first; then tasks side by side: take in (`doorway`), work (one batch after the other), and
+    tick (status, watchdog, controls, the space on the disk); and a lookout for the memory of the machine.
+    While disk or memory are short, nothing is begun (`may_send`); what runs may end. A paused batch is put
+    away (`roster`), and gives way to the next.
 
     `stop` begins the drain: nothing new is sent, what runs may end within `drain_s`, the rest is left for the
     next start. Nothing of it is lost.
@@ -20,6 +21,7 @@ from batchd.app.blocking import to_its_end
 from batchd.app.chores import Chores
 from batchd.app.desk import Desk, Tools
 from batchd.app.doorway import Doorway
+from batchd.app.outlook import Outlook
 from batchd.app.pulse import Pulse
 from batchd.app.roster import Roster
 from batchd.core.governor import Change, Limits
@@ -28,7 +30,16 @@ from batchd.core.space import Space
 from batchd.core.status import STOPPED, ModelStatus, StatusReport
 from batchd.daemon.controls import Controls
 from batchd.daemon.intake import Intake
-from batchd.daemon.ports import Batch, Bell, Clock, ModelServer, ServiceManager, Spool
+from batchd.daemon.ports import (
+    Batch,
+    Bell,
+    Clock,
+    Gauges,
+    ModelServer,
+    ServiceManager,
+    SleepInhibitor,
+    Spool,
+)
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.recovery import recover
 from batchd.daemon.status import StatusBoard
@@ -57,6 +68,8 @@ class Outside:
     new_batch_id: Callable[[], str]
     describe_model: Callable[[Supervisor], ModelStatus]
     provenance: Callable[[Supervisor], dict[str, object]]
+    gauges: Gauges
+    inhibitor: SleepInhibitor
     pid: int
 
 
@@ -83,6 +96,7 @@ class House:
             outside.server, clock, limits, self._on_change, waits_for_operator=only is None
         )
         self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
+        self.outlook = Outlook(outside.gauges, outside.inhibitor, clock, self.space, lambda: self._desk)
         self._controls = Controls(spool, clock)
         self._chores = Chores(spool, self._controls, clock)
         self._intake = Intake(
@@ -103,7 +117,7 @@ class House:
             lambda: self._intake.unclaimable,
             Pulse(lambda: self.roster.held).moves,
             lambda: self._intake.waiting,
-            self.space.notice,
+            self.outlook.notice,
         )
         self.roster = Roster(spool, clock, self._controls, self.board, lambda path: LmdbJournal.open(path))
         self._tools = Tools(
@@ -116,7 +130,7 @@ class House:
             outside.final_name,
             lambda: outside.provenance(self._supervisor),
             settings_shown,
-            self.may_send,
+            self.outlook.may_send,
         )
         self._doorway = Doorway(
             self._intake,
@@ -133,15 +147,6 @@ class House:
     def is_stopping(self) -> bool:
         """Whether the drain has begun."""
         return self._stopping.is_set()
-
-    @property
-    def is_short_of_space(self) -> bool:
-        """Whether the disk fell below the reserve and has not yet got well above it again."""
-        return self.space.is_short
-
-    def may_send(self) -> bool:
-        """Whether new requests may be sent to the model now."""
-        return not self.space.is_short
 
     def adopt(self, rules: Rules, settings_shown: dict[str, object], drain_s: float) -> None:
         """Other rules: at once for intake, archive and drain, from the next batch on for the work."""
@@ -168,6 +173,7 @@ class House:
                         self._doorway.run(self._stopping.is_set, self._ready, lambda: self.roster.ready_count)
                     ),
                     group.create_task(self._tick(until)),
+                    group.create_task(self.outlook.run()),
                 ]
                 working = group.create_task(self._work())
                 await self._stopping.wait()
