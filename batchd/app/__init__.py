@@ -173,6 +173,7 @@ def _rules(settings: Settings, spool: Spool, engine: Engine, is_run: bool) -> Ru
         completion_tokens_default=settings.completion_tokens_default,
         line_bytes_max=settings.line_bytes_max,
         attempts_max=settings.attempts_max,
+        pilot=settings.pilot,
         strict=settings.strict,
         enforce_window=settings.enforce_window,
         # What a foreground run hands in itself is complete from the first moment.

@@ -16,6 +16,7 @@ from itertools import islice
 
 from batchd.app.account import AccountedModel
 from batchd.app.blocking import to_its_end
+from batchd.app.judging import Judging
 from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import Change
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
@@ -24,11 +25,13 @@ from batchd.core.metrics import Run, build_metrics, token_scale
 from batchd.core.options import window_s
 from batchd.core.pause import NOT_PAUSED, PAUSE, Pause
 from batchd.core.peaks import Peaks
+from batchd.core.pilot import pilot_of
 from batchd.core.provenance import account_of, render
 from batchd.core.readings import Reading
 from batchd.core.record import Event, Outcome, Progress
 from batchd.core.result import BatchFacts
 from batchd.core.rules import Rules
+from batchd.core.runaway import extra_of
 from batchd.core.summary import Acceptance, facts_of, from_meta
 from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ports import Batch, Clock, Spool
@@ -106,7 +109,8 @@ class Desk:
     def __init__(self, tools: Tools, batch: Batch) -> None:
         self._tools = tools
         self.batch = batch
-        self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance)
+        self._judging = Judging(batch.id, batch.journal, tools.clock, tools.rules.completion_tokens_default)
+        self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance, self._judging)
         self._dispatcher = Dispatcher(
             batch, self._model, tools.clock, tools.spool, tools.rules, self._durable, tools.may_send
         )
@@ -195,7 +199,9 @@ class Desk:
             journal.set_phase(Phase.IN_PROGRESS, {"in_progress_at": repr(clock.now())})
         elif forgotten:
             journal.log_event(Event(clock.now(), "requeued", str(forgotten), "0", "the daemon was restarted"))
-        acceptance = from_meta(journal.meta())
+        meta = journal.meta()
+        acceptance = from_meta(meta)
+        self._judging.extra = extra_of(meta)
         progress = journal.progress()
         self._peaks = Peaks.from_meta(journal.meta().get(_PEAKS))
         if self._tools.rules.enforce_window:
@@ -224,7 +230,14 @@ class Desk:
             acceptance,
             progress,
             plan.groups,
-            Run(float(meta["in_progress_at"]), tools.clock.now(), account.canary_tokens, shared),
+            Run(
+                float(meta["in_progress_at"]),
+                tools.clock.now(),
+                account.canary_tokens,
+                shared,
+                extra_of(meta),
+                pilot_of(meta),
+            ),
             told,
             tools.settings_shown,
             journal.events(),

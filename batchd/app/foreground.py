@@ -17,7 +17,7 @@ from pathlib import Path
 
 from batchd.app.house import House
 from batchd.core.json import dumps
-from batchd.core.options import peek_batch_id
+from batchd.core.options import UNANSWERING, peek_batch_id
 from batchd.core.pause import Pause
 from batchd.core.settle import Kind
 from batchd.daemon.ports import Spool
@@ -92,7 +92,8 @@ def identify(
     digests: Mapping[str, str],
 ) -> Wanted:
     """The batch that this file is, with these options, under these settings, answered by these models."""
-    identity = sha256(dumps([content.sha256, dict(options), dict(answer_settings), sorted(digests.items())]))
+    asked = {name: value for name, value in options.items() if name not in UNANSWERING}
+    identity = sha256(dumps([content.sha256, asked, dict(answer_settings), sorted(digests.items())]))
     batch_id = f"batch_{identity.hexdigest()[:32]}"
     return Wanted(source, batch_id, {**options, "batch_id": batch_id}, content.sha256)
 

@@ -188,6 +188,11 @@ class Findings:
         }
 
 
+def pilot_of(meta: Mapping[str, str]) -> object:
+    """The findings for the results, as they were kept; None where there was no pilot."""
+    return loads(meta[PILOT].encode()) if PILOT in meta else None
+
+
 def findings_of(meta: Mapping[str, str]) -> Findings | None:
     """As they were kept; None before a pilot."""
     if PILOT not in meta:

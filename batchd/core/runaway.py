@@ -186,6 +186,27 @@ class Extra:
             completion_tokens=self.completion_tokens + (usage.completion_tokens if usage else 0),
         )
 
+    @property
+    def evaluated_tokens(self) -> int:
+        """What was read for answers that were not taken."""
+        return self.prompt_tokens - self.cached_tokens
+
+    def one_runaway(self) -> "Extra":
+        """A request that became an error line."""
+        return replace(self, runaways=self.runaways + 1)
+
+    def notes(self) -> list[str]:
+        """What the results say of it."""
+        told = (
+            (self.runaways, "answers repeated themselves without an end; they are errors 'runaway'."),
+            (self.reseeded, "answers repeated themselves and were asked again, with another seed."),
+            (
+                self.lengthened,
+                "answers ran to the bound that was learned, and were asked again with all of it.",
+            ),
+        )
+        return [f"{count} {words}" for count, words in told if count]
+
 
 def extra_of(meta: Mapping[str, str]) -> Extra:
     """As it was kept; nothing before the first."""
