@@ -5,7 +5,7 @@ SUMMARY
     from its first token; `ideal` is every group's shared beginning once, and the rest of each request
     (`core/ideal`).
 
-        evaluated = prompt - cached + canaries        naive = prompt
+        evaluated = prompt - cached + canaries + answers that were not taken        naive = prompt
 
     Every number has its source: `engine` (reported for each answer), `estimate`, or `unknown`. Where the
     engine does not say what was cached, nothing is claimed as saved.
@@ -15,11 +15,12 @@ DIAGNOSTICS
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 from batchd.core.ideal import ideal_tokens
 from batchd.core.model import Source
 from batchd.core.record import Event, Group, Progress
+from batchd.core.runaway import Extra
 from batchd.core.summary import Acceptance
 
 #: Of the layout of `metrics.json`. A reader refuses a higher one.
@@ -32,12 +33,14 @@ GROUPS_LISTED_MAX = 1_000
 @dataclass(frozen=True, slots=True)
 class Run:
     """What the counters do not hold: moments (seconds since the epoch), the canaries, and of each group that
-    was measured, the tokens of its shared beginning."""
+    was measured, the tokens of its shared beginning; what answers cost that were not taken; the pilot."""
 
     started_at: float
     finished_at: float
     canary_tokens: int
     shared_tokens: Mapping[int, int]
+    extra: Extra = field(default_factory=Extra)
+    pilot: object = None
 
 
 def saved_share(progress: Progress) -> float | None:
@@ -67,7 +70,7 @@ def build_metrics(
             "input": {"name": acceptance.name, "sha256": acceptance.sha256, "bytes": acceptance.size_bytes},
         },
         "settings": {**settings, "strategy": "prefix", "strict": acceptance.is_strict},
-        "notes": [*acceptance.notes, *_notes(acceptance, progress)],
+        "notes": [*acceptance.notes, *_notes(acceptance, progress), *run.extra.notes()],
         "tokens": _tokens(acceptance, progress, groups, run),
         "groups": _groups(groups, run.shared_tokens),
         "lanes": {"slots": _slots(provenance)},
@@ -77,7 +80,9 @@ def build_metrics(
             "failed": progress.failed,
             "empty": progress.spent.empty_answers,
             "cut_at_bound": progress.spent.cut_answers,
+            "asked_again": asdict(run.extra),
         },
+        "pilot": run.pilot,
         "memory": provenance.get("memory", {}),
         "faults": {**progress.faults, "tokens_of_killed_attempts": None},
         "decisions": [
@@ -95,6 +100,8 @@ def _notes(acceptance: Acceptance, progress: Progress) -> list[str]:
         )
     if progress.spent.empty_answers:
         notes.append(f"{progress.spent.empty_answers} answers are empty.")
+    if progress.spent.cut_answers:
+        notes.append(f"{progress.spent.cut_answers} answers were cut at their bound: finish_reason 'length'.")
     return notes
 
 
@@ -118,7 +125,9 @@ def _tokens(
         "prompt": _number(spent.prompt_tokens, Source.ENGINE),
         "completion": _number(spent.completion_tokens, Source.ENGINE),
         "cached": _number(None if source is Source.UNKNOWN else spent.cached_tokens, source),
-        "evaluated": _number(spent.prompt_tokens - spent.cached_tokens + run.canary_tokens, source),
+        "evaluated": _number(
+            spent.prompt_tokens - spent.cached_tokens + run.canary_tokens + run.extra.evaluated_tokens, source
+        ),
         "canary": _number(run.canary_tokens, Source.ENGINE),
         "naive": _number(spent.prompt_tokens, Source.ENGINE),
         "ideal": _number(ideal, Source.ESTIMATE),

@@ -27,6 +27,7 @@ from typing import BinaryIO, Protocol
 from batchd.core.fault import ModelFault
 from batchd.core.lifecycle import Phase
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
+from batchd.core.pause import Pause
 from batchd.core.readings import Reading
 from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress
 from batchd.core.request import Request
@@ -223,10 +224,14 @@ class SleepInhibitor(Protocol):
 
 @dataclass(slots=True)
 class Batch:
-    """An accepted batch. `closing` is set when its pending requests shall end as expired or cancelled."""
+    """An accepted batch. `closing` is set when its pending requests shall end as expired or cancelled.
+
+    `pause` is set while it waits for a person: nothing new is sent, what is in flight may end.
+    """
 
     id: str
     name: bytes
     journal: Journal
     input: BinaryIO
     closing: ModelFault | None = None
+    pause: Pause | None = None

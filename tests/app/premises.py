@@ -135,7 +135,7 @@ class Premises:
 
     async def closing(self, batch_id: str) -> None:
         """Wait until the house has begun to end this batch early."""
-        held = self.house._held
+        held = self.house.roster.held
         await self.until(lambda: batch_id in held and held[batch_id].closing is not None)
 
     def controls(self) -> list[str]:
