@@ -20,7 +20,7 @@ from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import Change
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
-from batchd.core.metrics import Run, build_metrics, token_scale
+from batchd.core.metrics import Run, build_metrics, listed_groups, token_scale
 from batchd.core.options import window_s
 from batchd.core.provenance import account_of, render
 from batchd.core.record import Event, Outcome, Progress
@@ -170,13 +170,14 @@ class Desk:
         progress, plan, meta = journal.progress(), journal.plan(), journal.meta()
         facts = self._facts(acceptance, progress)
         account = account_of(meta)
+        shares = journal.shares(listed_groups(plan.groups))
         shared = measure_shared(plan, token_scale(acceptance, progress), self._samples())
         metrics = build_metrics(
             self.batch.id,
             acceptance,
             progress,
             plan.groups,
-            Run(float(meta["in_progress_at"]), tools.clock.now(), account.canary_tokens, shared),
+            Run(float(meta["in_progress_at"]), tools.clock.now(), account, shared, shares),
             render(account, tools.provenance()),
             tools.settings_shown,
             journal.events(),

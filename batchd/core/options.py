@@ -9,9 +9,10 @@ DIAGNOSTICS
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from itertools import islice
 
 from batchd.core.fault import Refusal
@@ -35,15 +36,16 @@ _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the submitter asked for. `strict` None: as the operator set it."""
+    """What the submitter asked for. `strict` and `deduplicate` None: as the operator set it."""
 
     batch_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     completion_window: str = "24h"
     strict: bool | None = None
+    deduplicate: bool | None = None
 
 
-_KNOWN = ("batch_id", "metadata", "completion_window", "strict")
+_KNOWN = ("batch_id", "metadata", "completion_window", "strict", "deduplicate")
 
 
 def is_batch_id(text: str) -> bool:
@@ -69,11 +71,12 @@ def parse_options(raw: bytes | None) -> tuple[Options, list[Refusal]]:
     if not isinstance(value, dict):
         return Options(), [_refuse(None, "The options file must hold one JSON object.")]
     refusals = _unknown(key for key in value if key not in _KNOWN)
-    checks = {
+    checks: dict[str, Callable[[object], str]] = {
         "batch_id": _batch_id,
         "metadata": _metadata,
         "completion_window": _completion_window,
-        "strict": _strict,
+        "strict": partial(_flag, "strict"),
+        "deduplicate": partial(_flag, "deduplicate"),
     }
     refusals += [
         _refuse(key, message)
@@ -110,8 +113,8 @@ def _batch_id(value: object) -> str:
     return "" if is_good else "'batch_id' must be 'batch_' and 32 hex digits."
 
 
-def _strict(value: object) -> str:
-    return "" if isinstance(value, bool) else "'strict' must be true or false."
+def _flag(name: str, value: object) -> str:
+    return "" if isinstance(value, bool) else f"'{name}' must be true or false."
 
 
 def _completion_window(value: object) -> str:
