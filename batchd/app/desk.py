@@ -21,7 +21,7 @@ from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import Change
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
-from batchd.core.metrics import Run, build_metrics, token_scale
+from batchd.core.metrics import Run, build_metrics, listed_groups, token_scale
 from batchd.core.options import window_s
 from batchd.core.pause import NOT_PAUSED, PAUSE, Pause
 from batchd.core.peaks import Peaks
@@ -221,6 +221,7 @@ class Desk:
         progress, plan, meta = journal.progress(), journal.plan(), journal.meta()
         facts = self._facts(acceptance, progress)
         account = account_of(meta)
+        shares = journal.shares(listed_groups(plan.groups))
         shared = measure_shared(plan, token_scale(acceptance, progress), self._samples())
         told = render(account, tools.provenance())
         memory = told.get("memory")
@@ -233,8 +234,9 @@ class Desk:
             Run(
                 float(meta["in_progress_at"]),
                 tools.clock.now(),
-                account.canary_tokens,
+                account,
                 shared,
+                shares,
                 extra_of(meta),
                 pilot_of(meta),
             ),

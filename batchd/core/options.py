@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from itertools import islice
 
 from batchd.core.fault import Refusal
@@ -44,11 +45,12 @@ class Options:
     metadata: Mapping[str, str] = field(default_factory=dict)
     completion_window: str = "24h"
     strict: bool | None = None
+    deduplicate: bool | None = None
     pilot: int | None = None
     pilot_confirm: bool = False
 
 
-_KNOWN = ("batch_id", "metadata", "completion_window", "strict", "pilot", "pilot_confirm")
+_KNOWN = ("batch_id", "metadata", "completion_window", "strict", "deduplicate", "pilot", "pilot_confirm")
 
 #: Those that say when a batch runs and never what it answers: with others it is the same batch.
 UNANSWERING = frozenset({"pilot", "pilot_confirm"})
@@ -77,13 +79,14 @@ def parse_options(raw: bytes | None) -> tuple[Options, list[Refusal]]:
     if not isinstance(value, dict):
         return Options(), [_refuse(None, "The options file must hold one JSON object.")]
     refusals = _unknown(key for key in value if key not in _KNOWN)
-    checks = {
+    checks: dict[str, Callable[[object], str]] = {
         "batch_id": _batch_id,
         "metadata": _metadata,
         "completion_window": _completion_window,
-        "strict": _yes_or_no("strict"),
+        "strict": partial(_flag, "strict"),
+        "deduplicate": partial(_flag, "deduplicate"),
         "pilot": _pilot,
-        "pilot_confirm": _yes_or_no("pilot_confirm"),
+        "pilot_confirm": partial(_flag, "pilot_confirm"),
     }
     refusals += [
         _refuse(key, message)
@@ -120,8 +123,8 @@ def _batch_id(value: object) -> str:
     return "" if is_good else "'batch_id' must be 'batch_' and 32 hex digits."
 
 
-def _yes_or_no(key: str) -> Callable[[object], str]:
-    return lambda value: "" if isinstance(value, bool) else f"'{key}' must be true or false."
+def _flag(name: str, value: object) -> str:
+    return "" if isinstance(value, bool) else f"'{name}' must be true or false."
 
 
 def _pilot(value: object) -> str:

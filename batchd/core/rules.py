@@ -22,6 +22,7 @@ class Rules:
     line_bytes_max: int = 8 * 2**20
     attempts_max: int = 3
     strict: bool = False
+    deduplicate: bool = True
     enforce_window: bool = False
     settle_s: float = 2.0
     archive_days: float = 30.0

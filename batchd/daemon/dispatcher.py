@@ -80,6 +80,7 @@ class Dispatcher:
         plan, finished, attempts = await asyncio.to_thread(
             lambda: (journal.plan(), journal.finished(), journal.attempts())
         )
+        self._ledger.follow(plan)
         for section in self._sections(plan, finished):
             section.adopt_suspects(attempts)
             await self._run_section(section)
@@ -209,7 +210,7 @@ class Dispatcher:
             cut = cut_by_window(answer, request, loaded)
             if cut is None:
                 section.finished[item.index] = 1
-                self._ledger.answered(item.index, request, served.model, answer, self._clock.now())
+                self._ledger.answered(item.index, request, served.model, answer, self._clock.now(), slot)
                 item.learn(slot, answer.usage, self._clock.now())
                 return
             answer = cut

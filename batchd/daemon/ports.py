@@ -29,7 +29,7 @@ from batchd.core.lifecycle import Phase
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.pause import Pause
 from batchd.core.readings import Reading
-from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Shares
 from batchd.core.request import Request
 from batchd.daemon.spool_port import Spool as Spool
 
@@ -96,6 +96,9 @@ class Journal(Protocol):
 
     def plan(self) -> Plan:
         """Groups and order, as accepted."""
+
+    def shares(self, groups: Sequence[int]) -> Shares:
+        """What the answers of these groups have cost, of all lanes, and over time."""
 
     def finished(self) -> bytearray:
         """One byte for each line: 1 where it has its outcome."""

@@ -23,7 +23,7 @@ from batchd.core.lines import Line, Lines
 from batchd.core.options import Options
 from batchd.core.plan import build_plan
 from batchd.core.prefix import PrefixGroups
-from batchd.core.record import Event, LineRow, NewLine
+from batchd.core.record import Copy, Event, LineRow, NewLine
 from batchd.core.request import Endpoint, LineLimits, Request, duplicate_custom_id, parse_line
 from batchd.core.result import line_fault_line, request_id
 from batchd.core.rules import Rules
@@ -52,7 +52,8 @@ class Reading:
         self._limits = LineLimits(rules.line_bytes_max, rules.completion_tokens_default)
         self._is_strict = rules.strict if options.strict is None else options.strict
         self._sieve = Sieve(self._limits, self._is_strict)
-        self._groups = PrefixGroups(self._request_of)
+        deduplicate = rules.deduplicate if options.deduplicate is None else options.deduplicate
+        self._groups = PrefixGroups(self._request_of, deduplicate)
         self._offsets = array("Q")
         self._lengths = array("I")
         self._again: BinaryIO | None = None  # the same file, to look at an earlier line
@@ -98,6 +99,7 @@ class Reading:
             is_strict=self._is_strict,
             notes=self._notes,
             refusals=tuple(self._reasons(refusals, total)),
+            copies=self._groups.copies,
         )
         failpoints.reach("accept.begun")
         self._journal.accept(plan, acceptance.to_meta())
@@ -148,8 +150,9 @@ class Reading:
                 self._faults.append(Refusal(parsed.code, parsed.message, parsed.param, parsed.line))
             row = LineRow(line.offset, length, crc, -1, line.number)
             return NewLine(index, row, line_fault_line(parsed, request_id(self._batch_id, index)))
-        self._groups.add(index, parsed)
-        return NewLine(index, LineRow(line.offset, length, crc, 0, line.number))
+        original = self._groups.add(index, parsed)
+        copy = None if original is None else Copy(original, parsed.custom_id)
+        return NewLine(index, LineRow(line.offset, length, crc, 0, line.number), None, copy)
 
     def _request_of(self, index: int) -> Request:
         """An earlier line, read again."""

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     slots: int | None = Field(default=None, ge=1, le=256)
     window_tokens_max: int = Field(default=32_768, ge=256, le=1 << 24)
     strict: bool = False
+    deduplicate: bool = True
     request_timeout_s: float = Field(default=300.0, ge=1, le=86_400)
     completion_tokens_default: int = Field(default=1_024, ge=1, le=1 << 20)
     enforce_window: bool = False
@@ -127,6 +128,7 @@ class Settings(BaseSettings):
                 "window_tokens_max": True,
                 "line_bytes_max": True,
                 "strict": True,
+                "deduplicate": True,
                 "llamacpp": {"models", "gguf", "url"},
             },
         )

@@ -12,10 +12,10 @@ def test_no_file_and_an_empty_object_are_the_defaults() -> None:
 
 def test_all_known_options_are_taken() -> None:
     raw = (
-        b'{"batch_id":"%s","metadata":{"a":"b"},"completion_window":"48h","strict":true,"pilot":7,"pilot_confirm":true}'
-        % ID.encode()
+        b'{"batch_id":"%s","metadata":{"a":"b"},"completion_window":"48h","strict":true,"deduplicate":false,'
+        b'"pilot":7,"pilot_confirm":true}' % ID.encode()
     )
-    assert parse_options(raw) == (Options(ID, {"a": "b"}, "48h", True, 7, True), [])
+    assert parse_options(raw) == (Options(ID, {"a": "b"}, "48h", True, False, 7, True), [])
     assert peek_batch_id(raw) == ID
 
 
@@ -34,6 +34,7 @@ def test_all_known_options_are_taken() -> None:
         (b'{"pilot":true}', "pilot", "from 0 to 1000"),
         (b'{"pilot":1001}', "pilot", "from 0 to 1000"),
         (b'{"pilot_confirm":1}', "pilot_confirm", "true or false"),
+        (b'{"deduplicate":"no"}', "deduplicate", "true or false"),
         (b'{"completion_window":"soon"}', "completion_window", "24h"),
         (b'{"completion_window":24}', "completion_window", "24h"),
         (b'{"metadata":[]}', "metadata", "object"),
