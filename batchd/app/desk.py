@@ -2,8 +2,8 @@
 
 SUMMARY
     Sets the phase, lets the dispatcher work, and when every line has its outcome has the batch assembled and
-    published. It also decides why a batch closes early: refused at intake, cancelled, or expired where the
-    operator enforces windows.
+    published; where the disk has no room for that, it is tried again until it has. It also decides why a
+    batch closes early: refused at intake, cancelled, or expired where the operator enforces windows.
 
 DIAGNOSTICS
     Fatal: SpoolError, JournalError, from the rooms.
@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from batchd.app.account import AccountedModel
 from batchd.app.blocking import to_its_end
@@ -27,11 +28,15 @@ from batchd.core.record import Event, Outcome, Progress
 from batchd.core.result import BatchFacts
 from batchd.core.rules import Rules
 from batchd.core.summary import Acceptance, facts_of, from_meta
+from batchd.core.waiting import PAUSE_FIRST_S, PAUSE_LAST_S
 from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ports import Batch, Clock, Spool
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.status import StatusBoard
 from batchd.daemon.supervisor import State, Supervisor
+from batchd.errors import NoSpaceError
+
+_T = TypeVar("_T")
 
 REFUSED = ModelFault(
     Category.VALIDATION,
@@ -76,6 +81,7 @@ class Tools:
     provenance: Callable[[], Mapping[str, object]]
     settings_shown: Mapping[str, object]
     may_send: Callable[[], bool]
+    on_full: Callable[[], None]
 
 
 class Desk:
@@ -86,10 +92,17 @@ class Desk:
         self.batch = batch
         self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance)
         self._dispatcher = Dispatcher(
-            batch, self._model, tools.clock, tools.spool, tools.rules, self._durable, tools.may_send
+            batch,
+            self._model,
+            tools.clock,
+            tools.spool,
+            tools.rules,
+            self._durable,
+            tools.may_send,
+            tools.on_full,
         )
         self._is_working = False
-        self._is_publishing = False
+        self._is_publishing = self._is_stopped = False
         self._left_s = math.inf  # of the completion window, where the operator enforces it
 
     def __repr__(self) -> str:
@@ -97,6 +110,7 @@ class Desk:
 
     def stop(self) -> None:
         """Drain."""
+        self._is_stopped = True
         self._dispatcher.stop()
 
     def cancel(self) -> None:
@@ -140,9 +154,28 @@ class Desk:
         tools.board.enter(
             self.batch.id, acceptance.name, "finalizing", tools.board.progress_of(self.batch.id)
         )
-        path = await to_its_end(self._publish, acceptance)
-        tools.board.leave(self.batch.id)
+        path = None
+        if await self._with_room(lambda: self._assemble(acceptance)):
+            path = await self._with_room(lambda: tools.publisher.finish(self.batch))
+        if path is not None:
+            tools.board.leave(self.batch.id)
         return path
+
+    async def _with_room(self, step: Callable[[], _T]) -> _T | None:
+        """This step, again and again while the disk has no room for it; None when we are stopped first."""
+        pause_s = PAUSE_FIRST_S
+        while True:
+            try:
+                return await to_its_end(step)
+            except NoSpaceError:
+                self._tools.on_full()
+            left_s = pause_s
+            while left_s > 0:
+                if self._is_stopped:
+                    return None
+                await self._tools.clock.sleep(PAUSE_FIRST_S)
+                left_s -= PAUSE_FIRST_S
+            pause_s = min(2 * pause_s, PAUSE_LAST_S)
 
     def _begin(self) -> tuple[Acceptance, Progress, ModelFault | None]:
         journal, clock = self.batch.journal, self._tools.clock
@@ -165,7 +198,7 @@ class Desk:
     def _durable(self, outcome: Outcome) -> None:
         self._tools.board.durable(self.batch.id, outcome)
 
-    def _publish(self, acceptance: Acceptance) -> str:
+    def _assemble(self, acceptance: Acceptance) -> bool:
         tools, journal = self._tools, self.batch.journal
         progress, plan, meta = journal.progress(), journal.plan(), journal.meta()
         facts = self._facts(acceptance, progress)
@@ -183,7 +216,7 @@ class Desk:
         )
         final_name = tools.final_name(self.batch.name, self.batch.id)
         tools.publisher.assemble(self.batch, final_name, facts, metrics)
-        return tools.publisher.finish(self.batch)
+        return True
 
     def _samples(self) -> Iterator[tuple[int, int]]:
         """Line index and cached tokens of the first answers, where the engine told."""

@@ -87,7 +87,7 @@ class House:
             clock,
             rules,
             self.space,
-            lambda path: LmdbJournal.create(path),
+            lambda path: LmdbJournal.create(path, may_wait=self._may_wait),
             outside.new_batch_id,
             only,
         )
@@ -113,6 +113,7 @@ class House:
             lambda: outside.provenance(self._supervisor),
             settings_shown,
             self.may_send,
+            self.space.refuse,
         )
         self._doorway = Doorway(self._intake, outside.bell, self.board, self._hold, self._cancel_if_asked)
         self._recovered: list[Batch] = []  # oldest first
@@ -120,16 +121,12 @@ class House:
         self.published: dict[str, str] = {}  # with `only`: result directories by batch id
         self._desk: Desk | None = None
         self._stopping = asyncio.Event()
+        self._is_leaving = False  # the drain is over
 
     @property
     def is_stopping(self) -> bool:
         """Whether the drain has begun."""
         return self._stopping.is_set()
-
-    @property
-    def is_short_of_space(self) -> bool:
-        """Whether the disk fell below the reserve and has not yet got well above it again."""
-        return self.space.is_short
 
     def may_send(self) -> bool:
         """Whether new requests may be sent to the model now."""
@@ -166,6 +163,7 @@ class House:
                 self.board.become("draining")
                 self._outside.service.stopping(self._drain_s)
                 await asyncio.wait({working}, timeout=self._drain_s if self._desk is not None else 0)
+                self._is_leaving = True
                 await self._outside.bell.close()
                 for task in (*tasks, working):
                     task.cancel()
@@ -176,7 +174,7 @@ class House:
         """Finish what a crash left, and let the rest go on where it stopped."""
         spool = self._outside.spool
         self.space.measure(spool.free_bytes())
-        recovered = await to_its_end(recover, spool, lambda path: LmdbJournal.open(path))
+        recovered = await to_its_end(recover, spool, self._opened)
         publisher = self._tools.publisher
         work = [await to_its_end(self._open, batch_id) for batch_id in self._wanted(recovered.work)]
         for batch_id in self._wanted(recovered.publish):
@@ -206,9 +204,16 @@ class House:
 
     def _open(self, batch_id: str) -> Batch:
         spool = self._outside.spool
-        journal: Journal = LmdbJournal.open(spool.journal_path(batch_id))
+        journal = self._opened(spool.journal_path(batch_id))
         name = spool.original_name(batch_id) or b""
         return self._hold(Batch(batch_id, name, journal, spool.open_input(batch_id)))
+
+    def _opened(self, path: str) -> Journal:
+        return LmdbJournal.open(path, may_wait=self._may_wait)
+
+    def _may_wait(self) -> bool:
+        """For room on the disk: not when we leave."""
+        return not self._is_leaving
 
     def _hold(self, batch: Batch) -> Batch:
         self._held[batch.id] = batch
@@ -248,6 +253,8 @@ class House:
     async def _tick(self, until: Callable[[], bool]) -> None:
         while True:
             self.space.measure(self._outside.spool.free_bytes())
+            if any(batch.journal.waits_for_room for batch in list(self._held.values())):
+                self.space.refuse()
             self._obey()
             self._on_tick(self.board.tick())
             if self._desk is not None:
