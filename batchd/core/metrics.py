@@ -5,7 +5,7 @@ SUMMARY
     from its first token; `ideal` is every group's shared beginning once, and the rest of each request
     (`core/ideal`).
 
-        evaluated = prompt - cached + canaries        naive = prompt
+        evaluated = prompt - cached + canaries + answers that were not taken        naive = prompt
 
     Every number has its source: `engine` (reported for each answer), `clock` (ours), `estimate` or `unknown`.
     Where the engine does not say what was cached, nothing is claimed as saved.
@@ -15,12 +15,13 @@ DIAGNOSTICS
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 from batchd.core.ideal import ideal_tokens
 from batchd.core.model import Source
 from batchd.core.provenance import Account
 from batchd.core.record import NO_REUSE, Event, Group, Progress, Share, Shares
+from batchd.core.runaway import Extra
 from batchd.core.summary import Acceptance
 
 #: Of the layout of `metrics.json`. A reader refuses a higher one.
@@ -36,13 +37,16 @@ CLOCK = "clock"
 @dataclass(frozen=True, slots=True)
 class Run:
     """What the counters do not hold: moments (seconds since the epoch), the account of loads and canaries, of
-    each group that was measured the tokens of its shared beginning, and who did what."""
+    each group that was measured the tokens of its shared beginning, who did what; what answers cost that were
+    not taken; the pilot."""
 
     started_at: float
     finished_at: float
     account: Account
     shared_tokens: Mapping[int, int]
     shares: Shares
+    extra: Extra = field(default_factory=Extra)
+    pilot: object = None
 
 
 def listed_groups(groups: Sequence[Group]) -> list[int]:
@@ -79,7 +83,7 @@ def build_metrics(
             "input": {"name": acceptance.name, "sha256": acceptance.sha256, "bytes": acceptance.size_bytes},
         },
         "settings": {**settings, **asked, "strategy": "prefix", "strict": acceptance.is_strict},
-        "notes": [*acceptance.notes, *_notes(acceptance, progress, events)],
+        "notes": [*acceptance.notes, *_notes(acceptance, progress, events), *run.extra.notes()],
         "tokens": _tokens(acceptance, progress, groups, run),
         "groups": _groups(groups, run, _cached_source(progress)),
         "lanes": {"slots": _slots(provenance), "lanes": _lanes(run, _cached_source(progress))},
@@ -97,7 +101,9 @@ def build_metrics(
             "empty": progress.spent.empty_answers,
             "cut_at_bound": progress.spent.cut_answers,
             "deduplicated": progress.spent.deduplicated_answers,
+            "asked_again": asdict(run.extra),
         },
+        "pilot": run.pilot,
         "memory": provenance.get("memory", {}),
         "faults": {**progress.faults, "tokens_of_killed_attempts": None},
         "decisions": [
@@ -123,6 +129,8 @@ def _notes(acceptance: Acceptance, progress: Progress, events: Sequence[Event]) 
             f"A shared beginning was read again for each request: some {lost.old} tokens were expected in "
             f"the slot, and at most {lost.new} were there. {lost.cause.capitalize()}."
         )
+    if progress.spent.cut_answers:
+        notes.append(f"{progress.spent.cut_answers} answers were cut at their bound: finish_reason 'length'.")
     return notes
 
 
@@ -153,7 +161,9 @@ def _tokens(
         "prompt": _number(spent.prompt_tokens, Source.ENGINE),
         "completion": _number(spent.completion_tokens, Source.ENGINE),
         "cached": _number(spent.cached_tokens if is_known else None, source),
-        "evaluated": _number(spent.prompt_tokens - spent.cached_tokens + canary_tokens, source),
+        "evaluated": _number(
+            spent.prompt_tokens - spent.cached_tokens + canary_tokens + run.extra.evaluated_tokens, source
+        ),
         "canary": _number(canary_tokens, Source.ENGINE),
         "naive": _number(spent.prompt_tokens, Source.ENGINE),
         "ideal": _number(ideal, Source.ESTIMATE),

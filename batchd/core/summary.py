@@ -47,7 +47,7 @@ class Acceptance:
 def from_meta(meta: Mapping[str, str]) -> Acceptance:
     """The facts as they were written."""
     values: dict[str, Any] = {field.name: loads(meta[field.name].encode()) for field in fields(Acceptance)}
-    values["options"] = Options(**values["options"])
+    values["options"] = Options(**values["options"])  # what an older batchd did not know has its default
     values["notes"] = tuple(values["notes"])
     values["refusals"] = tuple(Refusal(**refusal) for refusal in values["refusals"])
     return Acceptance(**values)
