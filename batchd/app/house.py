@@ -71,6 +71,7 @@ class Outside:
     gauges: Gauges
     inhibitor: SleepInhibitor
     pid: int
+    forget: Callable[[str], None] = lambda batch_id: None  # tells the engine that a batch is done
 
 
 class House:
@@ -243,6 +244,7 @@ class House:
         """It is published."""
         self.roster.leave(batch.id)
         self._intake.leave(batch.id)
+        self._outside.forget(batch.id)
         if self._only is not None:
             self.published[batch.id] = path
 
