@@ -153,6 +153,7 @@ def _house(
         gauges=MachineGauges(programs_of(settings)),
         inhibitor=SleepInhibitor(),
         pid=os.getpid(),
+        forget=engine.forget,
     )
     only = None if wanted is None else frozenset(item.batch_id for item in wanted)
     rules = _rules(settings, spool, engine, is_run=wanted is not None)

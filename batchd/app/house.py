@@ -227,6 +227,7 @@ class House:
         """It is published."""
         self.roster.leave(batch.id)
         self._intake.leave(batch.id)
+        self._outside.forget(batch.id)
         if self._only is not None:
             self.published[batch.id] = path
 

@@ -28,3 +28,4 @@ class Outside:
     gauges: Gauges
     inhibitor: SleepInhibitor
     pid: int
+    forget: Callable[[str], None] = lambda batch_id: None  # tells the engine that a batch is done

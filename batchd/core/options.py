@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import partial
 from itertools import islice
 
 from batchd.core.fault import Refusal
@@ -83,10 +82,10 @@ def parse_options(raw: bytes | None) -> tuple[Options, list[Refusal]]:
         "batch_id": _batch_id,
         "metadata": _metadata,
         "completion_window": _completion_window,
-        "strict": partial(_flag, "strict"),
-        "deduplicate": partial(_flag, "deduplicate"),
+        "strict": _yes_or_no("strict"),
+        "deduplicate": _yes_or_no("deduplicate"),
         "pilot": _pilot,
-        "pilot_confirm": partial(_flag, "pilot_confirm"),
+        "pilot_confirm": _yes_or_no("pilot_confirm"),
     }
     refusals += [
         _refuse(key, message)
@@ -123,8 +122,8 @@ def _batch_id(value: object) -> str:
     return "" if is_good else "'batch_id' must be 'batch_' and 32 hex digits."
 
 
-def _flag(name: str, value: object) -> str:
-    return "" if isinstance(value, bool) else f"'{name}' must be true or false."
+def _yes_or_no(key: str) -> Callable[[object], str]:
+    return lambda value: "" if isinstance(value, bool) else f"'{key}' must be true or false."
 
 
 def _pilot(value: object) -> str:

@@ -20,8 +20,8 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
+from batchd.core.curve import Curve
 from batchd.core.fault import Category
-from batchd.core.pace import Pace
 from batchd.core.record import (
     Event,
     Group,
@@ -207,17 +207,17 @@ def unpack_share(value: bytes) -> Share:
     return Share(*_unpack(_SHARE, value, "the share of a group or lane"))
 
 
-def pack_pace(pace: Pace) -> bytes:
+def pack_curve(pace: Curve) -> bytes:
     return _PACE.pack(pace.started_at, pace.step_s) + struct.pack(f">{len(pace.answers)}I", *pace.answers)
 
 
-def unpack_pace(value: bytes) -> Pace:
+def unpack_curve(value: bytes) -> Curve:
     what = "the pace"
     started_at, step_s = _unpack(_PACE, value[: _PACE.size], what)
     answers = value[_PACE.size :]
     if len(answers) % 4:
         raise _damaged(what)
-    return Pace(started_at, step_s, struct.unpack(f">{len(answers) // 4}I", answers))
+    return Curve(started_at, step_s, struct.unpack(f">{len(answers) // 4}I", answers))
 
 
 def pack_order(order: "array[int]") -> Iterator[bytes]:

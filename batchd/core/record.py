@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from operator import add, attrgetter
 
+from batchd.core.curve import Curve
 from batchd.core.fault import Category
-from batchd.core.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Shares:
 
     groups: Mapping[int, Share]
     lanes: Mapping[int, Share]
-    pace: Pace
+    pace: Curve
 
 
 @dataclass(frozen=True, slots=True)

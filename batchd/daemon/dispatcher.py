@@ -201,7 +201,7 @@ class Dispatcher:
             section.finished[item.index] = 1
             self._ledger.refused(item.index, request)
             return
-        served = replace(request, model=section.load.model)
+        served = replace(request, model=section.load.model, prefix=self._ledger.prefix_of(item.index))
         try:
             answer = await self._model.answer(served, slot, self._rules.request_timeout_s)
         except asyncio.CancelledError:

@@ -21,10 +21,10 @@ from loguru import logger
 
 from batchd import failpoints
 from batchd.core.fault import Category, LineFault, ModelFault
-from batchd.core.ideal import is_cold
+from batchd.core.ideal import TELLING_TOKENS, is_cold
 from batchd.core.model import Answer, Source
 from batchd.core.record import Outcome, Place, Plan, Spent
-from batchd.core.request import Request
+from batchd.core.request import Prefix, Request
 from batchd.core.result import line_fault_line, model_fault_line, request_id, result_line
 from batchd.core.retry import Decision
 from batchd.daemon.ports import Batch, Spool
@@ -78,6 +78,13 @@ class Ledger:
     def follow(self, plan: Plan) -> None:
         """What answers are counted by."""
         self._plan, self._group_of = plan, plan.group_of()
+
+    def prefix_of(self, index: int) -> Prefix | None:
+        """The beginning that this line shares with others, where it is long enough to speak of."""
+        number = self._group_of[index]
+        group = self._plan.groups[number]
+        is_shared = group.count > 1 and group.prefix_tokens >= TELLING_TOKENS
+        return Prefix(f"{self._batch.id}.{number}", group.prefix_tokens) if is_shared else None
 
     def answered(
         self, index: int, request: Request, model: str, answer: Answer, now: float, slot: int

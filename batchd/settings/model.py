@@ -52,6 +52,8 @@ class LlamacppSettings(BaseModel):
     # llama.cpp's own cache of whole slots in host memory (its default is 8192): it copies tens of MB for each
     # request, and lanes leave it nothing to do.
     cache_ram_mib: int = Field(default=0, ge=0, le=1 << 20)
+    # Files with the cells of one slot each: a prefix is read once and restored into the other slots. 0: none.
+    snapshot_mib: int = Field(default=4096, ge=0, le=1 << 24)
     threads: int | None = Field(default=None, ge=1, le=1024)  # None: one for each core, as llama.cpp does
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from batchd.core.curve import Curve
 from batchd.core.fault import Category, ModelFault
 from batchd.core.json import loads
 from batchd.core.lifecycle import Phase
-from batchd.core.pace import Pace
 from batchd.core.record import (
     Copy,
     Event,
@@ -180,13 +180,13 @@ class JournalContract:
         assert fresh.attempts() == {}
 
     async def test_answers_are_summed_by_group_by_lane_and_over_time(self, journal: JournalPort) -> None:
-        assert journal.shares([0]) == Shares({}, {}, Pace())
+        assert journal.shares([0]) == Shares({}, {}, Curve())
         spent = Spent(100, 5, 90, 0.5, 1.5, cold_answers=1)
         for index, place in enumerate((Place(0, 1, 50.0), Place(7, 1, 51.5), Place(0, 2, 51.9))):
             await journal.record(Outcome(index, b"{}", spent=spent, place=place))
         await journal.record(Outcome(0, b"again", spent=spent, place=Place(0, 1, 60.0)))
         one, two = Share(1, 100, 90, 5, 1, 2.0), Share(2, 200, 180, 10, 2, 4.0)
-        assert journal.shares([0, 3]) == Shares({0: two}, {1: two, 2: one}, Pace(50.0, 1.0, (1, 2)))
+        assert journal.shares([0, 3]) == Shares({0: two}, {1: two, 2: one}, Curve(50.0, 1.0, (1, 2)))
         assert journal.shares([7]).groups == {7: one}
 
     async def test_a_failed_attempt_after_the_result_changes_nothing(self, journal: JournalPort) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from batchd.core.curve import Curve
 from batchd.core.json import dumps, loads
 from batchd.core.metrics import (
     GROUPS_LISTED_MAX,
@@ -16,13 +17,12 @@ from batchd.core.metrics import (
     token_scale,
 )
 from batchd.core.options import Options
-from batchd.core.pace import Pace
 from batchd.core.provenance import Account
 from batchd.core.record import NO_REUSE, Event, Group, Progress, Share, Shares, Spent
 from batchd.core.summary import Acceptance
 
 SHARES = Shares(
-    {0: Share(10, 1_000, 700, 50, 2, 9.0)}, {3: Share(4, 400, 300, 20, 1, 5.0)}, Pace(1_000.0, 2.0, (4, 6))
+    {0: Share(10, 1_000, 700, 50, 2, 9.0)}, {3: Share(4, 400, 300, 20, 1, 5.0)}, Curve(1_000.0, 2.0, (4, 6))
 )
 ACCOUNT = Account(canary_tokens=7, loads=2, load_s=12.5)
 RUN = Run(1_000.0, 1_060.5, ACCOUNT, {}, SHARES)

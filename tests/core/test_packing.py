@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchd.core import packing
+from batchd.core.curve import Curve
 from batchd.core.fault import Category
-from batchd.core.pace import Pace
 from batchd.core.record import Event, Group, LineRow, LineState, LineStatus, Progress, Share, Spent
 from batchd.errors import JournalError
 
@@ -129,8 +129,8 @@ def test_a_share_comes_back(share: Share) -> None:
 
 @given(times, times, st.lists(u32, max_size=9))
 def test_the_pace_comes_back(started_at: float, step_s: float, answers: list[int]) -> None:
-    pace = Pace(started_at, step_s, tuple(answers))
-    assert packing.unpack_pace(packing.pack_pace(pace)) == pace
+    pace = Curve(started_at, step_s, tuple(answers))
+    assert packing.unpack_curve(packing.pack_curve(pace)) == pace
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), u32)
@@ -155,7 +155,7 @@ def test_a_row_that_was_cut_short_is_an_error_and_no_guess() -> None:
         (packing.unpack_group, packing.pack_group(group)),
         (packing.unpack_event, packing.pack_event(event)),
         (packing.unpack_share, packing.pack_share(Share(1))),
-        (packing.unpack_pace, packing.pack_pace(Pace(1.0, 1.0, (1,)))),
+        (packing.unpack_curve, packing.pack_curve(Curve(1.0, 1.0, (1,)))),
         (packing.unpack_progress, packing.pack_progress(counters)),
         (lambda value: packing.unpack_result(0, value), packing.pack_result(0, b"", is_error=False)),
     ):

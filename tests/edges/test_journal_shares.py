@@ -5,7 +5,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from batchd.core.pace import Pace
+from batchd.core.curve import Curve
 from batchd.core.record import Place, Share, Shares, Spent
 from batchd.edges.journal.shares import add_share, read_shares
 from batchd.errors import DamagedJournalError
@@ -24,7 +24,7 @@ def test_what_a_transaction_takes_back_was_never_counted(tmp_path: Path) -> None
         one = Share(1, 100, 90, 5, 1, 2.0)
         with environment.begin() as transaction:
             assert read_shares(transaction, table, [0, 2]) == Shares(
-                {2: one}, {1: one}, Pace(50.0, 1.0, (1,))
+                {2: one}, {1: one}, Curve(50.0, 1.0, (1,))
             )
         with environment.begin(write=True) as transaction:
             transaction.put(b"pace", b"torn", db=table)

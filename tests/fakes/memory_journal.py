@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from batchd.core.copies import outcome_of_copy
+from batchd.core.curve import Curve
 from batchd.core.lifecycle import NEXT_PHASES, Phase
-from batchd.core.pace import Pace
 from batchd.core.record import (
     NO_PROGRESS,
     Event,
@@ -42,7 +42,7 @@ class MemoryJournal:
         self._states: dict[int, LineState] = {}
         self._results: dict[int, tuple[bool, bytes]] = {}
         self._inflight: set[int] = set()
-        self._shares = Shares({}, {}, Pace())
+        self._shares = Shares({}, {}, Curve())
         self._copies: dict[int, dict[int, str]] = {}
         self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
         self._plan: Plan | None = None

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import lmdb
 
-from batchd.core.pace import Pace
-from batchd.core.packing import pack_key, pack_pace, pack_share, unpack_key, unpack_pace, unpack_share
+from batchd.core.curve import Curve
+from batchd.core.packing import pack_curve, pack_key, pack_share, unpack_curve, unpack_key, unpack_share
 from batchd.core.record import Place, Share, Shares, Spent
 
 _GROUP, _LANE, _PACE = b"group:", b"lane:", b"pace"
@@ -40,7 +40,7 @@ def add_share(
         share = Share() if value is None else unpack_share(value)
         transaction.put(key, pack_share(share.with_answer(spent)), db=table)
     pace = _pace(transaction, table).with_answer(place.at)
-    transaction.put(_PACE, pack_pace(pace), db=table)
+    transaction.put(_PACE, pack_curve(pace), db=table)
 
 
 def _lanes(transaction: "lmdb.Transaction[bytes]", table: "lmdb._Database") -> Iterator[tuple[int, Share]]:
@@ -51,6 +51,6 @@ def _lanes(transaction: "lmdb.Transaction[bytes]", table: "lmdb._Database") -> I
             is_there = cursor.next()
 
 
-def _pace(transaction: "lmdb.Transaction[bytes]", table: "lmdb._Database") -> Pace:
+def _pace(transaction: "lmdb.Transaction[bytes]", table: "lmdb._Database") -> Curve:
     value = transaction.get(_PACE, db=table)
-    return Pace() if value is None else unpack_pace(value)
+    return Curve() if value is None else unpack_curve(value)
