@@ -17,9 +17,9 @@ from itertools import islice
 from batchd.app.account import AccountedModel
 from batchd.app.blocking import to_its_end
 from batchd.core.fault import Category, ModelFault
-from batchd.core.governor import Change
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
+from batchd.core.limits import Change
 from batchd.core.metrics import Run, build_metrics, token_scale
 from batchd.core.options import window_s
 from batchd.core.provenance import account_of, render
@@ -31,7 +31,7 @@ from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ports import Batch, Clock, Spool
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.status import StatusBoard
-from batchd.daemon.supervisor import State, Supervisor
+from batchd.daemon.supervisor import Supervisor
 
 REFUSED = ModelFault(
     Category.VALIDATION,
@@ -108,11 +108,13 @@ class Desk:
         """A decision of the governor while this batch is at work."""
         now = self._tools.clock.now()
         self._model.log_change(change)
-        self.batch.journal.log_event(Event(now, change.name, change.old, change.new, change.cause))
+        self.batch.journal.log_event(
+            Event(now, change.name, change.old, change.new, change.cause, change.evidence)
+        )
 
     def tick(self, duration_s: float) -> None:
         """Once a second: count the time that the model was ours to use; has the batch expired?"""
-        if not self._is_working or self._tools.supervisor.standing.state is not State.READY:
+        if not self._is_working or not self._tools.supervisor.standing.is_ready:
             return
         self.batch.journal.add_worked(duration_s)
         self._left_s -= duration_s

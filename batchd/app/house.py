@@ -21,7 +21,7 @@ from batchd.app.chores import Chores
 from batchd.app.desk import CANCELLED, Desk, Tools, close_early
 from batchd.app.doorway import Doorway
 from batchd.app.pulse import Pulse
-from batchd.core.governor import Change, Limits
+from batchd.core.limits import Change, Limits
 from batchd.core.rules import Rules
 from batchd.core.space import Space
 from batchd.core.status import STOPPED, ModelStatus, StatusReport
