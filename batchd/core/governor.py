@@ -48,7 +48,10 @@ PACE_KEPT = 0.95
 LOAD_PAID_FACTOR = 10.0
 
 #: A death after so many good cohorts of one load is wear, not size: a fresh load cures it.
-WORN_COHORTS = 20
+WORN_COHORTS = 8
+
+#: One that comes much sooner than the renewal that was set is something else after all.
+WORN_AGAIN = 0.75
 
 #: A worn load is renewed in good order after this share of the answers that it lasted for.
 WORN_SHARE = 0.8
@@ -138,7 +141,7 @@ def _ladder(course: Course, load: Load, window_tokens_min: int, cause: str) -> t
 
 
 def _died(course: Course, event: Died) -> Decided:
-    is_worn = course.answers >= max(WORN_COHORTS * event.load.slots, (course.answers_max or 0) // 2)
+    is_worn = course.answers >= max(WORN_COHORTS * event.load.slots, WORN_AGAIN * (course.answers_max or 0))
     if not is_worn:
         after, change = _smaller_chunk(course, event, "the server died under its chunk")
         return _keeping(course, after, change)

@@ -200,8 +200,8 @@ def test_a_worn_load_is_renewed_in_good_order_and_then_lasts_longer() -> None:
 def test_a_death_long_before_the_renewal_is_no_wear() -> None:
     course = after(begun(), cohort(1_000, is_full=False), died(), Fitted(LOAD, 1.0))
     assert said(after(course, cohort(200, is_full=False)), died()).name == "slots_halved"
-    again = said(after(course, cohort(500, is_full=False)), died())
-    assert (again.name, again.old, again.new) == ("renewal_set", "800", "400")
+    again = said(after(course, cohort(700, is_full=False)), died())
+    assert (again.name, again.old, again.new) == ("renewal_set", "800", "560")
 
 
 def test_silence_costs_a_tenth() -> None:
