@@ -17,13 +17,14 @@ from itertools import islice
 from batchd.app.account import AccountedModel
 from batchd.app.blocking import to_its_end
 from batchd.app.judging import Judging
+from batchd.app.piloting import Piloting
 from batchd.core.fault import Category, ModelFault
-from batchd.core.governor import Change
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
+from batchd.core.limits import Change
 from batchd.core.metrics import Run, build_metrics, token_scale
 from batchd.core.options import window_s
-from batchd.core.pause import NOT_PAUSED, PAUSE, Pause
+from batchd.core.pause import NOT_PAUSED, PAUSE, Cause, Pause
 from batchd.core.peaks import Peaks
 from batchd.core.pilot import pilot_of
 from batchd.core.provenance import account_of, render
@@ -37,7 +38,7 @@ from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ports import Batch, Clock, Spool
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.status import StatusBoard
-from batchd.daemon.supervisor import State, Supervisor
+from batchd.daemon.supervisor import Supervisor
 
 REFUSED = ModelFault(
     Category.VALIDATION,
@@ -111,8 +112,16 @@ class Desk:
         self.batch = batch
         self._judging = Judging(batch.id, batch.journal, tools.clock, tools.rules.completion_tokens_default)
         self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance, self._judging)
+        self._piloting = Piloting(batch.id, batch.journal, tools.clock, self._judging, tools.rules.pilot)
         self._dispatcher = Dispatcher(
-            batch, self._model, tools.clock, tools.spool, tools.rules, self._durable, tools.may_send
+            batch,
+            self._model,
+            tools.clock,
+            tools.spool,
+            tools.rules,
+            self._durable,
+            tools.may_send,
+            lambda reason: self.pause(Pause(Cause.BREAKER, reason, tools.clock.now())),
         )
         self._is_working = False
         self._is_publishing = False
@@ -142,7 +151,9 @@ class Desk:
         """A decision of the governor while this batch is at work."""
         now = self._tools.clock.now()
         self._model.log_change(change)
-        self.batch.journal.log_event(Event(now, change.name, change.old, change.new, change.cause))
+        self.batch.journal.log_event(
+            Event(now, change.name, change.old, change.new, change.cause, change.evidence)
+        )
 
     def add_reading(self, reading: Reading) -> None:
         """One more measurement of the machine, while this batch is at work."""
@@ -154,7 +165,7 @@ class Desk:
 
     def tick(self, duration_s: float) -> None:
         """Once a second: count the time that the model was ours to use; has the batch expired?"""
-        if not self._is_working or self._tools.supervisor.standing.state is not State.READY:
+        if not self._is_working or not self._tools.supervisor.standing.is_ready:
             return
         self.batch.journal.add_worked(duration_s)
         self._left_s -= duration_s
@@ -173,7 +184,7 @@ class Desk:
         tools.board.enter(self.batch.id, acceptance.name, "in_progress", progress)
         self._is_working = True
         try:
-            is_finished = await self._dispatcher.work()
+            is_finished = await self._dispatch()
         finally:
             self._is_working = False
         if not is_finished and not self._is_done_though_paused():
@@ -186,6 +197,22 @@ class Desk:
         path = await to_its_end(self._publish, acceptance)
         tools.board.leave(self.batch.id)
         return path
+
+    async def _dispatch(self) -> bool:
+        """The pilot, where one is wanted, and the rest. False when stopped or paused."""
+        batch, board = self.batch, self._tools.board
+        lines = await to_its_end(self._piloting.wanted)
+        if lines and batch.closing is None:
+            self._judging.samples = []
+            if not await self._dispatcher.work(lines):
+                return False
+            pause = self._piloting.conclude(self._dispatcher.fuse.failed, self._model.slots)
+            if pause is not None and batch.closing is None:
+                await self._dispatcher.fuse.keep()
+                self.pause(pause)
+        if self._piloting.findings is not None:
+            board.estimate(batch.id, self._piloting.findings.words())
+        return await self._dispatcher.work()
 
     def _is_done_though_paused(self) -> bool:
         """A pause that came with the last answer has nothing to hold up."""

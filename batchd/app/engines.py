@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from batchd.core.fault import ModelFault
-from batchd.core.governor import Limits
+from batchd.core.limits import Limits
 from batchd.core.model import ServerDescription
 from batchd.daemon.ports import Clock, ModelServer
 from batchd.edges.llamacpp import LlamaServer

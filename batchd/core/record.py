@@ -111,13 +111,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A decision: when (seconds since the epoch), what, old and new value, and the cause."""
+    """A decision: when (seconds since the epoch), what, old and new value, the cause, and what was seen."""
 
     at: float
     name: str
     old: str
     new: str
     cause: str
+    evidence: str = ""
 
 
 class LineStatus(IntEnum):
