@@ -68,6 +68,7 @@ RUN_HERE = {
     "status": "batchd status --spool ./spool",
     "verify": "batchd verify --spool ./spool",
     "config": "batchd config",
+    "doctor": "batchd doctor",
     "demo": SET_UP_AND_DEMO,
 }
 
@@ -109,6 +110,13 @@ def test_the_daemon_takes_a_submitted_file_tells_its_status_and_leaves_a_sound_s
     assert "smollm2:135m" in told.stdout
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert shlex.split(RUN_HERE["daemon"])[1:] == ["daemon", "--spool", "./spool"]
+
+
+def test_the_doctor_looks_at_a_machine_with_a_server(tmp_path: Path) -> None:
+    with ChildSimulator(decode_rate=200.0) as server:
+        done = call(RUN_HERE["doctor"], tmp_path, OLLAMA_HOST=server.address)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ran at one time" in done.stdout
 
 
 def test_config_says_where_each_value_came_from(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ DIAGNOSTICS
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
+from batchd.app.blocking import abandonable
 from batchd.core.readings import Reading
 from batchd.edges import memory, pressure
 from batchd.edges.clock import suspended_s
@@ -37,30 +37,23 @@ class MachineGauges:
     ) -> None:
         self._programs = programs
         self._look = look or look_at_machine
-        self._thread: threading.Thread | None = None
+        self._is_looking = False
 
     async def read(self, timeout_s: float) -> Reading | None:
-        if self._thread is not None and self._thread.is_alive():
+        if self._is_looking:
             return None  # the last one still hangs
-        loop = asyncio.get_running_loop()
-        coming: asyncio.Future[Reading] = loop.create_future()
-
-        def settle(reading: Reading) -> None:
-            if not coming.done():
-                coming.set_result(reading)
-
-        def look() -> None:
-            reading = self._look(self._programs)
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(settle, reading)
-
-        self._thread = threading.Thread(target=look, name="gauges", daemon=True)
-        self._thread.start()
+        self._is_looking = True
         try:
             async with asyncio.timeout(timeout_s):
-                return await coming
+                return await abandonable(self._looked)
         except TimeoutError:
             return None
+
+    def _looked(self) -> Reading:
+        try:
+            return self._look(self._programs)
+        finally:
+            self._is_looking = False
 
 
 def look_at_machine(programs: Sequence[str] = ()) -> Reading:

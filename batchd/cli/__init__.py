@@ -32,6 +32,7 @@ from batchd.cli.check import check
 from batchd.cli.config import config
 from batchd.cli.daemon import daemon
 from batchd.cli.demo import demo
+from batchd.cli.doctor import doctor
 from batchd.cli.pause import pause
 from batchd.cli.resume import resume
 from batchd.cli.run import run
@@ -45,8 +46,19 @@ from batchd.errors import BatchdError, UsageError
 Verb = Callable[..., int | None]
 
 VERBS: tuple[Verb, ...] = (
-    daemon, run, submit, check, status, pause, resume, cancel, verify, config, demo
-)  # fmt: skip
+    daemon,
+    run,
+    submit,
+    check,
+    status,
+    pause,
+    resume,
+    cancel,
+    verify,
+    config,
+    doctor,
+    demo,
+)
 
 EXIT_INTERRUPTED = 130
 

@@ -1,9 +1,10 @@
 """Ideal: how few prompt tokens a batch could have cost, from what the engine told of its answers.
 
 SUMMARY
-    Every group's shared beginning once, and all in which its requests differ:
+    Every group's shared beginning once, and all in which its requests differ. The first request of a group
+    finds what its group shares with the one before it in the plan:
 
-        ideal = prompt - sum over groups of (answers - 1) * shared
+        ideal = prompt - sum over groups of ((answers - 1) * shared + shared with the group before)
 
     A long beginning is subtracted once for each answer, so one token of error in it is one for each answer,
     and an estimate from bytes is off by some twenty. The cached counts that the engine reports for each
@@ -60,6 +61,11 @@ def measure_shared(plan: Plan, scale: float, samples: Iterable[tuple[int, int]])
     return {number: sorted(warm)[int(len(warm) * _ODD_SHARE)] for number, warm in seen.items()}
 
 
+def saved_tokens(group: Group) -> int:
+    """Estimated prompt tokens of this group that need not be read again."""
+    return (group.count - 1) * group.prefix_tokens + group.shared_tokens
+
+
 def ideal_tokens(
     prompt_tokens: int, completed: int, groups: Sequence[Group], scale: float, shared: Mapping[int, int]
 ) -> int:
@@ -71,6 +77,7 @@ def ideal_tokens(
     part = min(1.0, completed / planned) if planned else 0.0
     again = sum(
         max(0.0, group.count * part - 1) * shared.get(number, group.prefix_tokens * scale)
+        + group.shared_tokens * scale * part
         for number, group in enumerate(groups)
     )
     return max(0, round(prompt_tokens - again))

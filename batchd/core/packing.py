@@ -23,7 +23,7 @@ from batchd.core.fault import Category
 from batchd.core.record import Event, Group, LineRow, LineState, LineStatus, Progress, Spent, spent_numbers
 from batchd.errors import DamagedJournalError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RESULT_VERSION = 1
 
 #: Results shorter than this are kept as they are: the gain would be a few bytes.
@@ -43,7 +43,7 @@ _STATE = struct.Struct(">BIIB")
 _RESULT = struct.Struct(">BBI")
 _SPENT = struct.Struct(">QQQddQQQQ")
 _PROGRESS = struct.Struct(">QQQd")
-_GROUP = struct.Struct(">QQQQ")
+_GROUP = struct.Struct(">QQQQQI")
 _COUNT = struct.Struct(">Q")
 _LENGTH = struct.Struct(">I")
 _AT = struct.Struct(">d")
@@ -157,7 +157,8 @@ def unpack_progress(value: bytes) -> Progress:
 
 
 def pack_group(group: Group) -> bytes:
-    numbers = _GROUP.pack(group.start, group.count, group.prefix_tokens, group.window_tokens)
+    tokens = (group.prefix_tokens, group.window_tokens, group.shared_tokens)
+    numbers = _GROUP.pack(group.start, group.count, *tokens, group.load)
     return numbers + _pack_text(group.model) + _pack_text(group.endpoint)
 
 

@@ -20,8 +20,8 @@ from batchd.core.fault import Category
 class LineRow:
     """Where one line stands in our copy of the input: offset and length in bytes, CRC-32 of those bytes.
 
-    `group` is -1 for a line that is faulty. `number` is that of the line in the file, from 1; it is not the
-    line's index plus one where blank lines were skipped.
+    `group` is -1 for a line that is faulty, and 0 for others. `number` is that of the line in the file, from
+    1; it is not the line's index plus one where blank lines were skipped.
     """
 
     offset: int
@@ -42,10 +42,12 @@ class NewLine:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Requests of one model with the same beginning and like answers.
+    """Requests of one model with the same beginning, which stand together in the plan.
 
-    `count` requests; `prefix_tokens` and `window_tokens` are estimates made at intake: the shared beginning,
-    and the longest request with its answer bound. `start` is where its run begins in `Plan.order`.
+    `count` requests; the tokens are estimates made at intake: of the shared beginning, of the longest request
+    with its answer bound, and of the beginning that they share with the group before them. `start` is where
+    their run begins in `Plan.order`. Groups of one model and endpoint with different `load` need windows so
+    different that each deserves a load of its own.
     """
 
     model: str
@@ -54,6 +56,8 @@ class Group:
     count: int
     prefix_tokens: int
     window_tokens: int
+    shared_tokens: int = 0
+    load: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,10 @@ class Event:
     new: str
     cause: str
     evidence: str = ""
+
+
+#: The event of a beginning that its slot did not have: what was expected in it, and what was found.
+NO_REUSE = "no_reuse"
 
 
 class LineStatus(IntEnum):

@@ -137,10 +137,10 @@ class Dispatcher:
         self._on_blown(reason)
 
     def _sections(self, plan: Plan, finished: bytearray) -> Iterator[Section]:
-        def family(group: Group) -> tuple[str, str]:
-            return self._rules.served_model(group.model), group.endpoint
+        def family(group: Group) -> tuple[str, str, int]:
+            return self._rules.served_model(group.model), group.endpoint, group.load
 
-        for (model, endpoint), run in groupby(plan.groups, key=family):
+        for (model, endpoint, _), run in groupby(plan.groups, key=family):
             groups = list(run)
             window = window_for((group.window_tokens for group in groups), self._rules.window_tokens_max)
             load = Load(model, window, self._rules.slots, endpoint == Endpoint.EMBEDDINGS)

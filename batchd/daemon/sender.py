@@ -102,6 +102,7 @@ class Sender:
             if cut is None:
                 section.finished[item.index] = 1
                 self._ledger.answered(item.index, request, served.model, answer, self._clock.now())
+                item.learn(slot, answer.usage, self._clock.now())
                 self._count(answer)
                 return
             answer = cut

@@ -5,6 +5,8 @@ SUMMARY
     long as that pair, so it ends with us however we end. `release` closes their input. Repeating either is
     fine. A person can suspend all the same, by force.
 
+    `may_suspend` says whether the machine would sleep at all.
+
     logind asks polkit; a service without a session may be refused, and many servers have no logind at all.
     Either is normal, and is not tried again for a while.
 
@@ -16,6 +18,7 @@ import asyncio
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from loguru import logger
 
@@ -33,6 +36,9 @@ TAKE_S = 10.0
 
 #: A closed input ends it at once.
 LEAVE_S = 5.0
+
+#: What the kernel offers besides `disk`, which needs a swap space and a person.
+_SLEEPS = frozenset({"mem", "standby", "freeze"})
 
 #: What it says when it fails is one line.
 _SAID_BYTES_MAX = 2_000
@@ -119,3 +125,14 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         with suppress(ProcessLookupError):
             child.kill()
         await child.wait()
+
+
+def may_suspend(root: Path = Path("/")) -> bool:
+    """Whether the kernel can, and systemd's target is not masked."""
+    try:
+        offered = (root / "sys/power/state").read_text(encoding="ascii", errors="replace").split()
+    except OSError:
+        return False
+    mask = root / "etc/systemd/system/sleep.target"
+    is_masked = mask.is_symlink() and str(mask.readlink()) == "/dev/null"
+    return not _SLEEPS.isdisjoint(offered) and not is_masked

@@ -140,7 +140,7 @@ async def test_a_batch_that_is_closed_from_the_start_asks_for_no_model() -> None
 
 
 async def test_after_a_restart_only_what_is_unfinished_is_sent() -> None:
-    first = Bench(lines(10), Script().holds("r2", "r5"))
+    first = Bench(lines(10), Script().holds("r2", "r6"))
     async with asyncio.TaskGroup() as group:
         working = group.create_task(first.work())
         await first.model.sent_to(5)
