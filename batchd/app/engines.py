@@ -15,7 +15,7 @@ from functools import partial
 
 from batchd.app.own_models import refuse_unreadable
 from batchd.core.fault import ModelFault
-from batchd.core.governor import Limits
+from batchd.core.limits import Limits
 from batchd.core.model import ServerDescription
 from batchd.daemon.ports import Clock, ModelServer
 from batchd.edges.llamacpp import LlamaServer

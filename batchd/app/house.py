@@ -25,7 +25,7 @@ from batchd.app.outlook import Outlook
 from batchd.app.outside import Outside
 from batchd.app.pulse import Pulse
 from batchd.app.roster import Roster
-from batchd.core.governor import Change, Limits
+from batchd.core.limits import Change, Limits
 from batchd.core.rules import Rules
 from batchd.core.space import Space
 from batchd.core.status import STOPPED, StatusReport

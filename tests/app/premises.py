@@ -20,8 +20,8 @@ from typing import Any
 
 from batchd.app.house import House
 from batchd.app.outside import Outside
-from batchd.core.governor import Limits
 from batchd.core.json import dumps, loads
+from batchd.core.limits import Limits
 from batchd.core.rules import Rules
 from batchd.core.status import ModelStatus
 from batchd.daemon.supervisor import Supervisor

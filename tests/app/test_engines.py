@@ -7,7 +7,7 @@ import pytest
 
 from batchd.app.engines import ASK_PAUSE_S, REACH_TIMEOUT_S, Engine, build_engine, wait_for
 from batchd.core.fault import ModelFault
-from batchd.core.governor import Limits
+from batchd.core.limits import Limits
 from batchd.core.model import ServerDescription
 from batchd.edges.clock import SystemClock
 from batchd.errors import ConfigError, UnavailableError

@@ -6,10 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from batchd.core.fault import Category, ModelFault
-from batchd.core.governor import LOADED, Change, Limits
+from batchd.core.limits import LOADED, Change, Limits
 from batchd.core.model import Load, Loaded
 from batchd.core.request import Endpoint, Message, Request
-from batchd.daemon.supervisor import CANARY_REFUSALS_MAX, COOLING_CAP_S, FAULT_CHARS_MAX, State, Supervisor
+from batchd.core.serverstate import State
+from batchd.core.standing import CANARY_REFUSALS_MAX, FAULT_CHARS_MAX
+from batchd.daemon.supervisor import COOLING_CAP_S, Supervisor
 from batchd.errors import UnavailableError
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.scripted_model import (
@@ -173,14 +175,14 @@ async def test_no_window_is_tried_between_the_one_that_fits_and_the_one_that_doe
 
 
 async def test_memory_that_somebody_else_took_is_waited_for_and_then_asked_for_as_before() -> None:
-    taken = iter([False, True, True, True, True])
+    taken = iter([False, True, True, True, True])  # a death halves the slots, then nothing fits for a while
     world = World(Script().holds_in_memory(lambda load: not next(taken, False)))
     await world.ensure(Load("m", 2_048, 4))
     world.supervisor.suspect(crash())
     again = await world.ensure(Load("m", 2_048, 4))
     assert isinstance(again, Loaded)
     loads = [call for call in world.server.calls if "load" in call]
-    assert loads[1:] == [f"load m 2048x{slots}" for slots in (4, 2, 1, 4, 2)]
+    assert loads[1:] == [f"load m 2048x{slots}" for slots in (2, 1, 4, 2, 1)]
     assert sum(world.clock.slept) > 0
 
 
@@ -267,7 +269,7 @@ async def test_a_suspect_is_restarted_before_it_is_loaded_again() -> None:
     world.supervisor.suspect(crash())
     assert world.state is State.SUSPECT
     assert isinstance(await world.ensure(), Loaded)
-    assert world.server.calls[2:] == ["restart", "load m 1024x4", "canary"]
+    assert world.server.calls[2:] == ["restart", "load m 1024x2", "canary"]
 
 
 async def test_a_restart_that_fails_is_tried_again() -> None:
@@ -275,7 +277,7 @@ async def test_a_restart_that_fails_is_tried_again() -> None:
     await world.ensure()
     world.supervisor.suspect(crash())
     await world.ensure()
-    assert world.server.calls[2:] == ["restart", "restart", "load m 1024x4", "canary"]
+    assert world.server.calls[2:] == ["restart", "restart", "load m 1024x2", "canary"]
 
 
 async def test_a_death_is_said_once_however_many_requests_report_it(said: list[str]) -> None:

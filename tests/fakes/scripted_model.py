@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from batchd.core.course import Cohort
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source, Usage
 from batchd.core.request import Endpoint, Request
@@ -45,6 +46,11 @@ def crash(text: str = "unexpected EOF") -> ModelFault:
 def unreachable() -> ModelFault:
     """Nobody listens."""
     return ModelFault(Category.NETWORK, "connection refused", is_temporary=True, is_server_lost=True)
+
+
+def hung() -> ModelFault:
+    """No answer within the limit."""
+    return ModelFault(Category.TIMEOUT, "no answer within 300 s", is_temporary=True, is_server_lost=True)
 
 
 def hiccup(text: str = "server busy") -> ModelFault:
@@ -271,6 +277,10 @@ class ScriptedModel(_Stage):
         super().__init__(script or Script(), watch)
         self.loads: list[Load] = []
         self.suspects: list[ModelFault] = []
+        self.trials: list[bool] = []
+        self.cohorts: list[Cohort] = []
+        self.judgements: list[tuple[tuple[str, ...], int]] = []
+        self.has_more = False
 
     async def ensure(
         self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
@@ -284,8 +294,16 @@ class ScriptedModel(_Stage):
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Played:
         return await self.play(request, slot)
 
-    def suspect(self, fault: ModelFault) -> None:
+    def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         self.suspects.append(fault)
+        self.trials.append(is_trial)
+
+    def finished(self, cohort: Cohort) -> bool:
+        self.cohorts.append(cohort)
+        return self.has_more
+
+    def judged(self, guilty: tuple[str, ...], deaths: int) -> None:
+        self.judgements.append((guilty, deaths))
 
 
 class ScriptedServer(_Stage):

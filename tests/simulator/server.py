@@ -127,7 +127,7 @@ class Simulator:
         return reply(200, {"version": self.settings.version})
 
     async def _tags(self, _: HttpRequest) -> HttpReply:
-        return reply(200, {"models": [tag_entry(spec) for spec in self.settings.models]})
+        return reply(200, {"models": [tag_entry(spec) for spec in self.settings.specs()]})
 
     async def _ps(self, _: HttpRequest) -> HttpReply:
         listed = []
@@ -137,8 +137,8 @@ class Simulator:
                 if runner.keep_alive_s < 0
                 else stamp(time.time_ns() / 1e9 + runner.keep_alive_s)
             )
-            gpu = min(runner.size_bytes, self.settings.gpu_bytes)
-            listed.append(ps_entry(runner.spec, runner.size_bytes, gpu, runner.window, expires_at))
+            size, gpu = runner.size_bytes, runner.gpu_bytes
+            listed.append(ps_entry(runner.spec, size, gpu, runner.window, expires_at))
         return reply(200, {"models": listed})
 
     async def _show(self, request: HttpRequest) -> HttpReply:
