@@ -24,7 +24,8 @@ from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engine, out_of_reach
 from batchd.app.foreground import Ended as Ended
 from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
 from batchd.app.gauges import MachineGauges, programs_of
-from batchd.app.house import House, Outside
+from batchd.app.house import House
+from batchd.app.outside import Outside
 from batchd.app.provenance import describe_model, provenance
 from batchd.app.reload import Reloading
 from batchd.core.fault import ModelFault

@@ -2,8 +2,9 @@
 
 SUMMARY
     Sets the phase, lets the dispatcher work, and when every line has its outcome has the batch assembled and
-    published. It also decides why a batch closes early: refused at intake, cancelled, or expired where the
-    operator enforces windows. A paused batch is left by `work` as it stands, for another desk to go on with.
+    published; where the disk has no room for that, it is tried again until it has. It also decides why a
+    batch closes early: refused at intake, cancelled, or expired where the operator enforces windows. A paused
+    batch is left by `work` as it stands, for another desk to go on with.
 
 DIAGNOSTICS
     Fatal: SpoolError, JournalError, from the rooms.
@@ -17,6 +18,7 @@ from itertools import islice
 from batchd.app.account import AccountedModel
 from batchd.app.blocking import to_its_end
 from batchd.app.judging import Judging
+from batchd.app.patience import Patience
 from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import Change
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
@@ -101,6 +103,7 @@ class Tools:
     provenance: Callable[[], Mapping[str, object]]
     settings_shown: Mapping[str, object]
     may_send: Callable[[], bool]
+    on_full: Callable[[], None]
 
 
 class Desk:
@@ -112,10 +115,17 @@ class Desk:
         self._judging = Judging(batch.id, batch.journal, tools.clock, tools.rules.completion_tokens_default)
         self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance, self._judging)
         self._dispatcher = Dispatcher(
-            batch, self._model, tools.clock, tools.spool, tools.rules, self._durable, tools.may_send
+            batch,
+            self._model,
+            tools.clock,
+            tools.spool,
+            tools.rules,
+            self._durable,
+            tools.may_send,
+            tools.on_full,
         )
         self._is_working = False
-        self._is_publishing = False
+        self._is_publishing = self._is_stopped = False
         self._left_s = math.inf  # of the completion window, where the operator enforces it
         self._peaks = Peaks()
         self._reading: Reading | None = None
@@ -125,6 +135,7 @@ class Desk:
 
     def stop(self) -> None:
         """Drain."""
+        self._is_stopped = True
         self._dispatcher.stop()
 
     def cancel(self) -> None:
@@ -183,8 +194,12 @@ class Desk:
         tools.board.enter(
             self.batch.id, acceptance.name, "finalizing", tools.board.progress_of(self.batch.id)
         )
-        path = await to_its_end(self._publish, acceptance)
-        tools.board.leave(self.batch.id)
+        path = None
+        patience = Patience(tools.clock, tools.on_full, lambda: self._is_stopped)
+        if await patience.take(lambda: self._assemble(acceptance)):
+            path = await patience.take(lambda: tools.publisher.finish(self.batch))
+        if path is not None:
+            tools.board.leave(self.batch.id)
         return path
 
     def _is_done_though_paused(self) -> bool:
@@ -216,7 +231,7 @@ class Desk:
     def _durable(self, outcome: Outcome) -> None:
         self._tools.board.durable(self.batch.id, outcome)
 
-    def _publish(self, acceptance: Acceptance) -> str:
+    def _assemble(self, acceptance: Acceptance) -> bool:
         tools, journal = self._tools, self.batch.journal
         progress, plan, meta = journal.progress(), journal.plan(), journal.meta()
         facts = self._facts(acceptance, progress)
@@ -246,7 +261,7 @@ class Desk:
         )
         final_name = tools.final_name(self.batch.name, self.batch.id)
         tools.publisher.assemble(self.batch, final_name, facts, metrics)
-        return tools.publisher.finish(self.batch)
+        return True
 
     def _samples(self) -> Iterator[tuple[int, int]]:
         """Line index and cached tokens of the first answers, where the engine told."""

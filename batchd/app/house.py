@@ -15,31 +15,23 @@ DIAGNOSTICS
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from batchd.app.blocking import to_its_end
 from batchd.app.chores import Chores
 from batchd.app.desk import Desk, Tools
 from batchd.app.doorway import Doorway
 from batchd.app.outlook import Outlook
+from batchd.app.outside import Outside
 from batchd.app.pulse import Pulse
 from batchd.app.roster import Roster
 from batchd.core.governor import Change, Limits
 from batchd.core.rules import Rules
 from batchd.core.space import Space
-from batchd.core.status import STOPPED, ModelStatus, StatusReport
+from batchd.core.status import STOPPED, StatusReport
 from batchd.daemon.controls import Controls
 from batchd.daemon.intake import Intake
-from batchd.daemon.ports import (
-    Batch,
-    Bell,
-    Clock,
-    Gauges,
-    ModelServer,
-    ServiceManager,
-    SleepInhibitor,
-    Spool,
-)
+from batchd.daemon.ports import Batch
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.recovery import recover
 from batchd.daemon.status import StatusBoard
@@ -53,25 +45,6 @@ TICK_S = 1.0
 
 #: While nothing is at work, it is looked this often whether a batch was resumed.
 RESUMED_CHECK_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """The edges, built for this spool and this server."""
-
-    spool: Spool
-    clock: Clock
-    service: ServiceManager
-    bell: Bell
-    server: ModelServer
-    final_name: Callable[[bytes, str], str]
-    new_batch_id: Callable[[], str]
-    describe_model: Callable[[Supervisor], ModelStatus]
-    provenance: Callable[[Supervisor], dict[str, object]]
-    gauges: Gauges
-    inhibitor: SleepInhibitor
-    pid: int
-    forget: Callable[[str], None] = lambda batch_id: None  # tells the engine that a batch is done
 
 
 class House:
@@ -105,7 +78,7 @@ class House:
             clock,
             rules,
             self.space,
-            lambda path: LmdbJournal.create(path),
+            lambda path: LmdbJournal.create(path, may_wait=self._may_wait),
             outside.new_batch_id,
             only,
         )
@@ -120,7 +93,7 @@ class House:
             lambda: self._intake.waiting,
             self.outlook.notice,
         )
-        self.roster = Roster(spool, clock, self._controls, self.board, lambda path: LmdbJournal.open(path))
+        self.roster = Roster(spool, clock, self._controls, self.board, self._opened)
         self._tools = Tools(
             spool,
             clock,
@@ -132,6 +105,7 @@ class House:
             lambda: outside.provenance(self._supervisor),
             settings_shown,
             self.outlook.may_send,
+            self.space.refuse,
         )
         self._doorway = Doorway(
             self._intake,
@@ -143,6 +117,7 @@ class House:
         self.published: dict[str, str] = {}  # with `only`: result directories by batch id
         self._desk: Desk | None = None
         self._stopping = asyncio.Event()
+        self._is_leaving = False  # the drain is over
 
     @property
     def is_stopping(self) -> bool:
@@ -181,6 +156,7 @@ class House:
                 self.board.become("draining")
                 self._outside.service.stopping(self._drain_s)
                 await asyncio.wait({working}, timeout=self._drain_s if self._desk is not None else 0)
+                self._is_leaving = True
                 await self._outside.bell.close()
                 for task in (*tasks, working):
                     task.cancel()
@@ -191,7 +167,7 @@ class House:
         """Finish what a crash left, and let the rest go on where it stopped."""
         spool = self._outside.spool
         self.space.measure(spool.free_bytes())
-        recovered = await to_its_end(recover, spool, lambda path: LmdbJournal.open(path))
+        recovered = await to_its_end(recover, spool, self._opened)
         publisher, roster = self._tools.publisher, self.roster
         work = [await to_its_end(roster.open, batch_id) for batch_id in self._wanted(recovered.work)]
         for batch_id in self._wanted(recovered.publish):
@@ -213,6 +189,13 @@ class House:
 
     def _wanted(self, batch_ids: Sequence[str]) -> list[str]:
         return [batch_id for batch_id in batch_ids if self._only is None or batch_id in self._only]
+
+    def _opened(self, path: str) -> LmdbJournal:
+        return LmdbJournal.open(path, may_wait=self._may_wait)
+
+    def _may_wait(self) -> bool:
+        """For room on the disk: not when we leave."""
+        return not self._is_leaving
 
     async def _work(self) -> None:
         while not self._stopping.is_set():
@@ -263,6 +246,8 @@ class House:
     async def _tick(self, until: Callable[[], bool]) -> None:
         while True:
             self.space.measure(self._outside.spool.free_bytes())
+            if any(batch.journal.waits_for_room for batch in list(self.roster.held.values())):
+                self.space.refuse()
             await self._obey()
             self._on_tick(self.board.tick())
             if self._desk is not None:

@@ -37,8 +37,8 @@ CLOCK = "clock"
 @dataclass(frozen=True, slots=True)
 class Run:
     """What the counters do not hold: moments (seconds since the epoch), the account of loads and canaries, of
-    each group that was measured the tokens of its shared beginning, who did what, what answers cost that were
-    not taken, and the pilot."""
+    each group that was measured the tokens of its shared beginning, who did what; what answers cost that were
+    not taken; the pilot."""
 
     started_at: float
     finished_at: float
@@ -100,8 +100,8 @@ def build_metrics(
             "failed": progress.failed,
             "empty": progress.spent.empty_answers,
             "cut_at_bound": progress.spent.cut_answers,
-            "asked_again": asdict(run.extra),
             "deduplicated": progress.spent.deduplicated_answers,
+            "asked_again": asdict(run.extra),
         },
         "pilot": run.pilot,
         "memory": provenance.get("memory", {}),
@@ -121,8 +121,6 @@ def _notes(acceptance: Acceptance, progress: Progress, events: Sequence[Event]) 
         )
     if progress.spent.empty_answers:
         notes.append(f"{progress.spent.empty_answers} answers are empty.")
-    if progress.spent.cut_answers:
-        notes.append(f"{progress.spent.cut_answers} answers were cut at their bound: finish_reason 'length'.")
     if copies := progress.spent.deduplicated_answers:
         notes.append(f"{copies} requests equal an earlier one and were not computed again.")
     lost = next((event for event in events if event.name == NO_REUSE), None)
@@ -131,6 +129,8 @@ def _notes(acceptance: Acceptance, progress: Progress, events: Sequence[Event]) 
             f"A shared beginning was read again for each request: some {lost.old} tokens were expected in "
             f"the slot, and at most {lost.new} were there. {lost.cause.capitalize()}."
         )
+    if progress.spent.cut_answers:
+        notes.append(f"{progress.spent.cut_answers} answers were cut at their bound: finish_reason 'length'.")
     return notes
 
 

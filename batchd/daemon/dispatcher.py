@@ -60,13 +60,14 @@ class Dispatcher:
         rules: Rules,
         on_durable: Callable[[Outcome], None],
         may_send: Callable[[], bool] = lambda: True,
+        on_full: Callable[[], None] = lambda: None,
     ) -> None:
         self._batch = batch
         self._model = model
         self._clock = clock
         self._rules = rules
         self._may_send = may_send
-        self._ledger = Ledger(batch, spool, on_durable)
+        self._ledger = Ledger(batch, spool, on_durable, on_full)
         self._stop = asyncio.Event()
         self._lost = asyncio.Event()
 

@@ -8,7 +8,8 @@ SUMMARY
 
 DIAGNOSTICS
     Fatal: JournalError of the writer, raised at the next `room` or `drain`.
-    Warning: a partial file that cannot be written; the journal has the answers.
+    Warning: a partial file that cannot be written; the journal has the answers. On a full disk its lines
+    wait, and whoever sends is told to pause.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from batchd.core.request import Prefix, Request
 from batchd.core.result import line_fault_line, model_fault_line, request_id, result_line
 from batchd.core.retry import Decision
 from batchd.daemon.ports import Batch, Spool
-from batchd.errors import JournalError, SpoolError
+from batchd.errors import JournalError, NoSpaceError, SpoolError
 
 #: Outcomes that may wait for a commit. A commit takes 0.3 to 10 ms and up to 256 outcomes, so this is some
 #: tens of milliseconds of a fast server; what is waiting is lost in a crash and computed again.
@@ -36,6 +37,10 @@ UNACKNOWLEDGED_MAX = 256
 #: Durable answers that may wait to be written to `partial/` with one call, while others are not durable yet.
 PARTIAL_LINES_MAX = 64
 
+#: Durable answers that may wait while the disk is full. Sending pauses then, so these are what was in flight;
+#: beyond it they stay out of `partial/`.
+PARTIAL_KEPT_MAX = 4_096
+
 #: The longest that a commit may take before we say that the disk is gone. The journal retries for less.
 DURABLE_TIMEOUT_S = 120.0
 
@@ -43,8 +48,15 @@ DURABLE_TIMEOUT_S = 120.0
 class Ledger:
     """The outcomes of one batch, from attempt to acknowledgement."""
 
-    def __init__(self, batch: Batch, spool: Spool, on_durable: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        spool: Spool,
+        on_durable: Callable[[Outcome], None],
+        on_full: Callable[[], None] = lambda: None,
+    ) -> None:
         self._batch = batch
+        self._on_full = on_full
         self._spool = spool
         self._on_durable = on_durable
         self._waiting: set[asyncio.Future[None]] = set()
@@ -109,6 +121,7 @@ class Ledger:
         if self._waiting:
             await self._wait(asyncio.ALL_COMPLETED)
         self._raise_fault()
+        self._show()  # what waited for room: here it is tried for the last time
 
     async def _wait(self, until: str) -> None:
         left: set[asyncio.Future[None]] = set()
@@ -141,13 +154,20 @@ class Ledger:
         if outcome.line is not None:
             self._partial.append(outcome.line)
         # A commit acknowledges many at once: they are written with one call, at the last of them.
-        if not self._partial or (self._waiting and len(self._partial) < PARTIAL_LINES_MAX):
+        if not self._waiting or len(self._partial) >= PARTIAL_LINES_MAX:
+            self._show()
+
+    def _show(self) -> None:
+        if not self._partial:
             return
         lines, self._partial = self._partial, []
         try:
             self._spool.append_partial(self._batch.id, b"".join(line + b"\n" for line in lines))
             failpoints.reach("partial.done")
         except SpoolError as error:
+            if isinstance(error, NoSpaceError):
+                self._partial = lines[:PARTIAL_KEPT_MAX]
+                self._on_full()
             if not self._warned:
                 logger.bind(event="partial_failed", batch_id=self._batch.id).warning(
                     "partial answers of {} are not written: {}", self._batch.id, error

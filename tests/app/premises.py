@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchd.app.house import House, Outside
+from batchd.app.house import House
+from batchd.app.outside import Outside
 from batchd.core.governor import Limits
 from batchd.core.json import dumps, loads
 from batchd.core.rules import Rules
