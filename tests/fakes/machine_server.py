@@ -147,7 +147,8 @@ class MachineServer:
             return death.result()
         if self._is_hung or needed_s > timeout_s:
             return _lost(Category.TIMEOUT, f"no answer within {timeout_s:g} s")
-        usage = Usage(50, 20, 0, Source.ENGINE, needed_s / 10, needed_s * 0.9)
+        written = max(1, request.completion_tokens_max // 2)
+        usage = Usage(50, written, 0, Source.ENGINE, needed_s / 10, needed_s * 0.9)
         return Answer("yes", None, "stop", usage)
 
     @property
