@@ -35,9 +35,6 @@ from batchd.daemon.status import StatusBoard
 from batchd.daemon.supervisor import Supervisor
 from batchd.edges.journal import Journal as LmdbJournal
 
-#: A model that nobody has needed for this long is put out, so that others may use the card.
-IDLE_RELEASE_S = 300.0
-
 TICK_S = 1.0
 
 
@@ -79,6 +76,7 @@ class House:
         self._supervisor = Supervisor(
             outside.server, clock, limits, self._on_change, waits_for_operator=only is None
         )
+        self._supervisor.give_up_s = rules.give_up_s
         self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
         self._controls = Controls(spool, clock)
         self._chores = Chores(spool, self._controls, clock)
@@ -139,6 +137,7 @@ class House:
         """Other rules: at once for intake, archive and drain, from the next batch on for the work."""
         self._rules, self._drain_s = rules, drain_s
         self._intake.adopt(rules)
+        self._supervisor.give_up_s = rules.give_up_s
         self._tools = replace(self._tools, rules=rules, settings_shown=settings_shown)
 
     def stop(self) -> None:
@@ -243,7 +242,7 @@ class House:
         """The next accepted batch; None after a while without one."""
         if self._recovered:
             return self._recovered.pop(0)
-        return await self._doorway.next_accepted(IDLE_RELEASE_S)
+        return await self._doorway.next_accepted(self._rules.idle_unload_s)
 
     async def _tick(self, until: Callable[[], bool]) -> None:
         while True:

@@ -5,7 +5,8 @@ SUMMARY
     settings in force. What can change an answer, or needs another model server, waits for a restart, and the
     log says so: each batch's results name one set of settings, and it must be true.
 
-    `log_level`, `drain_s`, `settle_s` and `archive_days` hold at once, the others from the next batch on.
+    `log_level`, `drain_s`, `settle_s`, `archive_days` and `give_up_s` hold at once, the others from the next
+    batch on.
 
 DIAGNOSTICS
     Warning: settings that are wrong, and settings that need a restart.
@@ -26,6 +27,8 @@ CHANGEABLE = frozenset(
         "settle_s",
         "archive_days",
         "request_timeout_s",
+        "give_up_s",
+        "idle_unload_s",
         "attempts_max",
         "enforce_window",
         "failed_share_max",

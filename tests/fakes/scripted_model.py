@@ -115,6 +115,7 @@ class Script:
         self.windows_max: int | None = None
         self.memory_window_tokens_max: int | None = None
         self.memory: Callable[[Load], bool] = lambda load: True
+        self.card_slots: int | None = None
         self.turns = TURNS_PER_ANSWER
 
     def answers(self, custom_id: str, *outcomes: Played) -> "Script":
@@ -162,6 +163,11 @@ class Script:
         self.memory = fits
         return self
 
+    def has_card_for(self, slots: int) -> "Script":
+        """What more slots need lies beside the card."""
+        self.card_slots = slots
+        return self
+
     def has_memory_for(self, window_tokens: int) -> "Script":
         """A larger window was tried and did not fit, and the supervisor says so."""
         self.windows_max = self.memory_window_tokens_max = window_tokens
@@ -190,6 +196,8 @@ class Script:
         if fault is not None:
             return fault
         done = loaded(load, self.window_tokens_max)
+        if self.card_slots is not None:
+            done = replace(done, size_bytes=load.slots, gpu_bytes=min(load.slots, self.card_slots))
         return replace(done, memory_window_tokens_max=self.memory_window_tokens_max)
 
     def restart_outcome(self) -> ModelFault | None:
