@@ -105,7 +105,7 @@ class Sender:
                 self._count(answer)
                 return
             answer = cut
-        self._failed(section, loaded, item, request, answer)
+        self._failed(section, loaded, item, request, self._weighed(answer, limit_s))
 
     def _count(self, answer: Answer) -> None:
         """An answer is here: its speed, and whether it ends a cohort."""
@@ -122,7 +122,6 @@ class Sender:
     def _failed(
         self, section: Section, loaded: Loaded, item: Item, request: Request, fault: ModelFault
     ) -> None:
-        fault = self._weighed(fault)
         trial = section.trial(
             item.index, request, fault, loaded, self._rules.window_tokens_max, self._is_alone
         )
@@ -141,9 +140,9 @@ class Sender:
         if decision.next is not Next.GIVE_UP or fault.category in UNANSWERED:
             self._say(item.index, request.custom_id, fault, decision)
 
-    def _weighed(self, fault: ModelFault) -> ModelFault:
+    def _weighed(self, fault: ModelFault, limit_s: float) -> ModelFault:
         """A server that answers others is not hung: what took too long is this request's own doing."""
-        if fault.category is not Category.TIMEOUT or self._tempo.is_quiet(self._clock.monotonic()):
+        if fault.category is not Category.TIMEOUT or self._tempo.is_quiet(self._clock.monotonic(), limit_s):
             return fault
         return replace(fault, is_server_lost=False)
 
