@@ -13,6 +13,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,7 +27,7 @@ from batchd.core.request import Request
 from batchd.core.retry import DEADLY, Decision, Next, decide
 from batchd.core.rules import Rules
 from batchd.core.tempo import Tempo
-from batchd.core.tokens import estimate
+from batchd.core.tokens import MARGIN, Ratio, estimate_request
 from batchd.daemon.ledger import Ledger
 from batchd.daemon.lines import Lines
 from batchd.daemon.ports import Batch, Clock, ReadyModel
@@ -47,6 +48,7 @@ class Sender:
         self._lines = lines
         self._ledger = ledger
         self._tempo, self._pace = Tempo(), Pace()
+        self._ratios: dict[str, Ratio] = {}
         self._loaded: Loaded | None = None
         self._is_deadly = False  # of the loss: whether a request may have caused it
         self._is_trial = self._is_alone = False
@@ -87,8 +89,10 @@ class Sender:
             self._ledger.refused(item.index, request)
             return
         served = replace(request, model=section.load.model)
-        tokens = estimate(item.row.length, 0)  # of the whole line: more than the prompt has
-        limit_s = self._pace.limit_s(tokens, request.completion_tokens_max, self._rules.request_timeout_s)
+        estimated = estimate_request(request)
+        if await self._is_put_off(section, loaded, item.index, request, estimated):
+            return
+        limit_s = self._pace.limit_s(estimated, request.completion_tokens_max, self._rules.request_timeout_s)
         try:
             answer = await self._model.answer(served, slot, limit_s)
         except asyncio.CancelledError:
@@ -102,10 +106,32 @@ class Sender:
             if cut is None:
                 section.finished[item.index] = 1
                 self._ledger.answered(item.index, request, served.model, answer, self._clock.now())
+                if (
+                    len(request.inputs) <= 1
+                ):  # the estimate of several texts is of the longest, the count of all
+                    self._ratio(served.model).note(estimated, answer.usage.prompt_tokens)
                 self._count(answer)
                 return
             answer = cut
+        if answer.category is Category.CONTEXT_LENGTH and answer.prompt_tokens is not None:
+            self._ratio(served.model).note_overflow(estimated, answer.prompt_tokens)
         self._failed(section, loaded, item, request, self._weighed(answer, limit_s))
+
+    def _ratio(self, model: str) -> Ratio:
+        return self._ratios.setdefault(model, Ratio())
+
+    async def _is_put_off(
+        self, section: Section, loaded: Loaded, index: int, request: Request, estimated: int
+    ) -> bool:
+        """A request that will not fit is not sent to be refused: it waits for a larger window."""
+        tokens, bound = self._ratio(section.load.model).tokens(estimated), request.completion_tokens_max
+        if tokens is None or tokens + bound <= loaded.window_tokens or len(request.inputs) > 1:
+            return False
+        exact = await self._model.count_tokens(replace(request, model=section.load.model))
+        need = (math.ceil(tokens * MARGIN) if exact is None else exact) + bound
+        return need > loaded.window_tokens and section.put_off(
+            index, need, loaded, self._rules.window_tokens_max
+        )
 
     def _count(self, answer: Answer) -> None:
         """An answer is here: its speed, and whether it ends a cohort."""

@@ -108,6 +108,10 @@ class Supervisor:
             if not self._in_flight and self.standing.state is State.BUSY:
                 self._move(Event.DRAINED)
 
+    async def count_tokens(self, request: Request) -> int | None:
+        """See `ports.ReadyModel`."""
+        return await self._server.count_tokens(request)
+
     def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         """See `ports.ReadyModel`."""
         if self.standing.is_ready:

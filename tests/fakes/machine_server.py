@@ -106,6 +106,9 @@ class MachineServer:
     async def unload(self, timeout_s: float) -> None:
         self._load = self._held = None
 
+    async def count_tokens(self, request: Request) -> int | None:
+        return None
+
     async def restart(self, timeout_s: float) -> ModelFault | None:
         self.restarts.append(asyncio.get_running_loop().time())
         await asyncio.sleep(RESTART_S)

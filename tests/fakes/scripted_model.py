@@ -116,6 +116,7 @@ class Script:
         self.memory_window_tokens_max: int | None = None
         self.memory: Callable[[Load], bool] = lambda load: True
         self.card_slots: int | None = None
+        self.exact: dict[str, int] = {}
         self.turns = TURNS_PER_ANSWER
 
     def answers(self, custom_id: str, *outcomes: Played) -> "Script":
@@ -161,6 +162,11 @@ class Script:
     def holds_in_memory(self, fits: Callable[[Load], bool]) -> "Script":
         """Loads that this says no to run out of memory."""
         self.memory = fits
+        return self
+
+    def counts(self, custom_id: str, tokens: int) -> "Script":
+        """What the server's own tokenizer says of this request."""
+        self.exact[custom_id] = tokens
         return self
 
     def has_card_for(self, slots: int) -> "Script":
@@ -218,6 +224,11 @@ class _Stage:
         self.cancelled: list[str] = []
         self._on_sent: dict[str, Callable[[], object]] = {}
         self._is_released = False
+        self.counted: list[str] = []
+
+    async def count_tokens(self, request: Request) -> int | None:
+        self.counted.append(request.custom_id)
+        return self._script.exact.get(request.custom_id)
 
     @property
     def most_in_flight(self) -> int:

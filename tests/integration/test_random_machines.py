@@ -132,6 +132,9 @@ class Watched:
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         return await self._supervisor.answer(request, slot, timeout_s)
 
+    async def count_tokens(self, request: Request) -> int | None:
+        return await self._supervisor.count_tokens(request)
+
     def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         now = self._clock.monotonic()
         if self._supervisor.standing.is_ready and not is_trial and fault.category is not Category.NETWORK:
