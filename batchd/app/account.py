@@ -67,6 +67,10 @@ class AccountedModel:
         """One request in one slot."""
         return await self._judging.ask(self._model.answer, request, slot, timeout_s)
 
+    async def count_tokens(self, request: Request) -> int | None:
+        """The prompt's tokens, exactly."""
+        return await self._model.count_tokens(request)
+
     def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         """The server died or hangs."""
         self._model.suspect(fault, is_trial)

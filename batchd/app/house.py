@@ -38,9 +38,6 @@ from batchd.daemon.status import StatusBoard
 from batchd.daemon.supervisor import Supervisor
 from batchd.edges.journal import Journal as LmdbJournal
 
-#: A model that nobody has needed for this long is put out, so that others may use the card.
-IDLE_RELEASE_S = 300.0
-
 TICK_S = 1.0
 
 #: While nothing is at work, it is looked this often whether a batch was resumed.
@@ -69,6 +66,7 @@ class House:
         self._supervisor = Supervisor(
             outside.server, clock, limits, self._on_change, waits_for_operator=only is None
         )
+        self._supervisor.give_up_s = rules.give_up_s
         self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
         self.outlook = Outlook(outside.gauges, outside.inhibitor, clock, self.space, lambda: self._desk)
         self._controls = Controls(spool, clock)
@@ -128,6 +126,7 @@ class House:
         """Other rules: at once for intake, archive and drain, from the next batch on for the work."""
         self._rules, self._drain_s = rules, drain_s
         self._intake.adopt(rules)
+        self._supervisor.give_up_s = rules.give_up_s
         self._tools = replace(self._tools, rules=rules, settings_shown=settings_shown)
 
     def stop(self) -> None:
@@ -233,7 +232,7 @@ class House:
 
     async def _next_batch(self) -> Batch | None:
         """The next accepted batch; None after a while without one."""
-        left_s = IDLE_RELEASE_S
+        left_s = self._rules.idle_unload_s
         while left_s > 0:
             batch = self.roster.next_ready() or await self._doorway.next_accepted(
                 min(left_s, RESUMED_CHECK_S)

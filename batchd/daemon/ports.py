@@ -164,6 +164,9 @@ class ModelServer(Protocol):
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         """One request in one slot of the last load."""
 
+    async def count_tokens(self, request: Request) -> int | None:
+        """The prompt's tokens, exactly; None where the server cannot tell."""
+
     async def restart(self, timeout_s: float) -> ModelFault | None:
         """Make room for a fresh load after a death or a hang; None when that was possible."""
 
@@ -204,6 +207,9 @@ class ReadyModel(Protocol):
 
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         """One request in one slot."""
+
+    async def count_tokens(self, request: Request) -> int | None:
+        """The prompt's tokens, exactly; None where the server cannot tell."""
 
     def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         """The server died or hangs: the next `ensure` begins with a restart and a canary.
