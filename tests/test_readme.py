@@ -66,6 +66,7 @@ RUN_HERE = {
     "daemon": "batchd daemon --spool ./spool",
     "submit": "batchd submit requests.jsonl --spool ./spool --wait",
     "status": "batchd status --spool ./spool",
+    "verify": "batchd verify --spool ./spool",
     "config": "batchd config",
     "doctor": "batchd doctor",
     "demo": SET_UP_AND_DEMO,
@@ -92,7 +93,7 @@ def test_check_and_run_with_an_ollama(tmp_path: Path) -> None:
     assert requests == 6, "five requests and a canary: the second call only looked the batch up"
 
 
-def test_the_daemon_takes_a_submitted_file_and_tells_its_status(tmp_path: Path) -> None:
+def test_the_daemon_takes_a_submitted_file_tells_its_status_and_leaves_a_sound_spool(tmp_path: Path) -> None:
     write_batch(tmp_path / "requests.jsonl", 5, system="You are terse.")
     with (
         ChildSimulator() as server,
@@ -101,11 +102,13 @@ def test_the_daemon_takes_a_submitted_file_and_tells_its_status(tmp_path: Path) 
         daemon.wait_until(lambda: (tmp_path / "spool" / "status.json").exists(), "the status")
         submitted = call(RUN_HERE["submit"], tmp_path)
         told = call(RUN_HERE["status"], tmp_path)
+        verified = call(RUN_HERE["verify"], tmp_path)
     assert submitted.returncode == 0, submitted.stderr
     batch_id, result = submitted.stdout.split()
     assert result.endswith(batch_id)
     assert told.returncode == 0, told.stderr
     assert "smollm2:135m" in told.stdout
+    assert verified.returncode == 0, verified.stdout + verified.stderr
     assert shlex.split(RUN_HERE["daemon"])[1:] == ["daemon", "--spool", "./spool"]
 
 

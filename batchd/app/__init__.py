@@ -173,6 +173,9 @@ def _rules(settings: Settings, spool: Spool, engine: Engine, is_run: bool) -> Ru
         # What a foreground run hands in itself is complete from the first moment.
         settle_s=0.0 if is_run else settle_s,
         archive_days=settings.archive_days,
+        input_bytes_max=settings.input_bytes_max,
+        owner_bytes_max=settings.owner_bytes_max,
+        reserve_bytes=settings.reserve_bytes,
         model=settings.model,
         model_aliases=settings.model_aliases,
     )

@@ -1,7 +1,10 @@
-"""Peaks: the highest readings in a batch's time, and what it burnt, as `metrics.json` reports them.
+"""Peaks: what a batch reports of the readings that were made while it was at work.
+
+SUMMARY
+    `Peaks` is a value; `with_reading` gives the next one. The journal keeps it over a restart.
 
 DIAGNOSTICS
-    Bug: a meta value that `to_meta` did not write.
+    None: what was never measured is None.
 """
 
 from dataclasses import asdict, dataclass

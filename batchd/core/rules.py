@@ -25,8 +25,6 @@ class Rules:
     enforce_window: bool = False
     settle_s: float = 2.0
     archive_days: float = 30.0
-    #: Input of all batches in the house, and of one owner's; what is beyond stays in the inbox. One file may
-    #: have 64 GiB, so none is kept out by its own size.
     input_bytes_max: int = 256 * 2**30
     owner_bytes_max: int = 128 * 2**30
     reserve_bytes: int | None = None  # free disk below which nothing is begun; None: by the size of the disk

@@ -76,6 +76,11 @@ class Settings(BaseSettings):
     model: str | None = Field(default=None, min_length=1)
     allow_remote_models: bool = False
     line_bytes_max: int = Field(default=8 << 20, ge=1 << 10, le=1 << 30)
+    # Input of all batches in the house, and of one owner's; what is beyond waits in the inbox. One file may
+    # have 64 GiB, so none is kept out for ever by its own size alone.
+    input_bytes_max: int = Field(default=256 << 30, ge=1 << 20, le=1 << 50)
+    owner_bytes_max: int = Field(default=128 << 30, ge=1 << 20, le=1 << 50)
+    reserve_bytes: int | None = Field(default=None, ge=0, le=1 << 50)  # None: by the size of the disk
     attempts_max: int = Field(default=3, ge=1, le=100)
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
     ollama: OllamaSettings = OllamaSettings()
