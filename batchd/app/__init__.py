@@ -24,6 +24,7 @@ from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engine, out_of_reach
 from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
 from batchd.app.gauges import MachineGauges, programs_of
 from batchd.app.house import House, Outside
+from batchd.app.profiles import with_profiles
 from batchd.app.provenance import describe_model, provenance
 from batchd.app.reload import Reloading
 from batchd.core.fault import ModelFault
@@ -49,7 +50,7 @@ async def serve(read: Callable[[], Settings], around: Surroundings) -> None:
     spool = Spool.open(settings.spool)
     try:
         clock = SystemClock()
-        engine = await build_engine(settings, clock)
+        engine = with_profiles(await build_engine(settings, clock), settings)
         service = _service(around)
         house = _house(settings, service, spool, engine, None, lambda report: None)
 
@@ -88,7 +89,7 @@ async def run_files(
     spool = Spool.open(settings.spool, outbox)
     try:
         clock = SystemClock()
-        engine = await build_engine(settings, clock)
+        engine = with_profiles(await build_engine(settings, clock), settings)
         described = await wait_for(engine, clock)
         wanted = await _identified(settings, engine, described.version, files, options)
         await to_its_end(hand_in, spool, settings.spool, wanted)
@@ -146,6 +147,7 @@ def _house(
         provenance=lambda supervisor: provenance(engine, supervisor),
         gauges=MachineGauges(programs_of(settings)),
         inhibitor=SleepInhibitor(),
+        advise=engine.advise,
         pid=os.getpid(),
     )
     only = None if wanted is None else frozenset(item.batch_id for item in wanted)

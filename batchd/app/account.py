@@ -8,7 +8,7 @@ DIAGNOSTICS
     Fatal: JournalError of the writer.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from batchd.app.blocking import to_its_end
 from batchd.core.fault import ModelFault
@@ -20,10 +20,20 @@ from batchd.daemon.ports import Journal, ReadyModel
 
 
 class AccountedModel:
-    """The port `ReadyModel`, for one batch. `now` tells of engine and machine, and may block."""
+    """The port `ReadyModel`, for one batch. `now` tells of engine and machine, and may block.
 
-    def __init__(self, model: ReadyModel, journal: Journal, now: Callable[[], Mapping[str, object]]) -> None:
+    `advise` turns a wished load into the one that is known to be best on this machine.
+    """
+
+    def __init__(
+        self,
+        model: ReadyModel,
+        journal: Journal,
+        now: Callable[[], Mapping[str, object]],
+        advise: Callable[[Load], Awaitable[Load]],
+    ) -> None:
         self._model = model
+        self._advise = advise
         self._journal = journal
         self._now = now
         self._account: Account | None = None
@@ -44,7 +54,7 @@ class AccountedModel:
         self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
     ) -> Loaded | ModelFault | None:
         """See `ports.ReadyModel`."""
-        loaded = await self._model.ensure(load, is_wanted, window_tokens_min)
+        loaded = await self._model.ensure(await self._advise(load), is_wanted, window_tokens_min)
         if isinstance(loaded, Loaded) and (self._new_loads or loaded != self._entered):
             await self._enter(loaded)
         return loaded

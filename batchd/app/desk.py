@@ -10,7 +10,7 @@ DIAGNOSTICS
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -21,6 +21,7 @@ from batchd.core.governor import Change
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
 from batchd.core.metrics import Run, build_metrics, token_scale
+from batchd.core.model import Load
 from batchd.core.options import window_s
 from batchd.core.peaks import Peaks
 from batchd.core.provenance import account_of, render
@@ -81,6 +82,7 @@ class Tools:
     provenance: Callable[[], Mapping[str, object]]
     settings_shown: Mapping[str, object]
     may_send: Callable[[], bool]
+    advise: Callable[[Load], Awaitable[Load]]
 
 
 class Desk:
@@ -89,7 +91,7 @@ class Desk:
     def __init__(self, tools: Tools, batch: Batch) -> None:
         self._tools = tools
         self.batch = batch
-        self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance)
+        self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance, tools.advise)
         self._dispatcher = Dispatcher(
             batch, self._model, tools.clock, tools.spool, tools.rules, self._durable, tools.may_send
         )

@@ -9,13 +9,14 @@ DIAGNOSTICS
 """
 
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
 from batchd.app.own_models import refuse_unreadable
 from batchd.core.fault import ModelFault
 from batchd.core.governor import Limits
-from batchd.core.model import ServerDescription
+from batchd.core.model import Load, ServerDescription
 from batchd.daemon.ports import Clock, ModelServer
 from batchd.edges.llamacpp import LlamaServer
 from batchd.edges.llamacpp_child import THREADS, start_child
@@ -43,15 +44,21 @@ _URL_HINT = "Start that llama-server, or mend llamacpp.url and llamacpp.api_key;
 _CHILD_HINT = "Install the engine into the environment of this batchd."
 
 
+async def as_wished(load: Load) -> Load:
+    """Where nothing was measured on this machine."""
+    return load
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A model server, what it is allowed, and where it is."""
+    """A model server, what it is allowed, where it is, and the load that is best instead of a wished one."""
 
     server: ModelServer
     limits: Limits
     name: str
     address: str
     hint: str  # what a person may do when it cannot be used
+    advise: Callable[[Load], Awaitable[Load]] = as_wished
 
 
 async def build_engine(settings: Settings, clock: Clock) -> Engine:

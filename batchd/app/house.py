@@ -13,7 +13,7 @@ DIAGNOSTICS
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from batchd.app.blocking import to_its_end
@@ -23,6 +23,7 @@ from batchd.app.doorway import Doorway
 from batchd.app.outlook import Outlook
 from batchd.app.pulse import Pulse
 from batchd.core.governor import Change, Limits
+from batchd.core.model import Load
 from batchd.core.rules import Rules
 from batchd.core.space import Space
 from batchd.core.status import STOPPED, ModelStatus, StatusReport
@@ -67,6 +68,7 @@ class Outside:
     provenance: Callable[[Supervisor], dict[str, object]]
     gauges: Gauges
     inhibitor: SleepInhibitor
+    advise: Callable[[Load], Awaitable[Load]]
     pid: int
 
 
@@ -127,6 +129,7 @@ class House:
             lambda: outside.provenance(self._supervisor),
             settings_shown,
             self.outlook.may_send,
+            outside.advise,
         )
         self._doorway = Doorway(self._intake, outside.bell, self.board, self._hold, self._cancel_if_asked)
         self._recovered: list[Batch] = []  # oldest first

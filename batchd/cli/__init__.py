@@ -26,6 +26,7 @@ from typing import Annotated
 import typer
 
 from batchd import __version__
+from batchd.cli.calibrate import calibrate
 from batchd.cli.check import check
 from batchd.cli.config import config
 from batchd.cli.daemon import daemon
@@ -41,7 +42,7 @@ from batchd.errors import BatchdError, UsageError
 #: Returns its exit code; None is 0.
 Verb = Callable[..., int | None]
 
-VERBS: tuple[Verb, ...] = (daemon, run, submit, check, status, verify, config, doctor, demo)
+VERBS: tuple[Verb, ...] = (daemon, run, submit, check, status, verify, config, doctor, calibrate, demo)
 
 EXIT_INTERRUPTED = 130
 

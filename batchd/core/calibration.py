@@ -148,7 +148,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a profile is true for. `gpus`: name, driver, MiB of each card; without a card, the machine's memory."""
+    """What a profile is true for. `gpus`: name, driver, MiB of each; without one, the machine's memory."""
 
     model: str
     digest: str

@@ -191,8 +191,8 @@ def _rates(profile: Profile) -> Iterator[str]:
         tall = row.requests_per_s / ticks[-1] * height
         fill = _CHOSEN if row.slots == profile.slots else _GOOD
         yield (
-            f'<rect x="{middle - wide / 2:.1f}" y="{_BOTTOM - tall:.1f}" width="{wide:.1f}" height="{tall:.1f}" '
-            f'fill="{fill}"><title>{row.tokens_per_s:,.0f} tokens/s</title></rect>'
+            f'<rect x="{middle - wide / 2:.1f}" y="{_BOTTOM - tall:.1f}" width="{wide:.1f}" '
+            f'height="{tall:.1f}" fill="{fill}"><title>{row.tokens_per_s:,.0f} tokens/s</title></rect>'
         )
         yield _text(middle, _BOTTOM - tall - 6, f"{row.requests_per_s:.2f}", anchor="middle")
         yield _text(middle, _BOTTOM + 18, str(row.slots), anchor="middle", fill=_FAINT)
