@@ -36,6 +36,9 @@ SAFE_SHARE = 0.9
 #: The search ends when what fits and what does not are nearer than this: below the margin it changes nothing.
 NEAR_SHARE = 0.08
 
+#: The first step beyond a window that was expected to be the largest.
+_WIDER = 1.5
+
 #: Numbers of slots whose rates differ by less are equally fast; the fewest then leave the largest windows.
 EQUAL_SHARE = 0.05
 
@@ -110,7 +113,9 @@ class Search:
         if self.fails is None:
             if not self.fits:
                 return self.likely
-            return min(self.fits * 2, self.cap) if self.fits < self.cap else None
+            # What was likely is nearly right as a rule: the first step beyond it is a short one.
+            wider = self.fits * (_WIDER if self.fits == self.likely else 2)
+            return min(rounded_down(wider), self.cap) if self.fits < self.cap else None
         if not self.fits:
             return (
                 max(rounded_down(self.fails / 2), WINDOW_TOKENS_MIN)

@@ -136,8 +136,9 @@ def _label(trial: Trial) -> str:
 def _map(profile: Profile) -> Iterator[str]:
     left = _LEFTS[1]
     yield from _frame(left, "what was loaded: window of one slot", "slots")
-    counts = sorted({trial.slots for trial in profile.trials})
-    windows = [trial.window_tokens for trial in profile.trials]
+    rows = [row for row in profile.rows if row.safe_tokens]
+    counts = sorted({trial.slots for trial in profile.trials} | {row.slots for row in rows})
+    windows = [*(trial.window_tokens for trial in profile.trials), *(row.safe_tokens for row in rows)]
     if not windows:
         return
     low, high = log2(min(windows)) - 0.3, log2(max(windows)) + 0.4
@@ -155,8 +156,7 @@ def _map(profile: Profile) -> Iterator[str]:
         yield _dot(
             x, y, _GOOD if trial.fits else "#ffffff", _label(trial), 5.0, _GOOD if trial.fits else _BAD
         )
-    safe = [(place(row.slots, row.safe_tokens), row) for row in profile.rows if row.safe_tokens]
-    for (one, _), (two, _) in pairwise(safe):
+    for one, two in pairwise(place(row.slots, row.safe_tokens) for row in rows):
         yield _line(*one, *two, _CHOSEN, 2.0)
     largest = {row.slots: row.window_tokens for row in profile.rows}
     for trial in profile.trials:
