@@ -2,7 +2,7 @@
 
 SUMMARY
     serve       the daemon: until a signal
-    run_files   the same rooms for some files: until they are done
+    run_files   the same rooms for some files: until they are done, or paused
 
     SIGTERM and SIGINT begin the drain; a second one ends at once. Either way nothing is lost. SIGHUP has the
     daemon read its settings again.
@@ -21,9 +21,11 @@ from pathlib import Path
 
 from batchd.app.blocking import to_its_end
 from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engine, out_of_reach, wait_for
+from batchd.app.foreground import Ended as Ended
 from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
 from batchd.app.gauges import MachineGauges, programs_of
-from batchd.app.house import House, Outside
+from batchd.app.house import House
+from batchd.app.outside import Outside
 from batchd.app.profiles import with_profiles
 from batchd.app.provenance import describe_model, provenance
 from batchd.app.reload import Reloading
@@ -81,8 +83,8 @@ async def run_files(
     options: Sequence[Mapping[str, object]],
     outbox: Path | None,
     on_tick: OnTick,
-) -> list[str]:
-    """The result directory of each file. Raises KeyboardInterrupt when a signal came first."""
+) -> list[Ended]:
+    """The result directory of each file, or its pause. Raises KeyboardInterrupt when a signal came first."""
     # The bar says what the log would, so only trouble is logged unless more was asked for.
     is_asked_for = "log_level" in settings.model_fields_set
     log.configure(settings.log_level if is_asked_for else "WARNING", sys.stderr, False)
@@ -100,9 +102,13 @@ async def run_files(
             finished.update(await run_wanted(house, spool, wanted))
 
         await _until_stopped(house, work())
-        if len(finished) < len({item.batch_id for item in wanted}):
+        paused = house.roster.paused
+        if not {item.batch_id for item in wanted} <= {*finished, *paused}:
             raise KeyboardInterrupt
-        return [finished[item.batch_id] for item in wanted]
+        return [
+            Ended(item.batch_id, item.source.name, finished.get(item.batch_id), paused.get(item.batch_id))
+            for item in wanted
+        ]
     finally:
         spool.close()
 
@@ -149,6 +155,7 @@ def _house(
         inhibitor=SleepInhibitor(),
         advise=engine.advise,
         pid=os.getpid(),
+        forget=engine.forget,
     )
     only = None if wanted is None else frozenset(item.batch_id for item in wanted)
     rules = _rules(settings, spool, engine, is_run=wanted is not None)
@@ -170,7 +177,9 @@ def _rules(settings: Settings, spool: Spool, engine: Engine, is_run: bool) -> Ru
         completion_tokens_default=settings.completion_tokens_default,
         line_bytes_max=settings.line_bytes_max,
         attempts_max=settings.attempts_max,
+        pilot=settings.pilot,
         strict=settings.strict,
+        deduplicate=settings.deduplicate,
         enforce_window=settings.enforce_window,
         # What a foreground run hands in itself is complete from the first moment.
         settle_s=0.0 if is_run else settle_s,

@@ -58,6 +58,7 @@ class Engine:
     name: str
     address: str
     hint: str  # what a person may do when it cannot be used
+    forget: Callable[[str], None] = lambda batch_id: None  # a batch is done
     advise: Callable[[Load], Awaitable[Load]] = as_wished
 
 
@@ -107,10 +108,23 @@ def _llamacpp(settings: Settings) -> Engine:
         if not path.is_file():
             raise ConfigError(f"There is no model file {path}.", "Name a GGUF file that exists.")
 
-    start = partial(start_child, cache_ram_mib=chosen.cache_ram_mib, threads=chosen.threads or THREADS)
-    server = LlamaServer(models=chosen.models, any_gguf=chosen.gguf, start_child=start)
+    snapshots_in = settings.spool / "snapshots" if chosen.snapshot_mib else None
+    start = partial(
+        start_child,
+        cache_ram_mib=chosen.cache_ram_mib,
+        threads=chosen.threads or THREADS,
+        snapshots_in=snapshots_in,
+    )
+    server = LlamaServer(
+        models=chosen.models,
+        any_gguf=chosen.gguf,
+        start_child=start,
+        snapshots_in=snapshots_in,
+        snapshot_bytes_max=chosen.snapshot_mib * 2**20,
+    )
     slots = settings.slots_for(is_attached=False)
-    return Engine(server, Limits(slots, owns_slots=True), "llamacpp", "a child process", _CHILD_HINT)
+    limits = Limits(slots, owns_slots=True)
+    return Engine(server, limits, "llamacpp", "a child process", _CHILD_HINT, server.forget)
 
 
 def out_of_reach(engine: Engine, fault: ModelFault) -> UnavailableError:

@@ -29,6 +29,7 @@ CHANGEABLE = frozenset(
         "owner_bytes_max",
         "request_timeout_s",
         "attempts_max",
+        "pilot",
         "enforce_window",
         "failed_share_max",
     }

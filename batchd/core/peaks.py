@@ -1,10 +1,7 @@
-"""Peaks: what a batch reports of the readings that were made while it was at work.
-
-SUMMARY
-    `Peaks` is a value; `with_reading` gives the next one. The journal keeps it over a restart.
+"""Peaks: the highest readings in a batch's time, and what it burnt, as `metrics.json` reports them.
 
 DIAGNOSTICS
-    None: what was never measured is None.
+    Bug: a meta value that `to_meta` did not write.
 """
 
 from dataclasses import asdict, dataclass

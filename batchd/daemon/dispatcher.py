@@ -60,13 +60,14 @@ class Dispatcher:
         rules: Rules,
         on_durable: Callable[[Outcome], None],
         may_send: Callable[[], bool] = lambda: True,
+        on_full: Callable[[], None] = lambda: None,
     ) -> None:
         self._batch = batch
         self._model = model
         self._clock = clock
         self._rules = rules
         self._may_send = may_send
-        self._ledger = Ledger(batch, spool, on_durable)
+        self._ledger = Ledger(batch, spool, on_durable, on_full)
         self._stop = asyncio.Event()
         self._lost = asyncio.Event()
 
@@ -80,6 +81,7 @@ class Dispatcher:
         plan, finished, attempts = await asyncio.to_thread(
             lambda: (journal.plan(), journal.finished(), journal.attempts())
         )
+        self._ledger.follow(plan)
         for section in self._sections(plan, finished):
             section.adopt_suspects(attempts)
             await self._run_section(section)
@@ -95,10 +97,10 @@ class Dispatcher:
         return True
 
     def _sections(self, plan: Plan, finished: bytearray) -> Iterator[Section]:
-        def family(group: Group) -> tuple[str, str]:
-            return self._rules.served_model(group.model), group.endpoint
+        def family(group: Group) -> tuple[str, str, int]:
+            return self._rules.served_model(group.model), group.endpoint, group.load
 
-        for (model, endpoint), run in groupby(plan.groups, key=family):
+        for (model, endpoint, _), run in groupby(plan.groups, key=family):
             groups = list(run)
             window = window_for((group.window_tokens for group in groups), self._rules.window_tokens_max)
             load = Load(model, window, self._rules.slots, endpoint == Endpoint.EMBEDDINGS)
@@ -199,7 +201,7 @@ class Dispatcher:
             section.finished[item.index] = 1
             self._ledger.refused(item.index, request)
             return
-        served = replace(request, model=section.load.model)
+        served = replace(request, model=section.load.model, prefix=self._ledger.prefix_of(item.index))
         try:
             answer = await self._model.answer(served, slot, self._rules.request_timeout_s)
         except asyncio.CancelledError:
@@ -209,7 +211,8 @@ class Dispatcher:
             cut = cut_by_window(answer, request, loaded)
             if cut is None:
                 section.finished[item.index] = 1
-                self._ledger.answered(item.index, request, served.model, answer, self._clock.now())
+                self._ledger.answered(item.index, request, served.model, answer, self._clock.now(), slot)
+                item.learn(slot, answer.usage, self._clock.now())
                 return
             answer = cut
         self._failed(section, loaded, item, request, answer)

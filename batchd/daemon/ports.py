@@ -27,8 +27,9 @@ from typing import BinaryIO, Protocol
 from batchd.core.fault import ModelFault
 from batchd.core.lifecycle import Phase
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
+from batchd.core.pause import Pause
 from batchd.core.readings import Reading
-from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Shares
 from batchd.core.request import Request
 from batchd.daemon.spool_port import Spool as Spool
 
@@ -95,6 +96,9 @@ class Journal(Protocol):
 
     def plan(self) -> Plan:
         """Groups and order, as accepted."""
+
+    def shares(self, groups: Sequence[int]) -> Shares:
+        """What the answers of these groups have cost, of all lanes, and over time."""
 
     def finished(self) -> bytearray:
         """One byte for each line: 1 where it has its outcome."""
@@ -223,10 +227,14 @@ class SleepInhibitor(Protocol):
 
 @dataclass(slots=True)
 class Batch:
-    """An accepted batch. `closing` is set when its pending requests shall end as expired or cancelled."""
+    """An accepted batch. `closing` is set when its pending requests shall end as expired or cancelled.
+
+    `pause` is set while it waits for a person: nothing new is sent, what is in flight may end.
+    """
 
     id: str
     name: bytes
     journal: Journal
     input: BinaryIO
     closing: ModelFault | None = None
+    pause: Pause | None = None

@@ -52,6 +52,8 @@ class LlamacppSettings(BaseModel):
     # llama.cpp's own cache of whole slots in host memory (its default is 8192): it copies tens of MB for each
     # request, and lanes leave it nothing to do.
     cache_ram_mib: int = Field(default=0, ge=0, le=1 << 20)
+    # Files with the cells of one slot each: a prefix is read once and restored into the other slots. 0: none.
+    snapshot_mib: int = Field(default=4096, ge=0, le=1 << 24)
     threads: int | None = Field(default=None, ge=1, le=1024)  # None: one for each core, as llama.cpp does
 
 
@@ -65,6 +67,7 @@ class Settings(BaseSettings):
     slots: int | None = Field(default=None, ge=1, le=256)
     window_tokens_max: int = Field(default=32_768, ge=256, le=1 << 24)
     strict: bool = False
+    deduplicate: bool = True
     request_timeout_s: float = Field(default=300.0, ge=1, le=86_400)
     completion_tokens_default: int = Field(default=1_024, ge=1, le=1 << 20)
     enforce_window: bool = False
@@ -83,6 +86,9 @@ class Settings(BaseSettings):
     reserve_bytes: int | None = Field(default=None, ge=0, le=1 << 50)  # None: by the size of the disk
     attempts_max: int = Field(default=3, ge=1, le=100)
     profiles: LocalPath | None = None  # what `calibrate` wrote; by `load_settings`, depends on the machine
+    pilot: int = Field(
+        default=20, ge=0, le=1_000
+    )  # lines that a batch of more than 1,000 begins with; 0: none
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
     ollama: OllamaSettings = OllamaSettings()
     llamacpp: LlamacppSettings = LlamacppSettings()
@@ -125,6 +131,7 @@ class Settings(BaseSettings):
                 "window_tokens_max": True,
                 "line_bytes_max": True,
                 "strict": True,
+                "deduplicate": True,
                 "llamacpp": {"models", "gguf", "url"},
             },
         )

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from batchd.app.engines import as_wished
-from batchd.app.house import House, Outside
+from batchd.app.house import House
+from batchd.app.outside import Outside
 from batchd.core.governor import Limits
 from batchd.core.json import dumps, loads
 from batchd.core.model import Load
@@ -139,7 +140,7 @@ class Premises:
 
     async def closing(self, batch_id: str) -> None:
         """Wait until the house has begun to end this batch early."""
-        held = self.house._held
+        held = self.house.roster.held
         await self.until(lambda: batch_id in held and held[batch_id].closing is not None)
 
     def controls(self) -> list[str]:

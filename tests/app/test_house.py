@@ -32,7 +32,7 @@ async def test_a_dropped_file_is_published_in_input_order(premises: Build) -> No
     assert [line["custom_id"] for line in records(result / "output.jsonl")] == ["c", "a", "b"]
     assert batch_of(result)["status"] == "completed"
     assert batch_of(result)["request_counts"] == {"total": 4, "completed": 3, "failed": 1}
-    assert metrics_of(result)["lanes"] == {"slots": [2]}
+    assert metrics_of(result)["lanes"]["slots"] == [2]
     assert (world.root / "archive" / batch_id / "reviews.jsonl").exists()
     assert world.service.told == ["ready", "stopping"]
     assert world.server.calls[-2:] == ["unload", "close"]

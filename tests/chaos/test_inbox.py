@@ -32,7 +32,7 @@ from batchd.edges.clock import SystemClock
 from batchd.edges.journal import Journal
 from batchd.edges.spool import Spool
 from tests.chaos.nursery import ROOT
-from tests.chaos.tally import tally
+from tests.chaos.tally import Books, tally
 
 DROPS = int(os.environ.get("BATCHD_TEST_DROPS", "300"))
 SEED = int(os.environ.get("BATCHD_TEST_SEED", "20261121"))
@@ -86,12 +86,12 @@ class Daemon:
 def test_every_dropped_file_becomes_one_batch_and_none_is_claimed_early(folder: Path) -> None:
     logger.disable("batchd")
     daemon = Daemon(folder)
-    books = []
+    paths = []
     submitters = []
     for number in range(SUBMITTERS):
         outside, book = folder / f"outside-{number}", folder / f"book-{number}"
         outside.mkdir()
-        books.append(book)
+        paths.append(book)
         arguments = [folder / "spool" / "inbox", outside, book, DROPS // SUBMITTERS, SEED + number, SETTLE_S]
         command = [sys.executable, "-m", "tests.chaos.submitters", *map(str, arguments)]
         submitters.append(subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}))
@@ -109,13 +109,14 @@ def test_every_dropped_file_becomes_one_batch_and_none_is_claimed_early(folder: 
     assert [submitter.returncode for submitter in submitters] == [0] * SUBMITTERS
     left = {path.name for path in (folder / "spool" / "inbox").iterdir()}
     assert left <= {".~tmp~", ".partial"}
-    booked = [json.loads(line) for book in books for line in book.read_text().splitlines()]
-    lost, doubled, early, misnamed = judged(booked, daemon.taken)
-    numbers = {"lost": len(lost), "doubled": len(doubled), "early_claims": len(early)}
-    tally("inbox drops", len(booked), SEED, requests=sum(entry["lines"] for entry in booked), **numbers)
+    booked = [json.loads(line) for book in paths for line in book.read_text().splitlines()]
+    with tally("inbox drops", SEED, Books()) as books:
+        books.blows, books.requests = len(booked), sum(entry["lines"] for entry in booked)
+        lost, doubled, early, misnamed = judged(booked, daemon.taken)
+        books.lost, books.doubled, books.early_claims = len(lost), len(doubled), len(early)
+        wrong = [*lost, *doubled, *early, *misnamed]
+        assert not wrong, f"seed {SEED}: {lost=} {doubled=} {early=} {misnamed=}"
     print(f"{len(daemon.taken)} batches; {dict(sorted(Counter(entry['way'] for entry in booked).items()))}")
-    wrong = [*lost, *doubled, *early, *misnamed]
-    assert not wrong, f"seed {SEED}: {lost=} {doubled=} {early=} {misnamed=}"
     fates = Counter(entry["fate"] for entry in booked)
     assert fates["slow"] <= len(booked) // 20, (
         "this machine is too slow for that settle time to mean anything"

@@ -1,4 +1,4 @@
-"""Peaks: the highest readings of a batch, kept over a restart."""
+"""Peaks: the highest of several readings, kept over a restart; energy where somebody counts it."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from batchd.core.peaks import Peaks
 from batchd.core.readings import Card, Reading
 
 
-def card(used: int | None, total: int | None = 1_000, energy_j: float | None = None) -> Card:
-    return Card("a card", "580", total, used, None, None, energy_j)
+def card(used: int | None, energy_j: float | None = None) -> Card:
+    return Card("a card", "580", 1_000, used, None, None, energy_j)
 
 
 def test_peaks_are_the_highest_and_outlive_the_daemon() -> None:

@@ -58,7 +58,7 @@ This directory is the spool of batchd. batchd owns it, and only batchd renames o
   inbox/       put NAME.jsonl here, under a hidden name first, then rename it (or: batchd submit NAME.jsonl)
   outbox/      one complete directory for each finished batch: take it away when you like
   partial/     answers of running batches, for reading along; not the result
-  control/     <batch id>.cancel
+  control/     <batch id>.pause, .resume or .cancel
   processing/  batches at work: leave it alone
   archive/     the files as they were handed in, kept for a while
   status.json  what `batchd status` shows
