@@ -133,7 +133,8 @@ def test_a_calibration_leaves_a_profile_that_the_next_run_uses(tmp_path: Path) -
     assert Path(found["picture"]).read_text().startswith("<svg")
     assert run.returncode == 0, run.stderr
     metrics = orjson.loads((Path(run.stdout.strip()) / "metrics.json").read_bytes())
-    assert metrics["lanes"] == {"slots": [2]}, "attached, and nobody said how many slots there are"
+    [model] = metrics["provenance"]["models"]
+    assert model["slots"] == 2, "attached, and nobody said how many slots there are"
 
 
 def test_config_says_where_each_value_came_from(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from batchd.core.calibration import (
     Row,
     Search,
     best_slots,
+    is_flat,
     rounded_down,
     slots_to_try,
 )
@@ -168,10 +169,12 @@ class _Course:
         return rows
 
     async def _rates(self, rows: list[Row], span_s: float) -> list[Row]:
-        """Each number of slots under load, in its own safe window or that of a common batch."""
-        measured = []
+        """Each number of slots under load, until more of them bring nothing twice in a row."""
+        measured: list[Row] = []
         for number, row in enumerate(rows):
-            window = min(row.safe_tokens, max(RATE_WINDOW_TOKENS, WINDOW_TOKENS_MIN))
+            if is_flat([item.requests_per_s for item in measured]):
+                return [*measured, *rows[number:]]
+            window = min(row.safe_tokens, RATE_WINDOW_TOKENS)
             says = f"{row.slots} slots under load"
             self._on_step(_between(_SEARCH_END, _RATES_END, number / len(rows)), says)
             tally = await self._under_load(row.slots, window, span_s, lambda share: None)

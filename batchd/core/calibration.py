@@ -248,6 +248,11 @@ def best_slots(
     return min(row.slots for row in wide if row.requests_per_s >= fastest * (1 - EQUAL_SHARE))
 
 
+def is_flat(rates: Sequence[float]) -> bool:
+    """Whether the last two brought nothing over the best before them."""
+    return len(rates) > 2 and max(rates[-2:]) < max(rates[:-2]) * (1 + EQUAL_SHARE)
+
+
 def advised(profile: Profile, load: Load) -> Load:
     """The same load with the number of slots that is best for its window, and no more than it has.
 

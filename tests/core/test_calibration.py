@@ -21,6 +21,7 @@ from batchd.core.calibration import (
     file_stem,
     fit_line,
     from_json,
+    is_flat,
     key_text,
     slots_to_try,
 )
@@ -194,3 +195,18 @@ def test_the_key_of_a_profile_is_its_identity_and_its_file_is_readable() -> None
 )
 def test_the_numbers_of_slots_double(most: int, numbers: tuple[int, ...]) -> None:
     assert slots_to_try(most) == numbers
+
+
+@pytest.mark.parametrize(
+    ("rates", "is_over"),
+    [
+        ([], False),
+        ([1, 1], False),
+        ([2, 2, 2], True),
+        ([1, 2, 1], False),
+        ([1, 2, 2, 2.04], True),
+        ([4, 1, 5], False),
+    ],
+)
+def test_more_slots_are_not_tried_when_they_bring_nothing(rates: list[float], is_over: bool) -> None:
+    assert is_flat(rates) is is_over
