@@ -11,7 +11,7 @@ DIAGNOSTICS
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -26,6 +26,7 @@ from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
 from batchd.core.limits import Change
 from batchd.core.metrics import Run, build_metrics, listed_groups, token_scale
+from batchd.core.model import Load
 from batchd.core.options import window_s
 from batchd.core.pause import Cause, Pause
 from batchd.core.peaks import Peaks
@@ -62,6 +63,7 @@ class Tools:
     settings_shown: Mapping[str, object]
     may_send: Callable[[], bool]
     on_full: Callable[[], None]
+    advise: Callable[[Load], Awaitable[Load]]
 
 
 class Desk:
@@ -71,7 +73,9 @@ class Desk:
         self._tools = tools
         self.batch = batch
         self._judging = Judging(batch.id, batch.journal, tools.clock, tools.rules.completion_tokens_default)
-        self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance, self._judging)
+        self._model = AccountedModel(
+            tools.supervisor, batch.journal, tools.provenance, self._judging, tools.advise
+        )
         self._piloting = Piloting(batch.id, batch.journal, tools.clock, self._judging, tools.rules.pilot)
         self._dispatcher = Dispatcher(
             batch,

@@ -9,14 +9,14 @@ DIAGNOSTICS
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
 from batchd.app.own_models import refuse_unreadable
 from batchd.core.fault import ModelFault
 from batchd.core.limits import Limits
-from batchd.core.model import ServerDescription
+from batchd.core.model import Load, ServerDescription
 from batchd.daemon.ports import Clock, ModelServer
 from batchd.edges.gpu import read_cards
 from batchd.edges.llamacpp import LlamaServer
@@ -45,9 +45,14 @@ _URL_HINT = "Start that llama-server, or mend llamacpp.url and llamacpp.api_key;
 _CHILD_HINT = "Install the engine into the environment of this batchd."
 
 
+async def as_wished(load: Load) -> Load:
+    """Where nothing was measured on this machine."""
+    return load
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A model server, what it is allowed, and where it is."""
+    """A model server, what it is allowed, where it is, and the load that is best instead of a wished one."""
 
     server: ModelServer
     limits: Limits
@@ -55,6 +60,7 @@ class Engine:
     address: str
     hint: str  # what a person may do when it cannot be used
     forget: Callable[[str], None] = lambda batch_id: None  # a batch is done
+    advise: Callable[[Load], Awaitable[Load]] = as_wished
 
 
 async def build_engine(settings: Settings, clock: Clock) -> Engine:

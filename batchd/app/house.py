@@ -104,6 +104,7 @@ class House:
             settings_shown,
             self.outlook.may_send,
             self.space.refuse,
+            outside.advise,
         )
         self._doorway = Doorway(
             self._intake,

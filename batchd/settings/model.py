@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     owner_bytes_max: int = Field(default=128 << 30, ge=1 << 20, le=1 << 50)
     reserve_bytes: int | None = Field(default=None, ge=0, le=1 << 50)  # None: by the size of the disk
     attempts_max: int = Field(default=3, ge=1, le=100)
+    profiles: LocalPath | None = None  # what `calibrate` wrote; by `load_settings`, depends on the machine
     pilot: int = Field(
         default=20, ge=0, le=1_000
     )  # lines that a batch of more than 1,000 begins with; 0: none
