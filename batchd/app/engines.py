@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 
+from batchd.app.own_models import refuse_unreadable
 from batchd.core.fault import ModelFault
 from batchd.core.governor import Limits
 from batchd.core.model import ServerDescription
@@ -63,6 +64,7 @@ async def build_engine(settings: Settings, clock: Clock) -> Engine:
     slots = settings.slots_for(is_attached=mode == "attach")
     own = None
     if mode == "own":
+        refuse_unreadable(os.environ, ollama.models_dir)
         models = str(ollama.models_dir) if ollama.models_dir is not None else None
         own = OwnOllama(binary, slots, os.environ, clock, models)
     server = OllamaServer(ollama.host, mode, clock, allow_remote=settings.allow_remote_models, own=own)

@@ -81,6 +81,7 @@ class Dispatcher:
         plan, finished, attempts = await asyncio.to_thread(
             lambda: (journal.plan(), journal.finished(), journal.attempts())
         )
+        self._ledger.follow(plan)
         for section in self._sections(plan, finished):
             section.adopt_suspects(attempts)
             await self._run_section(section)
@@ -96,10 +97,10 @@ class Dispatcher:
         return True
 
     def _sections(self, plan: Plan, finished: bytearray) -> Iterator[Section]:
-        def family(group: Group) -> tuple[str, str]:
-            return self._rules.served_model(group.model), group.endpoint
+        def family(group: Group) -> tuple[str, str, int]:
+            return self._rules.served_model(group.model), group.endpoint, group.load
 
-        for (model, endpoint), run in groupby(plan.groups, key=family):
+        for (model, endpoint, _), run in groupby(plan.groups, key=family):
             groups = list(run)
             window = window_for((group.window_tokens for group in groups), self._rules.window_tokens_max)
             load = Load(model, window, self._rules.slots, endpoint == Endpoint.EMBEDDINGS)
@@ -210,7 +211,8 @@ class Dispatcher:
             cut = cut_by_window(answer, request, loaded)
             if cut is None:
                 section.finished[item.index] = 1
-                self._ledger.answered(item.index, request, served.model, answer, self._clock.now())
+                self._ledger.answered(item.index, request, served.model, answer, self._clock.now(), slot)
+                item.learn(slot, answer.usage, self._clock.now())
                 return
             answer = cut
         self._failed(section, loaded, item, request, answer)

@@ -13,14 +13,17 @@ DIAGNOSTICS
 """
 
 import asyncio
+from array import array
 from collections.abc import Callable
+from dataclasses import replace
 
 from loguru import logger
 
 from batchd import failpoints
 from batchd.core.fault import Category, LineFault, ModelFault
+from batchd.core.ideal import is_cold
 from batchd.core.model import Answer, Source
-from batchd.core.record import Outcome, Spent
+from batchd.core.record import Outcome, Place, Plan, Spent
 from batchd.core.request import Request
 from batchd.core.result import line_fault_line, model_fault_line, request_id, result_line
 from batchd.core.retry import Decision
@@ -57,6 +60,8 @@ class Ledger:
         self._spool = spool
         self._on_durable = on_durable
         self._waiting: set[asyncio.Future[None]] = set()
+        self._plan = Plan(0, (), array("I"))
+        self._group_of = self._plan.group_of()
         self._fault: BaseException | None = None
         self._partial: list[bytes] = []
         self._warned = False
@@ -70,10 +75,18 @@ class Ledger:
         while len(self._waiting) >= UNACKNOWLEDGED_MAX:
             await self._wait(asyncio.FIRST_COMPLETED)
 
-    def answered(self, index: int, request: Request, model: str, answer: Answer, now: float) -> None:
-        """The request has its answer; `model` gave it."""
+    def follow(self, plan: Plan) -> None:
+        """What answers are counted by."""
+        self._plan, self._group_of = plan, plan.group_of()
+
+    def answered(
+        self, index: int, request: Request, model: str, answer: Answer, now: float, slot: int
+    ) -> None:
+        """The request has its answer; `model` gave it in this slot."""
         line = result_line(request, answer, request_id(self._batch.id, index), now, model)
-        self._record(Outcome(index, line, spent=_spent(request, answer)))
+        group = self._group_of[index]
+        spent = _spent(request, answer, self._plan.groups[group].prefix_tokens)
+        self._record(Outcome(index, line, spent=spent, place=Place(group, slot, now)))
 
     def given_up(self, index: int, line: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:
         """The request ends without an answer. `line` is the number of its line, from 1."""
@@ -126,6 +139,9 @@ class Ledger:
             failpoints.reach("answer.durable")
             self._append(outcome)
             self._on_durable(outcome)
+            for _ in range(self._plan.copies.get(outcome.index, 0) if outcome.line is not None else 0):
+                copied = Spent(deduplicated_answers=int(not outcome.is_error))
+                self._on_durable(replace(outcome, spent=copied))
 
     def _append(self, outcome: Outcome) -> None:
         if outcome.line is not None:
@@ -156,7 +172,7 @@ class Ledger:
             raise self._fault
 
 
-def _spent(request: Request, answer: Answer) -> Spent:
+def _spent(request: Request, answer: Answer, prefix_tokens: int) -> Spent:
     usage = answer.usage
     return Spent(
         prompt_tokens=usage.prompt_tokens,
@@ -168,4 +184,5 @@ def _spent(request: Request, answer: Answer) -> Spent:
         cut_answers=int(answer.finish_reason == "length" and bool(request.completion_tokens_max)),
         estimated_answers=int(usage.cached_source is Source.ESTIMATE),
         unknown_answers=int(usage.cached_source is Source.UNKNOWN),
+        cold_answers=int(is_cold(usage.cached_tokens, prefix_tokens)),
     )

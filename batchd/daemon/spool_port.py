@@ -128,8 +128,8 @@ class Spool(Protocol):
     def write_status(self, content: bytes) -> None:
         """Replace status.json whole."""
 
-    def has_control(self, batch_id: str, verb: str) -> bool:
-        """Whether control/<id>.<verb> is there."""
+    def control_at(self, batch_id: str, verb: str) -> float | None:
+        """When control/<id>.<verb> was put there, in seconds since the epoch; None without it."""
 
     def remove_control(self, batch_id: str, verb: str) -> bool:
         """Delete it; False when there is none."""

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     slots: int | None = Field(default=None, ge=1, le=256)
     window_tokens_max: int = Field(default=32_768, ge=256, le=1 << 24)
     strict: bool = False
+    deduplicate: bool = True
     request_timeout_s: float = Field(default=300.0, ge=1, le=86_400)
     completion_tokens_default: int = Field(default=1_024, ge=1, le=1 << 20)
     enforce_window: bool = False
@@ -76,7 +77,15 @@ class Settings(BaseSettings):
     model: str | None = Field(default=None, min_length=1)
     allow_remote_models: bool = False
     line_bytes_max: int = Field(default=8 << 20, ge=1 << 10, le=1 << 30)
+    # Input of all batches in the house, and of one owner's; what is beyond waits in the inbox. One file may
+    # have 64 GiB, so none is kept out for ever by its own size alone.
+    input_bytes_max: int = Field(default=256 << 30, ge=1 << 20, le=1 << 50)
+    owner_bytes_max: int = Field(default=128 << 30, ge=1 << 20, le=1 << 50)
+    reserve_bytes: int | None = Field(default=None, ge=0, le=1 << 50)  # None: by the size of the disk
     attempts_max: int = Field(default=3, ge=1, le=100)
+    pilot: int = Field(
+        default=20, ge=0, le=1_000
+    )  # lines that a batch of more than 1,000 begins with; 0: none
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
     ollama: OllamaSettings = OllamaSettings()
     llamacpp: LlamacppSettings = LlamacppSettings()
@@ -119,6 +128,7 @@ class Settings(BaseSettings):
                 "window_tokens_max": True,
                 "line_bytes_max": True,
                 "strict": True,
+                "deduplicate": True,
                 "llamacpp": {"models", "gguf", "url"},
             },
         )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from loguru import logger
@@ -60,12 +61,14 @@ class World:
             batch, self.spool, lambda outcome: self.durable.append(outcome.index), self._pause
         )
 
+        self.ledger.follow(self.journal.plan())
+
     def _pause(self) -> None:
         self.paused += 1
 
     def answered(self, index: int) -> None:
         request = Request(f"r{index}", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
-        self.ledger.answered(index, request, "m", answer(f"answer {index}"), 1_800_000_000.5)
+        self.ledger.answered(index, request, "m", answer(f"answer {index}"), 1_800_000_000.5, 1)
 
     def partial_lines(self) -> int:
         return self.spool.partial.get(ID, b"").count(b"\n")
@@ -244,7 +247,7 @@ async def test_an_answer_is_counted_for_what_it_is(
     world = World()
     request = Request("r0", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, bound)
     got = Answer(text, None, finish, Usage(100, 5, None, source, None, None))
-    world.ledger.answered(0, request, "m", got, 0.0)
+    world.ledger.answered(0, request, "m", got, 0.0, 0)
     await world.journal.acknowledge(1)
     spent = world.journal.progress().spent
     counted = (spent.empty_answers, spent.cut_answers, spent.estimated_answers, spent.unknown_answers)
@@ -256,6 +259,27 @@ async def test_an_embedding_is_no_empty_answer() -> None:
     world = World()
     request = Request("r0", Endpoint.EMBEDDINGS, "m", (), ("hi",), {}, 0)
     got = Answer("", None, "stop", Usage(5, 0, 0, Source.ENGINE, 0.1, None), ((0.5,),))
-    world.ledger.answered(0, request, "m", got, 0.0)
+    world.ledger.answered(0, request, "m", got, 0.0, 0)
     await world.journal.acknowledge(1)
     assert world.journal.progress().spent.empty_answers == 0
+
+
+async def test_an_answer_is_counted_where_and_when_it_was_given() -> None:
+    world = World(2)
+    for index in (1, 0):
+        world.answered(index)
+    await world.journal.acknowledge(2)
+    shares = world.journal.shares([0])
+    assert (shares.groups[0].answers, shares.lanes[1].answers, shares.pace.answers) == (2, 2, (2,))
+
+
+async def test_copies_become_durable_with_their_original() -> None:
+    world = World(2)
+    world.ledger.follow(replace(world.journal.plan(), copies={1: 3}))
+    world.answered(0)
+    world.ledger.attempted(1, hiccup(), Decision(Next.AGAIN, 1, 0))
+    await world.journal.acknowledge(2)
+    assert world.durable == [0, 1]
+    world.answered(1)
+    await world.journal.acknowledge(1)
+    assert world.durable == [0, 1, 1, 1, 1, 1]

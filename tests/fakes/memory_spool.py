@@ -269,8 +269,8 @@ class MemorySpool:
     def remove_litter(self, now: float) -> int:
         return 0
 
-    def has_control(self, batch_id: str, verb: str) -> bool:
-        return (batch_id, verb) in self.told
+    def control_at(self, batch_id: str, verb: str) -> float | None:
+        return self.told.get((batch_id, verb))
 
     def remove_control(self, batch_id: str, verb: str) -> bool:
         return self.told.pop((batch_id, verb), None) is not None

@@ -33,7 +33,7 @@ from pathlib import Path
 
 from batchd import failpoints
 from batchd.core.lifecycle import NEXT_PHASES, Phase
-from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Shares
 from batchd.edges.journal.environment import DATA, Environment
 from batchd.edges.journal.rows import Changes
 from batchd.edges.journal.salvage import whole_results
@@ -110,6 +110,10 @@ class Journal:
     def plan(self) -> Plan:
         with self._environment.read() as rows:
             return rows.plan()
+
+    def shares(self, groups: Sequence[int]) -> Shares:
+        with self._environment.read() as rows:
+            return rows.shares(groups)
 
     def finished(self) -> bytearray:
         with self._environment.read() as rows:
