@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from batchd.app.account import AccountedModel
-from batchd.app.blocking import to_its_end
+from batchd.app.blocking import to_its_end, with_room
 from batchd.app.closing import CANCELLED, CLOSING, ENDED, EXPIRED, REFUSED, close_early, go_on, pause_batch
 from batchd.app.judging import Judging
-from batchd.app.patience import Patience
 from batchd.app.piloting import Piloting
 from batchd.core.fault import ModelFault
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
@@ -160,10 +159,9 @@ class Desk:
         tools.board.enter(
             self.batch.id, acceptance.name, "finalizing", tools.board.progress_of(self.batch.id)
         )
-        path = None
-        patience = Patience(tools.clock, tools.on_full, lambda: self._is_stopped)
-        if await patience.take(lambda: self._assemble(acceptance)):
-            path = await patience.take(lambda: tools.publisher.finish(self.batch))
+        path = await with_room(
+            lambda: self._publish(acceptance), tools.on_full, lambda: self._is_stopped, tools.clock.sleep
+        )
         if path is not None:
             tools.board.leave(self.batch.id)
         return path
@@ -213,8 +211,10 @@ class Desk:
     def _durable(self, outcome: Outcome) -> None:
         self._tools.board.durable(self.batch.id, outcome)
 
-    def _assemble(self, acceptance: Acceptance) -> bool:
+    def _publish(self, acceptance: Acceptance) -> str:
         tools, journal = self._tools, self.batch.journal
+        if journal.phase() is Phase.PUBLISHING:  # sealed before the disk was full
+            return tools.publisher.finish(self.batch)
         progress, plan, meta = journal.progress(), journal.plan(), journal.meta()
         facts = self._facts(acceptance, progress)
         account = account_of(meta)
@@ -243,7 +243,7 @@ class Desk:
         )
         final_name = tools.final_name(self.batch.name, self.batch.id)
         tools.publisher.assemble(self.batch, final_name, facts, metrics)
-        return True
+        return tools.publisher.finish(self.batch)
 
     def _samples(self) -> Iterator[tuple[int, int]]:
         """Line index and cached tokens of the first answers, where the engine told."""

@@ -16,6 +16,7 @@ DIAGNOSTICS
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from batchd.app.blocking import to_its_end
 from batchd.app.chores import Chores
@@ -57,6 +58,7 @@ class House:
         only: frozenset[str] | None = None,
         on_tick: Callable[[StatusReport], None] = lambda report: None,
     ) -> None:
+        self._is_leaving = False  # the drain is over
         self._on_tick = on_tick
         self._outside = outside
         self._rules = rules
@@ -76,7 +78,7 @@ class House:
             clock,
             rules,
             self.space,
-            lambda path: LmdbJournal.create(path, may_wait=self._may_wait),
+            partial(LmdbJournal.create, may_wait=lambda: not self._is_leaving),
             outside.new_batch_id,
             only,
         )
@@ -91,7 +93,9 @@ class House:
             lambda: self._intake.waiting,
             self.outlook.notice,
         )
-        self.roster = Roster(spool, clock, self._controls, self.board, self._opened)
+        # For room on the disk nobody waits who leaves.
+        self._open_journal = partial(LmdbJournal.open, may_wait=lambda: not self._is_leaving)
+        self.roster = Roster(spool, clock, self._controls, self.board, self._open_journal)
         self._tools = Tools(
             spool,
             clock,
@@ -116,7 +120,6 @@ class House:
         self.published: dict[str, str] = {}  # with `only`: result directories by batch id
         self._desk: Desk | None = None
         self._stopping = asyncio.Event()
-        self._is_leaving = False  # the drain is over
 
     @property
     def is_stopping(self) -> bool:
@@ -167,7 +170,7 @@ class House:
         """Finish what a crash left, and let the rest go on where it stopped."""
         spool = self._outside.spool
         self.space.measure(spool.free_bytes())
-        recovered = await to_its_end(recover, spool, self._opened)
+        recovered = await to_its_end(recover, spool, self._open_journal)
         publisher, roster = self._tools.publisher, self.roster
         work = [await to_its_end(roster.open, batch_id) for batch_id in self._wanted(recovered.work)]
         for batch_id in self._wanted(recovered.publish):
@@ -189,13 +192,6 @@ class House:
 
     def _wanted(self, batch_ids: Sequence[str]) -> list[str]:
         return [batch_id for batch_id in batch_ids if self._only is None or batch_id in self._only]
-
-    def _opened(self, path: str) -> LmdbJournal:
-        return LmdbJournal.open(path, may_wait=self._may_wait)
-
-    def _may_wait(self) -> bool:
-        """For room on the disk: not when we leave."""
-        return not self._is_leaving
 
     async def _work(self) -> None:
         while not self._stopping.is_set():
@@ -246,7 +242,7 @@ class House:
     async def _tick(self, until: Callable[[], bool]) -> None:
         while True:
             self.space.measure(self._outside.spool.free_bytes())
-            if any(batch.journal.waits_for_room for batch in list(self.roster.held.values())):
+            if self.roster.waits_for_room:
                 self.space.refuse()
             await self._obey()
             self._on_tick(self.board.tick())

@@ -58,6 +58,11 @@ class Roster:
         """Recovered and resumed batches that nobody has begun."""
         return len(self._ready)
 
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether something cannot become durable because the disk is full."""
+        return any(batch.journal.waits_for_room for batch in list(self.held.values()))
+
     def open(self, batch_id: str) -> Batch:
         """With its journal. Blocking."""
         journal = self._open_journal(self._spool.journal_path(batch_id))

@@ -141,6 +141,14 @@ class Shares:
 
 
 @dataclass(frozen=True, slots=True)
+class Salvaged:
+    """What came out of a damaged journal: results that were new, and whether it said what gave them."""
+
+    results: int
+    has_uses: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where and when an answer was given: the group of the plan, the lane, seconds since the epoch."""
 

@@ -30,7 +30,7 @@ from batchd.core.lifecycle import Phase
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.pause import Pause
 from batchd.core.readings import Reading
-from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Shares
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Salvaged, Shares
 from batchd.core.request import Request
 from batchd.daemon.spool_port import Spool as Spool
 
@@ -107,8 +107,8 @@ class Journal(Protocol):
     def attempts(self) -> Mapping[int, tuple[int, int]]:
         """Index to (attempts, crashes) of unfinished lines that had a fault before."""
 
-    def salvage_from(self, path: str) -> int:
-        """Before the end of intake: take over each whole result of a damaged journal; how many were new."""
+    def salvage_from(self, path: str) -> Salvaged:
+        """Before the end of intake: take over each whole result of a damaged journal, and what gave them."""
 
     def forget_intents(self) -> int:
         """Recovery: drop the rows of what was running when the daemon died; how many."""
