@@ -26,6 +26,7 @@ from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_w
 from batchd.app.gauges import MachineGauges, programs_of
 from batchd.app.house import House
 from batchd.app.outside import Outside
+from batchd.app.profiles import with_profiles
 from batchd.app.provenance import describe_model, provenance
 from batchd.app.reload import Reloading
 from batchd.core.fault import ModelFault
@@ -51,7 +52,7 @@ async def serve(read: Callable[[], Settings], around: Surroundings) -> None:
     spool = Spool.open(settings.spool)
     try:
         clock = SystemClock()
-        engine = await build_engine(settings, clock)
+        engine = with_profiles(await build_engine(settings, clock), settings)
         service = _service(around)
         house = _house(settings, service, spool, engine, None, lambda report: None)
 
@@ -90,7 +91,7 @@ async def run_files(
     spool = Spool.open(settings.spool, outbox)
     try:
         clock = SystemClock()
-        engine = await build_engine(settings, clock)
+        engine = with_profiles(await build_engine(settings, clock), settings)
         described = await wait_for(engine, clock)
         wanted = await _identified(settings, engine, described.version, files, options)
         await to_its_end(hand_in, spool, settings.spool, wanted)
@@ -152,6 +153,7 @@ def _house(
         provenance=lambda supervisor: provenance(engine, supervisor),
         gauges=MachineGauges(programs_of(settings)),
         inhibitor=SleepInhibitor(),
+        advise=engine.advise,
         pid=os.getpid(),
         forget=engine.forget,
     )
@@ -172,6 +174,8 @@ def _rules(settings: Settings, spool: Spool, engine: Engine, is_run: bool) -> Ru
         slots=engine.limits.slots,
         window_tokens_max=settings.window_tokens_max,
         request_timeout_s=settings.request_timeout_s,
+        give_up_s=settings.give_up_s,
+        idle_unload_s=settings.idle_unload_s,
         completion_tokens_default=settings.completion_tokens_default,
         line_bytes_max=settings.line_bytes_max,
         attempts_max=settings.attempts_max,

@@ -25,7 +25,7 @@ from batchd.app.outlook import Outlook
 from batchd.app.outside import Outside
 from batchd.app.pulse import Pulse
 from batchd.app.roster import Roster
-from batchd.core.governor import Change, Limits
+from batchd.core.limits import Change, Limits
 from batchd.core.rules import Rules
 from batchd.core.space import Space
 from batchd.core.status import STOPPED, StatusReport
@@ -37,9 +37,6 @@ from batchd.daemon.recovery import recover
 from batchd.daemon.status import StatusBoard
 from batchd.daemon.supervisor import Supervisor
 from batchd.edges.journal import Journal as LmdbJournal
-
-#: A model that nobody has needed for this long is put out, so that others may use the card.
-IDLE_RELEASE_S = 300.0
 
 TICK_S = 1.0
 
@@ -69,6 +66,7 @@ class House:
         self._supervisor = Supervisor(
             outside.server, clock, limits, self._on_change, waits_for_operator=only is None
         )
+        self._supervisor.give_up_s = rules.give_up_s
         self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
         self.outlook = Outlook(outside.gauges, outside.inhibitor, clock, self.space, lambda: self._desk)
         self._controls = Controls(spool, clock)
@@ -106,6 +104,7 @@ class House:
             settings_shown,
             self.outlook.may_send,
             self.space.refuse,
+            outside.advise,
         )
         self._doorway = Doorway(
             self._intake,
@@ -128,6 +127,7 @@ class House:
         """Other rules: at once for intake, archive and drain, from the next batch on for the work."""
         self._rules, self._drain_s = rules, drain_s
         self._intake.adopt(rules)
+        self._supervisor.give_up_s = rules.give_up_s
         self._tools = replace(self._tools, rules=rules, settings_shown=settings_shown)
 
     def stop(self) -> None:
@@ -233,7 +233,7 @@ class House:
 
     async def _next_batch(self) -> Batch | None:
         """The next accepted batch; None after a while without one."""
-        left_s = IDLE_RELEASE_S
+        left_s = self._rules.idle_unload_s
         while left_s > 0:
             batch = self.roster.next_ready() or await self._doorway.next_accepted(
                 min(left_s, RESUMED_CHECK_S)

@@ -14,7 +14,7 @@ DIAGNOSTICS
 from collections.abc import Callable
 
 from batchd.app.desk import Desk
-from batchd.core.governor import Change
+from batchd.core.limits import Change
 from batchd.core.readings import Eased, Happened, Held, Reading, Strained, Woke
 from batchd.core.space import Space
 from batchd.daemon.lookout import Lookout

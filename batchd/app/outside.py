@@ -4,9 +4,11 @@ DIAGNOSTICS
     None: values only.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from batchd.app.engines import as_wished
+from batchd.core.model import Load
 from batchd.core.status import ModelStatus
 from batchd.daemon.ports import Bell, Clock, Gauges, ModelServer, ServiceManager, SleepInhibitor, Spool
 from batchd.daemon.supervisor import Supervisor
@@ -28,4 +30,5 @@ class Outside:
     gauges: Gauges
     inhibitor: SleepInhibitor
     pid: int
+    advise: Callable[[Load], Awaitable[Load]] = as_wished
     forget: Callable[[str], None] = lambda batch_id: None  # tells the engine that a batch is done

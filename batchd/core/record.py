@@ -182,13 +182,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A decision: when (seconds since the epoch), what, old and new value, and the cause."""
+    """A decision: when (seconds since the epoch), what, old and new value, the cause, and what was seen."""
 
     at: float
     name: str
     old: str
     new: str
     cause: str
+    evidence: str = ""
 
 
 #: The event of a beginning that its slot did not have: what was expected in it, and what was found.

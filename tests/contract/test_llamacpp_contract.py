@@ -46,7 +46,7 @@ async def test_a_beginning_is_read_once_for_all_slots_and_not_again_after_a_rest
     server = LlamaServer(
         any_gguf=small_model, start_child=start, snapshots_in=tmp_path, snapshot_bytes_max=2**30
     )
-    cached = []
+    cached: list[list[int]] = []
     try:
         for _ in range(2):
             assert isinstance(await server.load(Load("m", 1_024, 2), 120.0), Loaded)
