@@ -82,17 +82,7 @@ class House:
             outside.new_batch_id,
             only,
         )
-        self.board = StatusBoard(
-            spool,
-            outside.service,
-            clock,
-            outside.pid,
-            lambda: outside.describe_model(self._supervisor),
-            lambda: self._intake.unclaimable,
-            Pulse(lambda: self.roster.held).moves,
-            lambda: self._intake.waiting,
-            self.outlook.notice,
-        )
+        self.board = self._new_board()
         # For room on the disk nobody waits who leaves.
         self._open_journal = partial(LmdbJournal.open, may_wait=lambda: not self._is_leaving)
         self.roster = Roster(spool, clock, self._controls, self.board, self._open_journal)
@@ -120,6 +110,20 @@ class House:
         self.published: dict[str, str] = {}  # with `only`: result directories by batch id
         self._desk: Desk | None = None
         self._stopping = asyncio.Event()
+
+    def _new_board(self) -> StatusBoard:
+        outside = self._outside
+        return StatusBoard(
+            outside.spool,
+            outside.service,
+            outside.clock,
+            outside.pid,
+            lambda: outside.describe_model(self._supervisor),
+            lambda: self._intake.unclaimable,
+            Pulse(lambda: self.roster.held).moves,
+            lambda: self._intake.waiting,
+            self.outlook.notice,
+        )
 
     @property
     def is_stopping(self) -> bool:
