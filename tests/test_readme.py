@@ -66,7 +66,9 @@ RUN_HERE = {
     "daemon": "batchd daemon --spool ./spool",
     "submit": "batchd submit requests.jsonl --spool ./spool --wait",
     "status": "batchd status --spool ./spool",
+    "verify": "batchd verify --spool ./spool",
     "config": "batchd config",
+    "doctor": "batchd doctor",
     "demo": SET_UP_AND_DEMO,
 }
 
@@ -91,7 +93,7 @@ def test_check_and_run_with_an_ollama(tmp_path: Path) -> None:
     assert requests == 6, "five requests and a canary: the second call only looked the batch up"
 
 
-def test_the_daemon_takes_a_submitted_file_and_tells_its_status(tmp_path: Path) -> None:
+def test_the_daemon_takes_a_submitted_file_tells_its_status_and_leaves_a_sound_spool(tmp_path: Path) -> None:
     write_batch(tmp_path / "requests.jsonl", 5, system="You are terse.")
     with (
         ChildSimulator() as server,
@@ -100,12 +102,21 @@ def test_the_daemon_takes_a_submitted_file_and_tells_its_status(tmp_path: Path) 
         daemon.wait_until(lambda: (tmp_path / "spool" / "status.json").exists(), "the status")
         submitted = call(RUN_HERE["submit"], tmp_path)
         told = call(RUN_HERE["status"], tmp_path)
+        verified = call(RUN_HERE["verify"], tmp_path)
     assert submitted.returncode == 0, submitted.stderr
     batch_id, result = submitted.stdout.split()
     assert result.endswith(batch_id)
     assert told.returncode == 0, told.stderr
     assert "smollm2:135m" in told.stdout
+    assert verified.returncode == 0, verified.stdout + verified.stderr
     assert shlex.split(RUN_HERE["daemon"])[1:] == ["daemon", "--spool", "./spool"]
+
+
+def test_the_doctor_looks_at_a_machine_with_a_server(tmp_path: Path) -> None:
+    with ChildSimulator(decode_rate=200.0) as server:
+        done = call(RUN_HERE["doctor"], tmp_path, OLLAMA_HOST=server.address)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ran at one time" in done.stdout
 
 
 def test_config_says_where_each_value_came_from(tmp_path: Path) -> None:

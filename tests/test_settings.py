@@ -9,7 +9,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from batchd.errors import ConfigError
 from batchd.settings import (
@@ -331,3 +331,13 @@ def test_the_surroundings_are_read_as_they_are() -> None:
 
 def test_a_batchd_of_our_own_does_not_inherit_what_the_user_has_set() -> None:
     assert without_settings({"BATCHD_ENGINE": "ollama", "HOME": "/home/nobody"}) == {"HOME": "/home/nobody"}
+
+
+def test_the_page_of_settings_names_each_of_them_once() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+    named = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    flat = []
+    for name, field in Settings.model_fields.items():
+        is_section = isinstance(field.default, BaseModel)
+        flat += [f"{name}.{inner}" for inner in type(field.default).model_fields] if is_section else [name]
+    assert sorted(named) == sorted(flat)

@@ -2,7 +2,7 @@
 
 SUMMARY
     serve       the daemon: until a signal
-    run_files   the same rooms for some files: until they are done
+    run_files   the same rooms for some files: until they are done, or paused
 
     SIGTERM and SIGINT begin the drain; a second one ends at once. Either way nothing is lost. SIGHUP has the
     daemon read its settings again.
@@ -21,8 +21,11 @@ from pathlib import Path
 
 from batchd.app.blocking import to_its_end
 from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engine, out_of_reach, wait_for
+from batchd.app.foreground import Ended as Ended
 from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
-from batchd.app.house import House, Outside
+from batchd.app.gauges import MachineGauges, programs_of
+from batchd.app.house import House
+from batchd.app.outside import Outside
 from batchd.app.provenance import describe_model, provenance
 from batchd.app.reload import Reloading
 from batchd.core.fault import ModelFault
@@ -30,6 +33,7 @@ from batchd.core.rules import Rules
 from batchd.core.status import StatusReport
 from batchd.edges import log
 from batchd.edges.clock import SystemClock
+from batchd.edges.inhibitor import SleepInhibitor
 from batchd.edges.spool import Spool, final_name
 from batchd.edges.systemd import Systemd
 from batchd.edges.watch import Bell
@@ -78,8 +82,8 @@ async def run_files(
     options: Sequence[Mapping[str, object]],
     outbox: Path | None,
     on_tick: OnTick,
-) -> list[str]:
-    """The result directory of each file. Raises KeyboardInterrupt when a signal came first."""
+) -> list[Ended]:
+    """The result directory of each file, or its pause. Raises KeyboardInterrupt when a signal came first."""
     # The bar says what the log would, so only trouble is logged unless more was asked for.
     is_asked_for = "log_level" in settings.model_fields_set
     log.configure(settings.log_level if is_asked_for else "WARNING", sys.stderr, False)
@@ -97,9 +101,13 @@ async def run_files(
             finished.update(await run_wanted(house, spool, wanted))
 
         await _until_stopped(house, work())
-        if len(finished) < len({item.batch_id for item in wanted}):
+        paused = house.roster.paused
+        if not {item.batch_id for item in wanted} <= {*finished, *paused}:
             raise KeyboardInterrupt
-        return [finished[item.batch_id] for item in wanted]
+        return [
+            Ended(item.batch_id, item.source.name, finished.get(item.batch_id), paused.get(item.batch_id))
+            for item in wanted
+        ]
     finally:
         spool.close()
 
@@ -142,7 +150,10 @@ def _house(
         new_batch_id=lambda: f"batch_{secrets.token_hex(16)}",
         describe_model=lambda supervisor: describe_model(engine, supervisor),
         provenance=lambda supervisor: provenance(engine, supervisor),
+        gauges=MachineGauges(programs_of(settings)),
+        inhibitor=SleepInhibitor(),
         pid=os.getpid(),
+        forget=engine.forget,
     )
     only = None if wanted is None else frozenset(item.batch_id for item in wanted)
     rules = _rules(settings, spool, engine, is_run=wanted is not None)
@@ -166,11 +177,16 @@ def _rules(settings: Settings, spool: Spool, engine: Engine, is_run: bool) -> Ru
         completion_tokens_default=settings.completion_tokens_default,
         line_bytes_max=settings.line_bytes_max,
         attempts_max=settings.attempts_max,
+        pilot=settings.pilot,
         strict=settings.strict,
+        deduplicate=settings.deduplicate,
         enforce_window=settings.enforce_window,
         # What a foreground run hands in itself is complete from the first moment.
         settle_s=0.0 if is_run else settle_s,
         archive_days=settings.archive_days,
+        input_bytes_max=settings.input_bytes_max,
+        owner_bytes_max=settings.owner_bytes_max,
+        reserve_bytes=settings.reserve_bytes,
         model=settings.model,
         model_aliases=settings.model_aliases,
     )

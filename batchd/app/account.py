@@ -11,6 +11,7 @@ DIAGNOSTICS
 from collections.abc import Callable, Mapping
 
 from batchd.app.blocking import to_its_end
+from batchd.app.judging import Judging
 from batchd.core.course import Cohort
 from batchd.core.fault import ModelFault
 from batchd.core.limits import LOADED, Change
@@ -23,9 +24,16 @@ from batchd.daemon.ports import Journal, ReadyModel
 class AccountedModel:
     """The port `ReadyModel`, for one batch. `now` tells of engine and machine, and may block."""
 
-    def __init__(self, model: ReadyModel, journal: Journal, now: Callable[[], Mapping[str, object]]) -> None:
+    def __init__(
+        self,
+        model: ReadyModel,
+        journal: Journal,
+        now: Callable[[], Mapping[str, object]],
+        judging: Judging,
+    ) -> None:
         self._model = model
         self._journal = journal
+        self._judging = judging
         self._now = now
         self._account: Account | None = None
         self._entered: Loaded | None = None
@@ -34,6 +42,11 @@ class AccountedModel:
 
     def __repr__(self) -> str:
         return f"AccountedModel({self._entered}, {self._new_loads} loads to enter)"
+
+    @property
+    def slots(self) -> int:
+        """Of the latest load; 1 before the first."""
+        return self._entered.slots if self._entered is not None else 1
 
     def log_change(self, change: Change) -> None:
         """A load that was made in this batch's time; its canary is ours to pay."""
@@ -52,7 +65,7 @@ class AccountedModel:
 
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         """One request in one slot."""
-        return await self._model.answer(request, slot, timeout_s)
+        return await self._judging.ask(self._model.answer, request, slot, timeout_s)
 
     async def count_tokens(self, request: Request) -> int | None:
         """The prompt's tokens, exactly."""

@@ -2,8 +2,9 @@
 
 SUMMARY
     Sets the phase, lets the dispatcher work, and when every line has its outcome has the batch assembled and
-    published. It also decides why a batch closes early: refused at intake, cancelled, or expired where the
-    operator enforces windows.
+    published; where the disk has no room for that, it is tried again until it has. It also decides why a
+    batch closes early: refused at intake, cancelled, or expired where the operator enforces windows. A paused
+    batch is left by `work` as it stands, for another desk to go on with.
 
 DIAGNOSTICS
     Fatal: SpoolError, JournalError, from the rooms.
@@ -16,16 +17,23 @@ from itertools import islice
 
 from batchd.app.account import AccountedModel
 from batchd.app.blocking import to_its_end
+from batchd.app.judging import Judging
+from batchd.app.patience import Patience
 from batchd.core.fault import Category, ModelFault
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
 from batchd.core.limits import Change
-from batchd.core.metrics import Run, build_metrics, token_scale
+from batchd.core.metrics import Run, build_metrics, listed_groups, token_scale
 from batchd.core.options import window_s
+from batchd.core.pause import NOT_PAUSED, PAUSE, Pause
+from batchd.core.peaks import Peaks
+from batchd.core.pilot import pilot_of
 from batchd.core.provenance import account_of, render
+from batchd.core.readings import Reading
 from batchd.core.record import Event, Outcome, Progress
 from batchd.core.result import BatchFacts
 from batchd.core.rules import Rules
+from batchd.core.runaway import extra_of
 from batchd.core.summary import Acceptance, facts_of, from_meta
 from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ports import Batch, Clock, Spool
@@ -51,6 +59,9 @@ CANCELLED = ModelFault(
 #: OpenAI's word for a batch that ended so.
 _ENDED = {None: "completed", EXPIRED: "expired", CANCELLED: "cancelled", REFUSED: "failed"}
 
+#: The meta value that keeps the peaks of the readings over a restart.
+_PEAKS = "peaks"
+
 #: The event that makes a closing outlive the daemon: its new value is the word for it.
 _CLOSING = "closing"
 
@@ -60,6 +71,22 @@ def close_early(batch: Batch, fault: ModelFault, now: float) -> None:
     if batch.closing is None:
         batch.closing = fault
         batch.journal.log_event(Event(now, _CLOSING, "in_progress", _ENDED[fault], fault.message))
+
+
+def pause_batch(batch: Batch, pause: Pause) -> None:
+    """Nothing new of this batch is sent until somebody resumes it. The first reason stands."""
+    if batch.pause is None:
+        batch.pause = pause
+        batch.journal.note(PAUSE, pause.to_meta())
+        batch.journal.log_event(Event(pause.at, "paused", "in_progress", pause.cause.value, pause.reason))
+
+
+def go_on(batch: Batch, now: float) -> None:
+    """The end of a pause of a batch that was not put away."""
+    if batch.pause is not None:
+        batch.journal.note(PAUSE, NOT_PAUSED)
+        batch.journal.log_event(Event(now, "resumed", batch.pause.cause.value, "in_progress", "asked for"))
+        batch.pause = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +103,7 @@ class Tools:
     provenance: Callable[[], Mapping[str, object]]
     settings_shown: Mapping[str, object]
     may_send: Callable[[], bool]
+    on_full: Callable[[], None]
 
 
 class Desk:
@@ -84,25 +112,42 @@ class Desk:
     def __init__(self, tools: Tools, batch: Batch) -> None:
         self._tools = tools
         self.batch = batch
-        self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance)
+        self._judging = Judging(batch.id, batch.journal, tools.clock, tools.rules.completion_tokens_default)
+        self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance, self._judging)
         self._dispatcher = Dispatcher(
-            batch, self._model, tools.clock, tools.spool, tools.rules, self._durable, tools.may_send
+            batch,
+            self._model,
+            tools.clock,
+            tools.spool,
+            tools.rules,
+            self._durable,
+            tools.may_send,
+            tools.on_full,
         )
         self._is_working = False
-        self._is_publishing = False
+        self._is_publishing = self._is_stopped = False
         self._left_s = math.inf  # of the completion window, where the operator enforces it
+        self._peaks = Peaks()
+        self._reading: Reading | None = None
 
     def __repr__(self) -> str:
         return f"Desk({self.batch.id})"
 
     def stop(self) -> None:
         """Drain."""
+        self._is_stopped = True
         self._dispatcher.stop()
 
     def cancel(self) -> None:
         """End what is pending as cancelled; too late for a batch that is being published."""
         if not self._is_publishing:
             close_early(self.batch, CANCELLED, self._tools.clock.now())
+
+    def pause(self, pause: Pause) -> None:
+        """Send nothing new; `work` returns when what is in flight has ended. Too late for publishing."""
+        if not self._is_publishing:
+            pause_batch(self.batch, pause)
+            self._dispatcher.stop()
 
     def log_change(self, change: Change) -> None:
         """A decision of the governor while this batch is at work."""
@@ -111,6 +156,14 @@ class Desk:
         self.batch.journal.log_event(
             Event(now, change.name, change.old, change.new, change.cause, change.evidence)
         )
+
+    def add_reading(self, reading: Reading) -> None:
+        """One more measurement of the machine, while this batch is at work."""
+        peaks = self._peaks.with_reading(reading, self._reading)
+        self._reading = reading
+        if peaks != self._peaks and self._is_working:
+            self._peaks = peaks
+            self.batch.journal.note(_PEAKS, peaks.to_meta())
 
     def tick(self, duration_s: float) -> None:
         """Once a second: count the time that the model was ours to use; has the batch expired?"""
@@ -122,7 +175,7 @@ class Desk:
             close_early(self.batch, EXPIRED, self._tools.clock.now())
 
     async def work(self) -> str | None:
-        """The path of the result directory, or None when stopped before the end."""
+        """The path of the result directory, or None when stopped or paused before the end."""
         tools = self._tools
         tools.supervisor.begin_account()
         acceptance, progress, closed_before = await to_its_end(self._begin)
@@ -136,15 +189,25 @@ class Desk:
             is_finished = await self._dispatcher.work()
         finally:
             self._is_working = False
-        if not is_finished:
+        if not is_finished and not self._is_done_though_paused():
             return None
         self._is_publishing = True
+        go_on(self.batch, tools.clock.now())
         tools.board.enter(
             self.batch.id, acceptance.name, "finalizing", tools.board.progress_of(self.batch.id)
         )
-        path = await to_its_end(self._publish, acceptance)
-        tools.board.leave(self.batch.id)
+        path = None
+        patience = Patience(tools.clock, tools.on_full, lambda: self._is_stopped)
+        if await patience.take(lambda: self._assemble(acceptance)):
+            path = await patience.take(lambda: tools.publisher.finish(self.batch))
+        if path is not None:
+            tools.board.leave(self.batch.id)
         return path
+
+    def _is_done_though_paused(self) -> bool:
+        """A pause that came with the last answer has nothing to hold up."""
+        progress = self._tools.board.progress_of(self.batch.id)
+        return self.batch.pause is not None and progress.completed + progress.failed == progress.total
 
     def _begin(self) -> tuple[Acceptance, Progress, ModelFault | None]:
         journal, clock = self.batch.journal, self._tools.clock
@@ -153,8 +216,11 @@ class Desk:
             journal.set_phase(Phase.IN_PROGRESS, {"in_progress_at": repr(clock.now())})
         elif forgotten:
             journal.log_event(Event(clock.now(), "requeued", str(forgotten), "0", "the daemon was restarted"))
-        acceptance = from_meta(journal.meta())
+        meta = journal.meta()
+        acceptance = from_meta(meta)
+        self._judging.extra = extra_of(meta)
         progress = journal.progress()
+        self._peaks = Peaks.from_meta(journal.meta().get(_PEAKS))
         if self._tools.rules.enforce_window:
             self._left_s = window_s(acceptance.options.completion_window) - progress.worked_s
         closings = self._closings()
@@ -167,25 +233,37 @@ class Desk:
     def _durable(self, outcome: Outcome) -> None:
         self._tools.board.durable(self.batch.id, outcome)
 
-    def _publish(self, acceptance: Acceptance) -> str:
+    def _assemble(self, acceptance: Acceptance) -> bool:
         tools, journal = self._tools, self.batch.journal
         progress, plan, meta = journal.progress(), journal.plan(), journal.meta()
         facts = self._facts(acceptance, progress)
         account = account_of(meta)
+        shares = journal.shares(listed_groups(plan.groups))
         shared = measure_shared(plan, token_scale(acceptance, progress), self._samples())
+        told = render(account, tools.provenance())
+        memory = told.get("memory")
+        told["memory"] = {**(memory if isinstance(memory, dict) else {}), **self._peaks.as_metrics()}
         metrics = build_metrics(
             self.batch.id,
             acceptance,
             progress,
             plan.groups,
-            Run(float(meta["in_progress_at"]), tools.clock.now(), account.canary_tokens, shared),
-            render(account, tools.provenance()),
+            Run(
+                float(meta["in_progress_at"]),
+                tools.clock.now(),
+                account,
+                shared,
+                shares,
+                extra_of(meta),
+                pilot_of(meta),
+            ),
+            told,
             tools.settings_shown,
             journal.events(),
         )
         final_name = tools.final_name(self.batch.name, self.batch.id)
         tools.publisher.assemble(self.batch, final_name, facts, metrics)
-        return tools.publisher.finish(self.batch)
+        return True
 
     def _samples(self) -> Iterator[tuple[int, int]]:
         """Line index and cached tokens of the first answers, where the engine told."""

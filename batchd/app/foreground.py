@@ -17,7 +17,8 @@ from pathlib import Path
 
 from batchd.app.house import House
 from batchd.core.json import dumps
-from batchd.core.options import peek_batch_id
+from batchd.core.options import UNANSWERING, peek_batch_id
+from batchd.core.pause import Pause
 from batchd.core.settle import Kind
 from batchd.daemon.ports import Spool
 from batchd.edges.spool import submit_file
@@ -44,6 +45,16 @@ class Wanted:
     batch_id: str
     options: Mapping[str, object]
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of one file: the path of its result directory, or why it is paused."""
+
+    batch_id: str
+    name: str
+    path: str | None
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,8 @@ def identify(
     digests: Mapping[str, str],
 ) -> Wanted:
     """The batch that this file is, with these options, under these settings, answered by these models."""
-    identity = sha256(dumps([content.sha256, dict(options), dict(answer_settings), sorted(digests.items())]))
+    asked = {name: value for name, value in options.items() if name not in UNANSWERING}
+    identity = sha256(dumps([content.sha256, asked, dict(answer_settings), sorted(digests.items())]))
     batch_id = f"batch_{identity.hexdigest()[:32]}"
     return Wanted(source, batch_id, {**options, "batch_id": batch_id}, content.sha256)
 
@@ -109,7 +121,7 @@ def hand_in(spool: Spool, root: Path, wanted: Sequence[Wanted]) -> None:
 
 
 async def run_wanted(house: House, spool: Spool, wanted: Sequence[Wanted]) -> dict[str, str]:
-    """Run until each was published; ids to paths, of those that are finished.
+    """Run until each was published, or is paused; ids to paths, of those that are finished.
 
     The house says what it published: a collector may have taken it away since.
     """
@@ -122,5 +134,5 @@ async def run_wanted(house: House, spool: Spool, wanted: Sequence[Wanted]) -> di
         return {batch_id: path for batch_id, path in paths.items() if path is not None}
 
     if len(finished()) < len(batch_ids):
-        await house.run(until=lambda: len(finished()) == len(batch_ids))
+        await house.run(until=lambda: batch_ids <= {*finished(), *house.roster.paused})
     return finished()

@@ -1,9 +1,10 @@
 """The house: builds the rooms around one spool and one model server, and runs them until told to stop.
 
 SUMMARY
-    Recovery first; then three tasks side by side: take in (`doorway`), work (one batch after the other), and
-    tick (status, watchdog, controls, the space on the disk). While the disk is short of space, nothing is
-    begun (`may_send`); what runs may end.
+    Recovery first; then tasks side by side: take in (`doorway`), work (one batch after the other), and
+    tick (status, watchdog, controls, the space on the disk); and a lookout for the memory of the machine.
+    While disk or memory are short, nothing is begun (`may_send`); what runs may end. A paused batch is put
+    away (`roster`), and gives way to the next.
 
     `stop` begins the drain: nothing new is sent, what runs may end within `drain_s`, the rest is left for the
     next start. Nothing of it is lost.
@@ -14,21 +15,23 @@ DIAGNOSTICS
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from batchd.app.blocking import to_its_end
 from batchd.app.chores import Chores
-from batchd.app.desk import CANCELLED, Desk, Tools, close_early
+from batchd.app.desk import Desk, Tools
 from batchd.app.doorway import Doorway
+from batchd.app.outlook import Outlook
+from batchd.app.outside import Outside
 from batchd.app.pulse import Pulse
+from batchd.app.roster import Roster
 from batchd.core.limits import Change, Limits
 from batchd.core.rules import Rules
 from batchd.core.space import Space
-from batchd.core.status import STOPPED, ModelStatus, StatusReport
-from batchd.core.summary import from_meta
+from batchd.core.status import STOPPED, StatusReport
 from batchd.daemon.controls import Controls
 from batchd.daemon.intake import Intake
-from batchd.daemon.ports import Batch, Bell, Clock, Journal, ModelServer, ServiceManager, Spool
+from batchd.daemon.ports import Batch
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.recovery import recover
 from batchd.daemon.status import StatusBoard
@@ -37,21 +40,8 @@ from batchd.edges.journal import Journal as LmdbJournal
 
 TICK_S = 1.0
 
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """The edges, built for this spool and this server."""
-
-    spool: Spool
-    clock: Clock
-    service: ServiceManager
-    bell: Bell
-    server: ModelServer
-    final_name: Callable[[bytes, str], str]
-    new_batch_id: Callable[[], str]
-    describe_model: Callable[[Supervisor], ModelStatus]
-    provenance: Callable[[Supervisor], dict[str, object]]
-    pid: int
+#: While nothing is at work, it is looked this often whether a batch was resumed.
+RESUMED_CHECK_S = 1.0
 
 
 class House:
@@ -68,8 +58,7 @@ class House:
         on_tick: Callable[[StatusReport], None] = lambda report: None,
     ) -> None:
         self._on_tick = on_tick
-        self._outside = outside
-        self._rules = rules
+        self._outside, self._rules = outside, rules
         self._drain_s = drain_s
         self._only = only
         spool, clock = outside.spool, outside.clock
@@ -78,6 +67,9 @@ class House:
         )
         self._supervisor.give_up_s = rules.give_up_s
         self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
+        self.outlook = Outlook(
+            outside.gauges, outside.inhibitor, clock, self.space, lambda: self._desk, self._supervisor.press
+        )
         self._controls = Controls(spool, clock)
         self._chores = Chores(spool, self._controls, clock)
         self._intake = Intake(
@@ -85,7 +77,7 @@ class House:
             clock,
             rules,
             self.space,
-            lambda path: LmdbJournal.create(path),
+            lambda path: LmdbJournal.create(path, may_wait=self._may_wait),
             outside.new_batch_id,
             only,
         )
@@ -96,10 +88,11 @@ class House:
             outside.pid,
             lambda: outside.describe_model(self._supervisor),
             lambda: self._intake.unclaimable,
-            Pulse(lambda: self._held).moves,
+            Pulse(lambda: self.roster.held).moves,
             lambda: self._intake.waiting,
-            self.space.notice,
+            self.outlook.notice,
         )
+        self.roster = Roster(spool, clock, self._controls, self.board, self._opened)
         self._tools = Tools(
             spool,
             clock,
@@ -110,28 +103,25 @@ class House:
             outside.final_name,
             lambda: outside.provenance(self._supervisor),
             settings_shown,
-            self.may_send,
+            self.outlook.may_send,
+            self.space.refuse,
         )
-        self._doorway = Doorway(self._intake, outside.bell, self.board, self._hold, self._cancel_if_asked)
-        self._recovered: list[Batch] = []  # oldest first
-        self._held: dict[str, Batch] = {}  # with an open journal
+        self._doorway = Doorway(
+            self._intake,
+            outside.bell,
+            self.board,
+            self.roster.hold,
+            lambda batch: self.roster.obey_one(batch, None),
+        )
         self.published: dict[str, str] = {}  # with `only`: result directories by batch id
         self._desk: Desk | None = None
         self._stopping = asyncio.Event()
+        self._is_leaving = False  # the drain is over
 
     @property
     def is_stopping(self) -> bool:
         """Whether the drain has begun."""
         return self._stopping.is_set()
-
-    @property
-    def is_short_of_space(self) -> bool:
-        """Whether the disk fell below the reserve and has not yet got well above it again."""
-        return self.space.is_short
-
-    def may_send(self) -> bool:
-        """Whether new requests may be sent to the model now."""
-        return not self.space.is_short
 
     def adopt(self, rules: Rules, settings_shown: dict[str, object], drain_s: float) -> None:
         """Other rules: at once for intake, archive and drain, from the next batch on for the work."""
@@ -156,15 +146,17 @@ class House:
                 tasks = [
                     group.create_task(self._outside.bell.run()),
                     group.create_task(
-                        self._doorway.run(self._stopping.is_set, self._ready, lambda: len(self._recovered))
+                        self._doorway.run(self._stopping.is_set, self._ready, lambda: self.roster.ready_count)
                     ),
                     group.create_task(self._tick(until)),
+                    group.create_task(self.outlook.run()),
                 ]
                 working = group.create_task(self._work())
                 await self._stopping.wait()
                 self.board.become("draining")
                 self._outside.service.stopping(self._drain_s)
                 await asyncio.wait({working}, timeout=self._drain_s if self._desk is not None else 0)
+                self._is_leaving = True
                 await self._outside.bell.close()
                 for task in (*tasks, working):
                     task.cancel()
@@ -175,24 +167,19 @@ class House:
         """Finish what a crash left, and let the rest go on where it stopped."""
         spool = self._outside.spool
         self.space.measure(spool.free_bytes())
-        recovered = await to_its_end(recover, spool, lambda path: LmdbJournal.open(path))
-        publisher = self._tools.publisher
-        work = [await to_its_end(self._open, batch_id) for batch_id in self._wanted(recovered.work)]
+        recovered = await to_its_end(recover, spool, self._opened)
+        publisher, roster = self._tools.publisher, self.roster
+        work = [await to_its_end(roster.open, batch_id) for batch_id in self._wanted(recovered.work)]
         for batch_id in self._wanted(recovered.publish):
-            batch = await to_its_end(self._open, batch_id)
+            batch = await to_its_end(roster.open, batch_id)
             if await to_its_end(publisher.is_sealed, batch):
                 self._leave_with(batch, await to_its_end(publisher.finish, batch))
             else:
                 await to_its_end(publisher.unseal, batch)
                 work.append(batch)
-        self._recovered = sorted(work, key=lambda batch: from_meta(batch.journal.meta()).created_at)
-        for batch in self._recovered:
-            name = batch.name.decode("utf-8", "replace")
-            progress = batch.journal.progress()
-            self.board.enter(batch.id, name, "in_progress", progress)
-            self.space.promise(batch.id, progress.total)
+        for batch in work:
+            self.space.promise(batch.id, await roster.recover(batch))
             self._intake.enter(batch.id, is_accepted=True)
-            self._cancel_if_asked(batch)
         for batch_id in self._wanted(recovered.intake):
             self._intake.enter(batch_id, is_accepted=False)
 
@@ -203,15 +190,12 @@ class House:
     def _wanted(self, batch_ids: Sequence[str]) -> list[str]:
         return [batch_id for batch_id in batch_ids if self._only is None or batch_id in self._only]
 
-    def _open(self, batch_id: str) -> Batch:
-        spool = self._outside.spool
-        journal: Journal = LmdbJournal.open(spool.journal_path(batch_id))
-        name = spool.original_name(batch_id) or b""
-        return self._hold(Batch(batch_id, name, journal, spool.open_input(batch_id)))
+    def _opened(self, path: str) -> LmdbJournal:
+        return LmdbJournal.open(path, may_wait=self._may_wait)
 
-    def _hold(self, batch: Batch) -> Batch:
-        self._held[batch.id] = batch
-        return batch
+    def _may_wait(self) -> bool:
+        """For room on the disk: not when we leave."""
+        return not self._is_leaving
 
     async def _work(self) -> None:
         while not self._stopping.is_set():
@@ -221,33 +205,50 @@ class House:
                 continue
             if self._stopping.is_set():
                 return
-            self._desk = Desk(self._tools, batch)
-            try:
-                path = await self._desk.work()
-            finally:
-                self._desk = None
-            if path is None:
+            path = await self._work_on(batch)
+            if path is not None:
+                self._leave_with(batch, path)
+            elif self._stopping.is_set():
                 return
-            self._leave_with(batch, path)
+            else:
+                await self.roster.put_away(batch)
+
+    async def _work_on(self, batch: Batch) -> str | None:
+        """None: it was stopped, or is paused."""
+        if batch.pause is not None and batch.closing is None:
+            return None
+        self._desk = Desk(self._tools, batch)
+        try:
+            return await self._desk.work()
+        finally:
+            self._desk = None
 
     def _leave_with(self, batch: Batch, path: str) -> None:
         """It is published."""
-        del self._held[batch.id]
+        self.roster.leave(batch.id)
         self._intake.leave(batch.id)
-        self._controls.close(batch.id)
+        self._outside.forget(batch.id)
         if self._only is not None:
             self.published[batch.id] = path
 
     async def _next_batch(self) -> Batch | None:
         """The next accepted batch; None after a while without one."""
-        if self._recovered:
-            return self._recovered.pop(0)
-        return await self._doorway.next_accepted(self._rules.idle_unload_s)
+        left_s = self._rules.idle_unload_s
+        while left_s > 0:
+            batch = self.roster.next_ready() or await self._doorway.next_accepted(
+                min(left_s, RESUMED_CHECK_S)
+            )
+            if batch is not None:
+                return batch
+            left_s -= RESUMED_CHECK_S
+        return None
 
     async def _tick(self, until: Callable[[], bool]) -> None:
         while True:
             self.space.measure(self._outside.spool.free_bytes())
-            self._obey()
+            if any(batch.journal.waits_for_room for batch in list(self.roster.held.values())):
+                self.space.refuse()
+            await self._obey()
             self._on_tick(self.board.tick())
             if self._desk is not None:
                 self._desk.tick(TICK_S)
@@ -257,22 +258,12 @@ class House:
                 return
             await self._outside.clock.sleep(TICK_S)
 
-    def _obey(self) -> None:
+    async def _obey(self) -> None:
         """Control files, of all batches in the house."""
-        for batch in list(self._held.values()):  # a batch is taken in by a thread meanwhile
-            self._cancel_if_asked(batch)
+        await self.roster.obey(self._desk)
         for waiting in self._intake.waiting:
             if self._controls.is_cancelled(waiting.batch_id):
                 self._intake.cancel(waiting.batch_id)
-
-    def _cancel_if_asked(self, batch: Batch) -> None:
-        """Repeating it is fine. The file stays until the batch is published: so it outlives a crash."""
-        if not self._controls.is_cancelled(batch.id):
-            return
-        if self._desk is not None and self._desk.batch is batch:
-            self._desk.cancel()
-        else:
-            close_early(batch, CANCELLED, self._outside.clock.now())
 
     def _on_change(self, change: Change) -> None:
         if self._desk is not None:
@@ -280,9 +271,7 @@ class House:
 
     async def _leave(self) -> None:
         try:
-            for batch in self._held.values():
-                batch.input.close()
-                await to_its_end(batch.journal.close)
+            await self.roster.close()
         finally:
             await self._supervisor.release()
             await self._outside.server.close()

@@ -15,7 +15,7 @@ from batchd.app.engines import Engine
 from batchd.core.serverstate import State
 from batchd.core.status import ModelStatus
 from batchd.daemon.supervisor import Supervisor
-from batchd.edges.gpu import read_gpus
+from batchd.edges.gpu import read_cards
 from batchd.edges.memory import resident_bytes
 
 #: The supervisor's states in the words of the status.
@@ -55,7 +55,8 @@ def provenance(engine: Engine, supervisor: Supervisor) -> dict[str, object]:
             "mode": server.mode if server else None,
         },
         "gpus": [
-            {"name": gpu.name, "driver": gpu.driver, "memory_mb": gpu.total_mb} for gpu in read_gpus() or ()
+            {"name": card.name, "driver": card.driver, "memory_mb": card.total_mib}
+            for card in read_cards()[0]
         ],
         "machine": {"system": platform.platform(), "python": platform.python_version()},
         "memory": {"daemon_anonymous_bytes": resident_bytes()},

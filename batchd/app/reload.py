@@ -5,8 +5,7 @@ SUMMARY
     settings in force. What can change an answer, or needs another model server, waits for a restart, and the
     log says so: each batch's results name one set of settings, and it must be true.
 
-    `log_level`, `drain_s`, `settle_s`, `archive_days` and `give_up_s` hold at once, the others from the next
-    batch on.
+    Those of the daemon itself and of the intake hold at once, those of the work from the next batch on.
 
 DIAGNOSTICS
     Warning: settings that are wrong, and settings that need a restart.
@@ -26,10 +25,13 @@ CHANGEABLE = frozenset(
         "drain_s",
         "settle_s",
         "archive_days",
+        "input_bytes_max",
+        "owner_bytes_max",
         "request_timeout_s",
         "give_up_s",
         "idle_unload_s",
         "attempts_max",
+        "pilot",
         "enforce_window",
         "failed_share_max",
     }

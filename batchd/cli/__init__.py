@@ -7,6 +7,7 @@ SUMMARY
         0    all requests completed
         1    finished, but not well; or the disk failed us
         2    usage
+        3    `run`: a batch is paused and waits for a person
         75   the spool is held by another, or the model server is out of reach
         78   configuration
         130  interrupted; what can go on goes on at the next start
@@ -26,10 +27,14 @@ from typing import Annotated
 import typer
 
 from batchd import __version__
+from batchd.cli.cancel import cancel
 from batchd.cli.check import check
 from batchd.cli.config import config
 from batchd.cli.daemon import daemon
 from batchd.cli.demo import demo
+from batchd.cli.doctor import doctor
+from batchd.cli.pause import pause
+from batchd.cli.resume import resume
 from batchd.cli.run import run
 from batchd.cli.status import status
 from batchd.cli.submit import submit
@@ -40,7 +45,20 @@ from batchd.errors import BatchdError, UsageError
 #: Returns its exit code; None is 0.
 Verb = Callable[..., int | None]
 
-VERBS: tuple[Verb, ...] = (daemon, run, submit, check, status, verify, config, demo)
+VERBS: tuple[Verb, ...] = (
+    daemon,
+    run,
+    submit,
+    check,
+    status,
+    pause,
+    resume,
+    cancel,
+    verify,
+    config,
+    doctor,
+    demo,
+)
 
 EXIT_INTERRUPTED = 130
 

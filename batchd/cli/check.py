@@ -21,7 +21,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from batchd.cli.beside import opened, options_beside
 from batchd.cli.terminal import JsonOption, console, put, put_json, put_table
 from batchd.core.fault import LineFault
-from batchd.core.prefix import GroupSummary
+from batchd.core.ideal import saved_tokens
+from batchd.core.record import Group
 from batchd.core.request import LineLimits
 from batchd.core.survey import Survey
 from batchd.settings import Settings, load_settings
@@ -59,8 +60,8 @@ def check(
 
 def _checked(path: Path, settings: Settings, as_json: bool) -> int:
     limits = LineLimits(settings.line_bytes_max, settings.completion_tokens_default)
-    with opened(path) as file:
-        survey = Survey(file, limits, settings.strict, options_beside(path))
+    with opened(path) as file, opened(path) as again:
+        survey = Survey(file, again, limits, settings.strict, options_beside(path))
         faults = _with_bar(survey, path.stat().st_size)
         if as_json:
             found = [asdict(fault) for fault in faults]
@@ -107,7 +108,8 @@ def _conclude(path: Path, survey: Survey, settings: Settings) -> None:
     if groups:
         put(f"  prompt tokens, estimated: {survey.prompt_tokens:,}; the longest {survey.longest_tokens:,}")
         put(f"  prefix groups: {len(groups):,}")
-        heads = ("    model", "url", "requests", "shared tokens", "window")
+        put(f"  read again by a naive run, and saved here: {_saved(survey):,} tokens, estimated")
+        heads = ("    model", "url", "requests", "shared tokens", "saved tokens", "window")
         put_table(heads, map(_cells, groups[:_GROUPS_SHOWN_MAX]))
     if len(groups) > _GROUPS_SHOWN_MAX:
         put(f"    and {len(groups) - _GROUPS_SHOWN_MAX:,} more")
@@ -117,8 +119,12 @@ def _requests(count: int) -> str:
     return f"{count:,} request{'' if count == 1 else 's'}"
 
 
-def _cells(group: GroupSummary) -> tuple[str, ...]:
-    numbers = (group.count, group.prefix_tokens, group.window_tokens)
+def _saved(survey: Survey) -> int:
+    return sum(saved_tokens(group) for group in survey.groups())
+
+
+def _cells(group: Group) -> tuple[str, ...]:
+    numbers = (group.count, group.prefix_tokens, saved_tokens(group), group.window_tokens)
     return (f"    {group.model}", group.endpoint, *(f"{number:,}" for number in numbers))
 
 
@@ -143,6 +149,9 @@ def _numbers(survey: Survey, settings: Settings) -> dict[str, object]:
         "bytes": survey.lines.read_bytes,
         "prompt_tokens_estimated": survey.prompt_tokens,
         "longest_prompt_tokens_estimated": survey.longest_tokens,
+        "saved_tokens_estimated": _saved(survey),
         "group_count": len(groups),
-        "groups": [asdict(group) for group in groups[:_GROUPS_JSON_MAX]],
+        "groups": [
+            {**asdict(group), "saved_tokens": saved_tokens(group)} for group in groups[:_GROUPS_JSON_MAX]
+        ],
     }

@@ -5,6 +5,7 @@ SUMMARY
     error: a bar on a terminal, plain lines elsewhere. Standard output has one line for each batch.
 
 DIAGNOSTICS
+    Warning: exit 3 when a batch is paused and nobody can be asked.
     Fatal: exit 75 when the spool is held or no model server answers; 130 when interrupted: the same command
     goes on where it stopped.
 """
@@ -16,9 +17,10 @@ from typing import Annotated
 
 import typer
 
-from batchd.app import run_files
+from batchd.app import Ended, run_files
 from batchd.cli.beside import checked_options, opened
 from batchd.cli.outcome import exit_code, find_earlier, read_result
+from batchd.cli.paused import EXIT_PAUSED, as_json_of_paused, go_on
 from batchd.cli.progress import progress_display
 from batchd.cli.terminal import ConfigOption, JsonOption, put, put_json
 from batchd.errors import UnavailableError, UsageError
@@ -53,6 +55,7 @@ def run(
     """Run batch files now and print where their results are.
 
     Interrupted, the same command goes on where it stopped; a batch that is finished is only looked up.
+    A paused batch is shown with its reason: on a terminal you are asked, elsewhere the exit code is 3.
 
     \b
     Example:
@@ -80,16 +83,32 @@ def run(
     if outbox is not None:
         _make(outbox)
     try:
-        with progress_display() as show:
-            results = asyncio.run(run_files(settings, surroundings(), files, options, outbox, show))
+        ended = _run(settings, files, options, outbox)
+        while (paused := [batch for batch in ended if batch.path is None]) and go_on(settings.spool, paused):
+            ended = _run(settings, files, options, outbox)
     except UnavailableError as error:
         raise _with_earlier(error, settings, outbox or settings.spool / "outbox", files) from error
-    for result in results:
-        if as_json:
-            put_json(read_result(Path(result)))
-        else:
-            put(result)
-    return max(exit_code(Path(result), settings.failed_share_max) for result in results)
+    return max([_told(batch, settings, as_json) for batch in ended])
+
+
+def _run(
+    settings: Settings, files: Sequence[Path], options: Sequence[dict[str, object]], outbox: Path | None
+) -> list[Ended]:
+    with progress_display() as show:
+        return asyncio.run(run_files(settings, surroundings(), files, options, outbox, show))
+
+
+def _told(batch: Ended, settings: Settings, is_json: bool) -> int:
+    """What became of one file, on standard output; its exit code."""
+    if batch.path is None:
+        if is_json:
+            put_json(as_json_of_paused(batch))
+        return EXIT_PAUSED
+    if is_json:
+        put_json(read_result(Path(batch.path)))
+    else:
+        put(batch.path)
+    return exit_code(Path(batch.path), settings.failed_share_max)
 
 
 def _check_flags(out: Path | None, engine: str | None, gguf: Path | None, spool: Path | None) -> None:

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from batchd.cli.terminal import JsonOption, SpoolOption, put, put_json, put_table, say
+from batchd.core.pause import way_on
 from batchd.core.status import STOPPED, BatchStatus, ModelStatus, StatusReport, duration, parse
 from batchd.edges.clock import SystemClock
 from batchd.errors import ConfigError
@@ -95,7 +96,7 @@ def _show(report: StatusReport) -> None:
         put_table(heads, map(_cells, report.batches))
     else:
         put("no batch is in the house")
-    waiting = [(batch.id, batch.detail) for batch in report.batches if batch.detail]
+    waiting = [(batch.id, _waits(batch)) for batch in report.batches if batch.detail]
     if waiting:
         put_table(("waits", "because"), waiting)
     if report.unclaimable:
@@ -113,11 +114,15 @@ def _model_words(model: ModelStatus) -> Iterator[str]:
         yield model.detail
 
 
+def _waits(batch: BatchStatus) -> str:
+    return f"{batch.detail}; to go on, type: {way_on(batch.id)}" if batch.is_paused else batch.detail
+
+
 def _cells(batch: BatchStatus) -> tuple[str, ...]:
     return (
         batch.id,
         batch.name,
-        batch.status,
+        "paused" if batch.is_paused else batch.status,
         f"{batch.completed + batch.failed:,}/{batch.total:,}",
         f"{batch.failed:,}",
         _UNKNOWN if batch.requests_per_s is None else f"{batch.requests_per_s:.1f}",

@@ -1,9 +1,10 @@
 """Ideal: how few prompt tokens a batch could have cost, from what the engine told of its answers.
 
 SUMMARY
-    Every group's shared beginning once, and all in which its requests differ:
+    Every group's shared beginning once, and all in which its requests differ. The first request of a group
+    finds what its group shares with the one before it in the plan:
 
-        ideal = prompt - sum over groups of (answers - 1) * shared
+        ideal = prompt - sum over groups of ((answers - 1) * shared + shared with the group before)
 
     A long beginning is subtracted once for each answer, so one token of error in it is one for each answer,
     and an estimate from bytes is off by some twenty. The cached counts that the engine reports for each
@@ -28,6 +29,13 @@ from batchd.core.record import Group, Plan
 
 #: Answers that are looked at: reading them takes 0.1 s, and a few of each group are enough.
 SAMPLES_MAX = 2_000
+
+#: Of the estimated beginning, which may be twice as long as the real one: with less of it in the slot, it was
+#: not there.
+HIT_SHARE = 0.25
+
+#: A shorter beginning says nothing: some templates are as long.
+TELLING_TOKENS = 128
 
 #: Of the estimated beginning; an answer that had less of it in its slot was cold.
 _WARM_SHARE = 0.5
@@ -60,6 +68,20 @@ def measure_shared(plan: Plan, scale: float, samples: Iterable[tuple[int, int]])
     return {number: sorted(warm)[int(len(warm) * _ODD_SHARE)] for number, warm in seen.items()}
 
 
+def is_cold(cached_tokens: int | None, prefix_tokens: int) -> bool:
+    """Whether so few tokens were in the slot that the beginning, as estimated, was not."""
+    return (
+        prefix_tokens >= TELLING_TOKENS
+        and cached_tokens is not None
+        and cached_tokens < prefix_tokens * HIT_SHARE
+    )
+
+
+def saved_tokens(group: Group) -> int:
+    """Estimated prompt tokens of this group that need not be read again."""
+    return (group.count - 1) * group.prefix_tokens + group.shared_tokens
+
+
 def ideal_tokens(
     prompt_tokens: int, completed: int, groups: Sequence[Group], scale: float, shared: Mapping[int, int]
 ) -> int:
@@ -71,6 +93,7 @@ def ideal_tokens(
     part = min(1.0, completed / planned) if planned else 0.0
     again = sum(
         max(0.0, group.count * part - 1) * shared.get(number, group.prefix_tokens * scale)
+        + group.shared_tokens * scale * part
         for number, group in enumerate(groups)
     )
     return max(0, round(prompt_tokens - again))

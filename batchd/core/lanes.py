@@ -1,62 +1,176 @@
 """Lanes: which request each slot works on next.
 
 SUMMARY
-    A prefix cache belongs to one slot; slots share nothing. So a slot stays with one group as long as that
-    group has requests. A free slot takes the largest group that nobody has begun; when all are begun, it
-    joins the one with most left for each slot on it. Then no slot idles while anything is pending, and cold
-    prefills are few.
+    A prefix cache belongs to one slot; slots share nothing. So a slot works through runs of requests that
+    begin alike, as the deal says (`core/deal`). When a slot has nothing left, what is pending is dealt anew;
+    where to help costs more than to idle, it rests.
+
+    What is thought of the slots is what was sent to them, corrected by what comes back: the rates are those
+    of the answers so far, and a beginning that is read again and again, though its slot has just answered a
+    request with it, counts for nothing from then on. Before any was found in a slot, no beginning does.
 
 DIAGNOSTICS
     Bug: asking for a slot that does not exist.
 """
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from batchd.core.deal import Piece, Queues, Slot, cost, deal, ground_of
+from batchd.core.ideal import TELLING_TOKENS, is_cold
+from batchd.core.model import Source, Usage
 from batchd.core.record import Group
+
+#: Before anything was measured: an answer of 50 tokens takes as long as to read a thousand.
+ANSWER_TOKENS = 1_000.0
+
+#: Answers that the measured rates are believed from.
+_ANSWERS_MIN = 4
+
+#: Rates that differ more than this from those of the deal are a reason to deal again.
+_RATES_RATIO = 2.0
+
+#: So many times in a row the beginning was not in the slot that must have it: it will not be.
+MISSES_MAX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A line to send. `run` is for `learn` and `may_help`."""
+
+    index: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoReuse:
+    """A beginning that its slot never had: what was expected there, estimated, and what was found at most."""
+
+    expected_tokens: int
+    cached_tokens: int
 
 
 class Lanes:
-    """The runs of some groups, dealt out to slots. It is a cursor: what it gave is not given again."""
+    """The pending lines of some groups, dealt out to slots. A cursor: what it gave is not given again."""
 
     def __init__(self, groups: Sequence[Group], order: "array[int]", finished: bytearray, slots: int) -> None:
-        self._order = order
-        self._finished = finished
-        self._cursor = [group.start for group in groups]
-        self._end = [group.start + group.count for group in groups]
-        self._lane: list[int | None] = [None] * slots
-        self._by_size = sorted(range(len(groups)), key=lambda group: -groups[group].count)
-        self._first_fresh = 0
+        self._pending = array("I")
+        prefix, shared = array("I"), array("I")
+        pieces: list[Piece] = []
+        common = 0
+        for group in groups:
+            start = len(self._pending)
+            lines = order[group.start : group.start + group.count]
+            self._pending.extend(index for index in lines if not finished[index])
+            common = min(common, group.shared_tokens)
+            if len(self._pending) > start:
+                pieces.append((len(prefix), start, len(self._pending)))
+                prefix.append(group.prefix_tokens)
+                shared.append(common)
+                common = group.prefix_tokens
+        self._ground = ground_of(prefix, shared, ANSWER_TOKENS)
+        self._left = len(self._pending)
+        self._sent = [-1] * slots  # the run that each slot took last
+        self._answered = [-1] * slots
+        self._queues: Queues = deal(self._ground, pieces, [Slot()] * slots)
+        self._dealt_with = ANSWER_TOKENS
+        self._rests_at: dict[int, int] = {}  # slot: what was left when it was better to rest
+        self._misses: dict[int, list[int]] = {}  # run: tokens found in its slot, while they are too few
+        self._has_hit = False
+        self._read_s = self._read_tokens = self._answer_s = 0.0
+        self._answers = 0
 
     def __repr__(self) -> str:
-        left = sum(end - cursor for cursor, end in zip(self._cursor, self._end, strict=True))
-        return f"Lanes({left} left, on {self._lane})"
+        return f"Lanes({self._left} left, {[sum(b - a for _, a, b in queue) for queue in self._queues]})"
 
-    def take(self, slot: int) -> int | None:
-        """The next line index for this slot, or None when nothing is pending."""
-        while True:
-            group = self._lane[slot]
-            if group is None or self._cursor[group] >= self._end[group]:
-                group = self._choose(slot)
-                self._lane[slot] = group
-                if group is None:
-                    return None
-            index = self._order[self._cursor[group]]
-            self._cursor[group] += 1
-            if not self._finished[index]:
-                return index
+    @property
+    def left(self) -> int:
+        """Lines that were not given yet."""
+        return self._left
 
-    def _choose(self, slot: int) -> int | None:
-        self._lane[slot] = None
-        while self._first_fresh < len(self._by_size):
-            group = self._by_size[self._first_fresh]
-            self._first_fresh += 1
-            if self._cursor[group] < self._end[group]:
-                return group
-        begun = {group for group in self._lane if group is not None}
-        left = {group: self._end[group] - self._cursor[group] for group in begun}
-        return max(
-            (group for group in begun if left[group]),
-            key=lambda group: left[group] / self._lane.count(group),
-            default=None,
-        )
+    def take(self, slot: int, ahead: Sequence[int]) -> Pick | None:
+        """The next line for this slot; None when nothing is pending, or others do the rest with less work.
+
+        `ahead`: lines that were given to each slot and have no answer yet.
+        """
+        if self._left and (not self._queues[slot] or self._is_outdated()):
+            self._deal_again(slot, ahead)
+        queue = self._queues[slot]
+        if not queue:
+            return None
+        at = bisect_left(queue, (self._sent[slot], 0, 0))
+        if at == len(queue) or queue[at][0] != self._sent[slot]:
+            at = 0
+        run, start, end = queue[at]
+        if start + 1 < end:
+            queue[at] = (run, start + 1, end)
+        else:
+            del queue[at]
+        self._left -= 1
+        self._sent[slot] = run
+        return Pick(self._pending[start], run)
+
+    def may_help(self, slot: int, run: int, count: int) -> bool:
+        """Whether this slot shall do half of `count` lines of this run, which are another's already."""
+        unread = self._ground.unread(self._sent[slot], run)
+        return unread <= self._ground.answer_tokens * count / 2
+
+    def learn(self, slot: int, run: int, usage: Usage) -> NoReuse | None:
+        """What the engine said of an answer in this slot; the fault in our picture that this shows, once."""
+        before, self._answered[slot] = self._answered[slot], run
+        self._measure(usage)
+        expected = self._ground.prefix[run]
+        if usage.cached_source is not Source.ENGINE or before != run or expected < TELLING_TOKENS:
+            return None
+        cached = usage.cached_tokens or 0
+        if not is_cold(cached, expected):
+            self._has_hit = True
+            self._misses.pop(run, None)
+            return None
+        misses = self._misses.setdefault(run, [])
+        misses.append(cached)
+        if len(misses) < MISSES_MAX:
+            return None
+        self._forget(run)
+        return NoReuse(expected, max(misses))
+
+    def _is_outdated(self) -> bool:
+        """Whether the rates are others than those that the deal was made with."""
+        return not 1 / _RATES_RATIO <= self._ground.answer_tokens / self._dealt_with <= _RATES_RATIO
+
+    def _deal_again(self, slot: int, ahead: Sequence[int]) -> None:
+        # As the rest gets less, helping pays ever less: it is enough to ask again now and then.
+        is_outdated = self._is_outdated()
+        if 2 * self._left > self._rests_at.get(slot, 2 * self._left) and not is_outdated:
+            return
+        self._dealt_with = self._ground.answer_tokens
+        slots = list(map(Slot, self._sent, ahead))
+        queues = deal(self._ground, sorted(piece for queue in self._queues for piece in queue), slots)
+        if cost(self._ground, queues, slots) < cost(self._ground, self._queues, slots):
+            self._queues = queues
+        if not self._queues[slot]:
+            self._rests_at[slot] = self._left
+
+    def _measure(self, usage: Usage) -> None:
+        if usage.prefill_s is None or usage.decode_s is None or usage.cached_tokens is None:
+            return
+        self._answers += 1
+        self._read_s += usage.prefill_s
+        self._read_tokens += usage.prompt_tokens - usage.cached_tokens
+        self._answer_s += usage.decode_s
+        if self._answers >= _ANSWERS_MIN and self._read_s > 0:
+            # More than nothing, so that two rates have a ratio.
+            answer_tokens = max(1.0, self._answer_s / self._answers * self._read_tokens / self._read_s)
+            self._ground = replace(self._ground, answer_tokens=answer_tokens)
+
+    def _forget(self, run: int) -> None:
+        """To read this beginning again costs nothing more than it costs anyway."""
+        prefix, shared = self._ground.prefix, self._ground.shared
+        for number in [run] if self._has_hit else range(len(prefix)):
+            prefix[number] = shared[number] = 0
+            if number + 1 < len(shared):
+                shared[number + 1] = 0
+        self._ground = ground_of(prefix, shared, self._ground.answer_tokens)
+        self._rests_at.clear()

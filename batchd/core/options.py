@@ -9,7 +9,7 @@ DIAGNOSTICS
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import islice
@@ -29,21 +29,30 @@ _METADATA_VALUE_CHARS_MAX = 512
 _KEY_CHARS_SHOWN = 64
 _UNKNOWN_NAMED_MAX = 16
 
+#: A pilot of more lines is no pilot.
+PILOT_LINES_MAX = 1_000
+
 _WINDOW = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the submitter asked for. `strict` None: as the operator set it."""
+    """What the submitter asked for. None: as the operator set it."""
 
     batch_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     completion_window: str = "24h"
     strict: bool | None = None
+    deduplicate: bool | None = None
+    pilot: int | None = None
+    pilot_confirm: bool = False
 
 
-_KNOWN = ("batch_id", "metadata", "completion_window", "strict")
+_KNOWN = ("batch_id", "metadata", "completion_window", "strict", "deduplicate", "pilot", "pilot_confirm")
+
+#: Those that say when a batch runs and never what it answers: with others it is the same batch.
+UNANSWERING = frozenset({"pilot", "pilot_confirm"})
 
 
 def is_batch_id(text: str) -> bool:
@@ -69,11 +78,14 @@ def parse_options(raw: bytes | None) -> tuple[Options, list[Refusal]]:
     if not isinstance(value, dict):
         return Options(), [_refuse(None, "The options file must hold one JSON object.")]
     refusals = _unknown(key for key in value if key not in _KNOWN)
-    checks = {
+    checks: dict[str, Callable[[object], str]] = {
         "batch_id": _batch_id,
         "metadata": _metadata,
         "completion_window": _completion_window,
-        "strict": _strict,
+        "strict": _yes_or_no("strict"),
+        "deduplicate": _yes_or_no("deduplicate"),
+        "pilot": _pilot,
+        "pilot_confirm": _yes_or_no("pilot_confirm"),
     }
     refusals += [
         _refuse(key, message)
@@ -110,8 +122,13 @@ def _batch_id(value: object) -> str:
     return "" if is_good else "'batch_id' must be 'batch_' and 32 hex digits."
 
 
-def _strict(value: object) -> str:
-    return "" if isinstance(value, bool) else "'strict' must be true or false."
+def _yes_or_no(key: str) -> Callable[[object], str]:
+    return lambda value: "" if isinstance(value, bool) else f"'{key}' must be true or false."
+
+
+def _pilot(value: object) -> str:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= PILOT_LINES_MAX
+    return "" if is_count else f"'pilot' must be a number of lines from 0 to {PILOT_LINES_MAX}."
 
 
 def _completion_window(value: object) -> str:

@@ -1,94 +1,153 @@
 """The plan: the order of the requests, made once at intake and journaled.
 
 SUMMARY
-    Models run one after the other, in the order of their first line, because a change of model is a load.
-    Within a model the large groups come first, so that the small ones can fill the lanes at the end; groups
-    of one request share nothing with anybody and are put together. Inside a group the long answers come
-    first, so that no lane is left alone with one at the end; then the order of the input.
+    Models run one after the other, in the order of their first line, because a change of model is a load. So
+    is a change of the window: requests of one model whose windows differ by more than `WINDOW_RATIO` run in
+    loads of their own, the smaller windows first, unless they are too few to pay for a load.
+
+    Within a load, groups that begin alike stand side by side: what is inside of a group comes before the rest
+    of it, the large ones first. A `Group` of the plan is a run of one prefix group in one load, and says how
+    much of its beginning it shares with the run before it. Inside a run the long answers come first, so that
+    no lane is left alone with one at the end; then requests that share more stand together.
 
 DIAGNOSTICS
     None: arrays in, arrays out.
 """
 
 from array import array
-from collections import Counter
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
-from batchd.core.prefix import GroupSummary
+from batchd.core.fit import WINDOW_TOKENS_MIN
+from batchd.core.prefix import PrefixGroups, Tree, prefix_tokens
 from batchd.core.record import Group, Plan
 
-#: (model number, url, singles last, minus the group's size, group, minus the bound): the order of work.
-_Rank = tuple[int, str, bool, int, int, int]
+#: Windows of one load may differ so much. The KV cache is paid for in full by the shortest request.
+WINDOW_RATIO = 4
 
-#: Stands for all the groups of one request of a model and endpoint.
-_SINGLES = -1
+#: Fewer requests than this run in the larger window of others: a load takes as long as some tens of answers.
+LOAD_REQUESTS_MIN = 64
 
+#: Bounds have 31 bits.
+_BOUND_BITS = 32
+_BOUND_MAX = (1 << _BOUND_BITS) - 1
 
-def build_plan(groups: Sequence[GroupSummary], group_of: "array[int]", bound_of: "array[int]") -> Plan:
-    """Order the lines. `group_of[i]` is line i's group, or -1 for a faulty one; `bound_of[i]` its bound."""
-    model_order: dict[str, int] = {}
-    for group in groups:
-        model_order.setdefault(group.model, len(model_order))
-    buckets = Counter(zip(group_of, bound_of, strict=True))
-    ranked = sorted(
-        (_rank(groups, model_order, group, bound), (group, bound)) for group, bound in buckets if group >= 0
-    )
-    starts: dict[tuple[int, int], int] = {}
-    position = 0
-    for _, key in ranked:
-        starts[key] = position
-        position += buckets[key]
-    order = array("I", bytes(4 * position))
-    for index, key in enumerate(zip(group_of, bound_of, strict=True)):
-        if key[0] >= 0:
-            order[starts[key]] = index
-            starts[key] += 1
-    return Plan(len(group_of), tuple(_runs(groups, [(rank, buckets[key]) for rank, key in ranked])), order)
+#: (load, group): where requests are worked on one after the other.
+_Run = tuple[int, int]
 
 
-def _rank(groups: Sequence[GroupSummary], model_order: dict[str, int], group: int, bound: int) -> _Rank:
-    summary = groups[group]
-    is_single = summary.count == 1
-    return (
-        model_order[summary.model],
-        summary.endpoint,
-        is_single,
-        0 if is_single else -summary.count,
-        _SINGLES if is_single else group,
-        -bound,
-    )
+def build_plan(found: PrefixGroups, line_count: int) -> Plan:
+    """Order the requests that were found among so many lines."""
+    tree = found.tree()
+    loads = [_loads(needs) for needs in _needs(found, tree)]
+    runs: defaultdict[_Run, int] = defaultdict(int)
+    windows: dict[_Run, int] = {}
+    run_of = []
+    for number, group in enumerate(tree.group_of):
+        need = found.need[number]
+        run = (bisect_left(loads[tree.family[group]], need), group)
+        run_of.append(run)
+        if not found.is_copy[number]:
+            runs[run] += 1
+            windows[run] = max(windows.get(run, 0), need)
+    sequence = sorted(runs, key=_keys(tree, found.families, runs).__getitem__)
+    order = _order(found, tree, run_of, {run: place for place, run in enumerate(sequence)})
+    return Plan(line_count, tuple(_groups(found, tree, sequence, runs, windows)), order)
 
 
-def _runs(groups: Sequence[GroupSummary], ranked: Sequence[tuple[_Rank, int]]) -> list[Group]:
-    """Merge neighbouring buckets of one group (or of the singles of one model) into its run."""
-    names = dict(enumerate(dict.fromkeys(group.model for group in groups)))
-    window_of_singles: dict[tuple[str, str], int] = {}
-    for summary in groups:
-        if summary.count == 1:
-            family = (summary.model, summary.endpoint)
-            window_of_singles[family] = max(window_of_singles.get(family, 0), summary.window_tokens)
-    runs: list[Group] = []
-    before: tuple[int, str, int] | None = None
-    start = 0
-    for (model, endpoint, _, _, group, _), count in ranked:
-        if before == (model, endpoint, group):
-            last = runs[-1]
-            runs[-1] = Group(
-                last.model,
-                last.endpoint,
-                last.start,
-                last.count + count,
-                last.prefix_tokens,
-                last.window_tokens,
+def _needs(found: PrefixGroups, tree: Tree) -> list[Counter[int]]:
+    """How many requests of each family need which window."""
+    needs: list[Counter[int]] = [Counter() for _ in found.families]
+    for group, need, is_copy in zip(tree.group_of, found.need, found.is_copy, strict=True):
+        if not is_copy:
+            needs[tree.family[group]][max(need, WINDOW_TOKENS_MIN)] += 1
+    return needs
+
+
+def _loads(needs: Mapping[int, int]) -> list[int]:
+    """The largest need of each load of a family, ascending."""
+    ends: list[int] = []
+    start = count = 0
+    for need in sorted(needs):
+        if not ends or (need > start * WINDOW_RATIO and count >= LOAD_REQUESTS_MIN):
+            ends.append(need)
+            start, count = need, 0
+        ends[-1] = need
+        count += needs[need]
+    return ends
+
+
+def _keys(
+    tree: Tree, families: Sequence[tuple[str, str]], runs: Mapping[_Run, int]
+) -> dict[_Run, tuple[int, ...]]:
+    """What puts the runs in order: model, endpoint, load, and the place of the group in its tree."""
+    models: dict[str, int] = {}
+    for model, _ in families:
+        models.setdefault(model, len(models))
+    place = _places(tree)
+    return {
+        (load, group): (models[families[tree.family[group]][0]], tree.family[group], load, place[group])
+        for load, group in runs
+    }
+
+
+def _places(tree: Tree) -> "array[int]":
+    """Inner groups before the outer one, siblings by size: the number of each group in that order."""
+    inner: defaultdict[int, list[int]] = defaultdict(list)
+    for group, parent in enumerate(tree.parent):
+        inner[parent].append(group)
+    for siblings in inner.values():
+        siblings.sort(key=lambda group: (tree.requests_below[group], -tree.first[group]))
+    place = array("I", bytes(4 * len(tree.parent)))
+    # Outer before inner and small before large, then numbered from the end.
+    waiting = list(reversed(inner[-1]))
+    for number in range(len(tree.parent) - 1, -1, -1):
+        group = waiting.pop()
+        place[group] = number
+        waiting.extend(reversed(inner[group]))
+    return place
+
+
+def _order(
+    found: PrefixGroups, tree: Tree, run_of: Sequence[_Run], places: Mapping[_Run, int]
+) -> "array[int]":
+    """The line indices, run by run."""
+    numbers = [number for number, is_copy in enumerate(found.is_copy) if not is_copy]
+    clusters = [found.cluster(number, group, tree) for number, group in enumerate(tree.group_of)]
+    numbers.sort(key=clusters.__getitem__)
+    ranks = [
+        places[run] << _BOUND_BITS | (_BOUND_MAX - bound) if run in places else 0
+        for run, bound in zip(run_of, found.bound, strict=True)
+    ]
+    numbers.sort(key=ranks.__getitem__)
+    return array("I", (found.index[number] for number in numbers))
+
+
+def _groups(
+    found: PrefixGroups,
+    tree: Tree,
+    sequence: Sequence[_Run],
+    runs: Mapping[_Run, int],
+    windows: Mapping[_Run, int],
+) -> list[Group]:
+    groups: list[Group] = []
+    start, before = 0, None
+    for run in sequence:
+        load, group = run
+        model, endpoint = found.families[tree.family[group]]
+        shared = tree.meeting(before[1], group) if before is not None and before[0] == load else -1
+        groups.append(
+            Group(
+                model,
+                endpoint,
+                start,
+                runs[run],
+                prefix_tokens(tree.bytes_shared[group]),
+                windows[run],
+                prefix_tokens(tree.bytes_shared[shared]) if shared >= 0 else 0,
+                load,
             )
-        elif group == _SINGLES:
-            window = window_of_singles[names[model], endpoint]
-            runs.append(Group(names[model], endpoint, start, count, 0, window))
-        else:
-            shared = groups[group]
-            runs.append(
-                Group(shared.model, endpoint, start, count, shared.prefix_tokens, shared.window_tokens)
-            )
-        before = (model, endpoint, group)
-        start += count
-    return runs
+        )
+        start, before = start + runs[run], run
+    return groups

@@ -43,11 +43,14 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """All uses of one batch. `forgotten_loads`: of uses beyond `USES_MAX`."""
+    """All uses of one batch. `forgotten_loads`: of uses beyond `USES_MAX`. `loads` and `load_s` are of all
+    uses; of several loads without a request between them, each counts for as long as the last."""
 
     uses: tuple[Use, ...] = ()
     canary_tokens: int = 0
     forgotten_loads: int = 0
+    loads: int = 0
+    load_s: float = 0.0
 
     def to_meta(self) -> str:
         """As the journal keeps it."""
@@ -68,6 +71,8 @@ class Account:
             self,
             uses=uses[-USES_MAX:],
             canary_tokens=self.canary_tokens + canary_tokens,
+            loads=self.loads + new_loads,
+            load_s=round(self.load_s + new_loads * loaded.load_s, 3),
             forgotten_loads=self.forgotten_loads + sum(use.loads for use in forgotten),
         )
 

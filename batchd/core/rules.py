@@ -24,11 +24,11 @@ class Rules:
     line_bytes_max: int = 8 * 2**20
     attempts_max: int = 3
     strict: bool = False
+    deduplicate: bool = True
     enforce_window: bool = False
     settle_s: float = 2.0
     archive_days: float = 30.0
-    #: Input of all batches in the house, and of one owner's; what is beyond stays in the inbox. One file may
-    #: have 64 GiB, so none is kept out by its own size.
+    pilot: int = 20
     input_bytes_max: int = 256 * 2**30
     owner_bytes_max: int = 128 * 2**30
     reserve_bytes: int | None = None  # free disk below which nothing is begun; None: by the size of the disk

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar, get_type_hints
 
 from batchd.core.json import dumps, loads
+from batchd.core.pause import way_on
 from batchd.core.text import printable
 from batchd.errors import SpoolError
 
@@ -50,7 +51,10 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """One batch. `status` is OpenAI's word, `detail` why it waits; a rate is None until it is measured."""
+    """One batch. `status` is OpenAI's word, `detail` why it waits; a rate is None until it is measured.
+
+    `is_paused`: it waits for a person, and gives way to the others meanwhile.
+    """
 
     id: str
     name: str
@@ -63,6 +67,7 @@ class BatchStatus:
     cached_share: float | None = None
     eta_s: float | None = None
     detail: str = ""
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +175,11 @@ def parse(raw: bytes) -> StatusReport:
 
 def status_line(report: StatusReport) -> str:
     """One line: the batch at work, how many wait behind it, and what needs a person."""
-    running = [batch for batch in report.batches if batch.status == "in_progress"] or list(report.batches)
+    running = sorted(report.batches, key=lambda batch: (batch.is_paused, batch.status != "in_progress"))
+    paused = sum(batch.is_paused for batch in running[1:])
     parts = [_batch_words(running[0])] if running else ["idle" if report.state == "ready" else report.state]
     if len(report.batches) > 1:
-        parts.append(f"{len(report.batches) - 1} more")
+        parts.append(f"{len(report.batches) - 1} more" + (f", {paused} paused" if paused else ""))
     if report.model is not None and report.model.state != "resident" and running:
         parts.append(f"model {report.model.state}")
     if report.notice:
@@ -197,6 +203,8 @@ def duration(seconds: float) -> str:
 
 def _batch_words(batch: BatchStatus) -> str:
     done = batch.completed + batch.failed
+    if batch.is_paused:
+        return f"paused {done:,}/{batch.total:,} · {way_on(batch.id)} · {batch.detail}"
     words = [f"{batch.status} {done:,}/{batch.total:,}"]
     if batch.failed:
         words.append(f"{batch.failed:,} failed")

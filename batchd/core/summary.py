@@ -37,6 +37,7 @@ class Acceptance:
     is_strict: bool
     notes: tuple[str, ...]
     refusals: tuple[Refusal, ...]
+    copies: int = 0  # lines that are not computed, because an earlier one asks the same
 
     def to_meta(self) -> dict[str, str]:
         """One string for each fact."""
@@ -46,7 +47,7 @@ class Acceptance:
 def from_meta(meta: Mapping[str, str]) -> Acceptance:
     """The facts as they were written."""
     values: dict[str, Any] = {field.name: loads(meta[field.name].encode()) for field in fields(Acceptance)}
-    values["options"] = Options(**values["options"])
+    values["options"] = Options(**values["options"])  # what an older batchd did not know has its default
     values["notes"] = tuple(values["notes"])
     values["refusals"] = tuple(Refusal(**refusal) for refusal in values["refusals"])
     return Acceptance(**values)

@@ -1,21 +1,26 @@
 """The survey: what intake would find in a batch file, counted without a journal.
 
 SUMMARY
-    For `batchd check`: the same `Lines`, `Sieve` and `PrefixGroups` as intake, and a set in the place of the
-    journal's table of custom_ids. Memory grows by a number for each line and by what a group needs.
+    For `batchd check`: the same `Lines`, `Sieve`, `PrefixGroups` and plan as intake, and a set in place of
+    the journal's table of custom_ids. Memory grows by some numbers for each line. Now and then an earlier
+    line is looked at again (`again`, the same file opened once more).
 
 DIAGNOSTICS
     None raised here; an OSError of the reader passes through.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator
+from typing import Protocol
 
 from batchd.core.fault import LineFault, Refusal
 from batchd.core.lines import Line, Lines, Reader
 from batchd.core.options import parse_options
-from batchd.core.prefix import GroupSummary, PrefixGroups
-from batchd.core.request import LineLimits, duplicate_custom_id
+from batchd.core.plan import build_plan
+from batchd.core.prefix import PrefixGroups
+from batchd.core.record import Group
+from batchd.core.request import LineLimits, Request, duplicate_custom_id, parse_line
 from batchd.core.sieve import Sieve, whole_refusal
 
 #: What OpenAI's Batch API takes in one file. Here both are only said.
@@ -23,18 +28,33 @@ OPENAI_LINES_MAX = 50_000
 OPENAI_BYTES_MAX = 200_000_000
 
 
+class Seekable(Protocol):
+    """The part of a binary file that is used to look at a line again."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go there."""
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes."""
+
+
 class Survey:
     """One file, surveyed once. `options_raw` is what lies in NAME.options.json, if it is there."""
 
     def __init__(
-        self, reader: Reader, limits: LineLimits, is_strict: bool, options_raw: bytes | None
+        self, reader: Reader, again: Seekable, limits: LineLimits, is_strict: bool, options_raw: bytes | None
     ) -> None:
         options, self._options_refusals = parse_options(options_raw)
         self.is_strict = is_strict if options.strict is None else options.strict
         self.lines = Lines(reader, limits.line_bytes_max)
         self._sieve = Sieve(limits, self.is_strict)
-        self._groups = PrefixGroups()
+        self._limits = limits
+        self._again = again
+        self._offsets = array("Q")
+        self._lengths = array("I")
+        self._groups = PrefixGroups(self._request_of)
         self._seen: set[int] = set()
+        self._planned: list[Group] | None = None
         self.total = 0
         self.codes: Counter[str] = Counter()
 
@@ -65,9 +85,12 @@ class Survey:
         """The longest prompt, estimated."""
         return self._groups.longest_tokens
 
-    def groups(self) -> list[GroupSummary]:
-        """The prefix groups, the largest first."""
-        return sorted(self._groups.summary(), key=lambda group: -group.count)
+    def groups(self) -> list[Group]:
+        """The runs of the plan, the largest first. Nothing can be read any more."""
+        if self._planned is None:
+            plan = build_plan(self._groups, self.total)
+            self._planned = sorted(plan.groups, key=lambda group: -group.count)
+        return self._planned
 
     def refusals(self) -> list[Refusal]:
         """Why the batch would fail as a whole; empty when it would run."""
@@ -85,13 +108,21 @@ class Survey:
 
     def _fault(self, line: Line) -> LineFault | None:
         parsed = self._sieve.sort(line)
+        self._offsets.append(line.offset)
+        self._lengths.append(0 if line.raw is None else line.length_bytes)
         is_taken = parsed.custom_id is not None and self._is_taken(parsed.custom_id)
         if isinstance(parsed, LineFault):
             return parsed
         if is_taken:
             return duplicate_custom_id(line.number, parsed.custom_id)
-        self._groups.add(parsed)
+        self._groups.add(len(self._offsets) - 1, parsed)
         return None
+
+    def _request_of(self, index: int) -> Request:
+        self._again.seek(self._offsets[index])
+        parsed = parse_line(self._again.read(self._lengths[index]), index, self._limits, self._sieve.endpoint)
+        assert isinstance(parsed, Request), "the line was good before"
+        return parsed
 
     def _is_taken(self, custom_id: str) -> bool:
         # 64 bits for each id instead of the id: a million of them meet by chance once in 37 million files.

@@ -5,8 +5,11 @@ SUMMARY
     again every second until then, so that neither a crash nor a batch that is not claimed yet loses it. Each
     batch in the house is asked about by name, so that a flood of other files costs nothing.
 
-    A file is removed when its batch is published; `expire` removes those that came too late, and those whose
-    batch never came.
+        cancel    stays until the batch is published
+        pause     stays until the journal says so
+        resume    likewise; of `pause` and `resume` the younger one counts
+
+    `expire` removes those that came too late, and those whose batch never came.
 
 DIAGNOSTICS
     Fatal: SpoolError.
@@ -17,9 +20,9 @@ from loguru import logger
 
 from batchd.daemon.ports import Clock, Spool
 
-CANCEL = "cancel"
+CANCEL, PAUSE, RESUME = "cancel", "pause", "resume"
 
-#: A batch may wait in the inbox for days behind others; its cancellation waits with it.
+#: A batch may wait in the inbox for days behind others; its controls wait with it.
 UNKNOWN_AGE_S = 7 * 86_400.0
 
 
@@ -32,14 +35,28 @@ class Controls:
 
     def is_cancelled(self, batch_id: str) -> bool:
         """Whether somebody asks for it now."""
-        return self._spool.has_control(batch_id, CANCEL)
+        return self._spool.control_at(batch_id, CANCEL) is not None
+
+    def wish(self, batch_id: str) -> str:
+        """PAUSE, RESUME or nothing; the older of the two is out of date and goes."""
+        pause_at = self._spool.control_at(batch_id, PAUSE)
+        resume_at = self._spool.control_at(batch_id, RESUME)
+        if pause_at is None or resume_at is None:
+            return PAUSE if pause_at is not None else RESUME if resume_at is not None else ""
+        # In the same tick of the file system's clock: nobody is harmed by a batch that waits.
+        younger, older = (PAUSE, RESUME) if pause_at >= resume_at else (RESUME, PAUSE)
+        self._spool.remove_control(batch_id, older)
+        return younger
+
+    def done(self, batch_id: str, verb: str) -> None:
+        """It is durable."""
+        if self._spool.remove_control(batch_id, verb):
+            logger.bind(event="control_done", batch_id=batch_id).info("{}: {} is done with", batch_id, verb)
 
     def close(self, batch_id: str) -> None:
         """The batch is published: whatever was asked of it took effect, or came too late."""
-        if self._spool.remove_control(batch_id, CANCEL):
-            logger.bind(event="control_done", batch_id=batch_id).info(
-                "{}: its cancellation is done with", batch_id
-            )
+        for verb in (CANCEL, PAUSE, RESUME):
+            self.done(batch_id, verb)
 
     def expire(self) -> None:
         """Drop what can have no effect any more. Blocking."""

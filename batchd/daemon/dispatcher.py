@@ -60,13 +60,14 @@ class Dispatcher:
         rules: Rules,
         on_durable: Callable[[Outcome], None],
         may_send: Callable[[], bool] = lambda: True,
+        on_full: Callable[[], None] = lambda: None,
     ) -> None:
         self._batch = batch
         self._model = model
         self._clock = clock
         self._rules = rules
         self._may_send = may_send
-        self._ledger = Ledger(batch, spool, on_durable)
+        self._ledger = Ledger(batch, spool, on_durable, on_full)
         self._lines = Lines(batch, rules)
         self._sender = Sender(batch, model, clock, rules, self._lines, self._ledger)
         self._stop = asyncio.Event()
@@ -81,6 +82,7 @@ class Dispatcher:
         plan, finished, attempts = await asyncio.to_thread(
             lambda: (journal.plan(), journal.finished(), journal.attempts())
         )
+        self._ledger.follow(plan)
         for section in self._sections(plan, finished):
             section.adopt_suspects(attempts)
             await self._run_section(section)
@@ -96,10 +98,10 @@ class Dispatcher:
         return True
 
     def _sections(self, plan: Plan, finished: bytearray) -> Iterator[Section]:
-        def family(group: Group) -> tuple[str, str]:
-            return self._rules.served_model(group.model), group.endpoint
+        def family(group: Group) -> tuple[str, str, int]:
+            return self._rules.served_model(group.model), group.endpoint, group.load
 
-        for (model, endpoint), run in groupby(plan.groups, key=family):
+        for (model, endpoint, _), run in groupby(plan.groups, key=family):
             groups = list(run)
             window = window_for((group.window_tokens for group in groups), self._rules.window_tokens_max)
             load = Load(model, window, self._rules.slots, endpoint == Endpoint.EMBEDDINGS)

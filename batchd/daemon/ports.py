@@ -8,6 +8,8 @@ SUMMARY
     ModelServer      one model server: Ollama or llama.cpp
     ServiceManager   systemd's notify socket
     ReadyModel       the supervisor, as the dispatcher sees it
+    Gauges           what can be measured of this machine
+    SleepInhibitor   keeps the machine awake
 
     `Batch` is an accepted batch on its way through the rooms.
 
@@ -26,7 +28,9 @@ from batchd.core.course import Cohort
 from batchd.core.fault import ModelFault
 from batchd.core.lifecycle import Phase
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
-from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress
+from batchd.core.pause import Pause
+from batchd.core.readings import Reading
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Shares
 from batchd.core.request import Request
 from batchd.daemon.spool_port import Spool as Spool
 
@@ -93,6 +97,9 @@ class Journal(Protocol):
 
     def plan(self) -> Plan:
         """Groups and order, as accepted."""
+
+    def shares(self, groups: Sequence[int]) -> Shares:
+        """What the answers of these groups have cost, of all lanes, and over time."""
 
     def finished(self) -> bytearray:
         """One byte for each line: 1 where it has its outcome."""
@@ -217,12 +224,33 @@ class ReadyModel(Protocol):
         """No suspect is left. These requests caused so many deaths by themselves; the others are cleared."""
 
 
+class Gauges(Protocol):
+    """Cards, memory, pressure: whatever can be had."""
+
+    async def read(self, timeout_s: float) -> Reading | None:
+        """None when it did not come in time. Never raises: what is not there is absent in the reading."""
+
+
+class SleepInhibitor(Protocol):
+    """Keeps the machine from suspending by itself. Both may be repeated; neither raises."""
+
+    async def hold(self) -> None:
+        """As long as there is work."""
+
+    async def release(self) -> None:
+        """There is none."""
+
+
 @dataclass(slots=True)
 class Batch:
-    """An accepted batch. `closing` is set when its pending requests shall end as expired or cancelled."""
+    """An accepted batch. `closing` is set when its pending requests shall end as expired or cancelled.
+
+    `pause` is set while it waits for a person: nothing new is sent, what is in flight may end.
+    """
 
     id: str
     name: bytes
     journal: Journal
     input: BinaryIO
     closing: ModelFault | None = None
+    pause: Pause | None = None

@@ -13,6 +13,7 @@ DIAGNOSTICS
 import zlib
 from array import array
 from collections.abc import Callable
+from typing import BinaryIO
 
 from loguru import logger
 
@@ -22,8 +23,8 @@ from batchd.core.lines import Line, Lines
 from batchd.core.options import Options
 from batchd.core.plan import build_plan
 from batchd.core.prefix import PrefixGroups
-from batchd.core.record import Event, LineRow, NewLine
-from batchd.core.request import Endpoint, LineLimits, Request, duplicate_custom_id
+from batchd.core.record import Copy, Event, LineRow, NewLine
+from batchd.core.request import Endpoint, LineLimits, Request, duplicate_custom_id, parse_line
 from batchd.core.result import line_fault_line, request_id
 from batchd.core.rules import Rules
 from batchd.core.sieve import Sieve, whole_refusal
@@ -51,9 +52,11 @@ class Reading:
         self._limits = LineLimits(rules.line_bytes_max, rules.completion_tokens_default)
         self._is_strict = rules.strict if options.strict is None else options.strict
         self._sieve = Sieve(self._limits, self._is_strict)
-        self._groups = PrefixGroups()
-        self._group_of = array("i")
-        self._bound_of = array("I")
+        deduplicate = rules.deduplicate if options.deduplicate is None else options.deduplicate
+        self._groups = PrefixGroups(self._request_of, deduplicate)
+        self._offsets = array("Q")
+        self._lengths = array("I")
+        self._again: BinaryIO | None = None  # the same file, to look at an earlier line
         self._faults: list[Refusal] = []
         self._faulty = 0
         self._block: list[tuple[Line, Request | LineFault]] = []
@@ -62,7 +65,8 @@ class Reading:
 
     def run(self, is_stopping: Callable[[], bool]) -> bool:
         """Journal every line; False when we were stopped before the end."""
-        with self._spool.open_input(self._batch_id) as file:
+        opened = self._spool.open_input
+        with opened(self._batch_id) as file, opened(self._batch_id) as self._again:
             lines = Lines(file, self._limits.line_bytes_max)
             for line in lines:
                 self._block.append((line, self._sieve.sort(line)))
@@ -78,8 +82,8 @@ class Reading:
     def accept(self, name: bytes, refusals: list[Refusal], sha256: str, size: int, now: float) -> Acceptance:
         """The plan and the facts; with them the phase `ready`."""
         self._salvage(now)
-        total = len(self._group_of)
-        plan = build_plan(self._groups.summary(), self._group_of, self._bound_of)
+        total = len(self._offsets)
+        plan = build_plan(self._groups, total)
         acceptance = Acceptance(
             name=name.decode("utf-8", "replace"),
             total=total,
@@ -95,6 +99,7 @@ class Reading:
             is_strict=self._is_strict,
             notes=self._notes,
             refusals=tuple(self._reasons(refusals, total)),
+            copies=self._groups.copies,
         )
         failpoints.reach("accept.begun")
         self._journal.accept(plan, acceptance.to_meta())
@@ -104,7 +109,7 @@ class Reading:
     def _salvage(self, now: float) -> None:
         """Take over what is whole in damaged journals of this batch; said in log, decisions and results."""
         for path in self._spool.journals_aside(self._batch_id):
-            kept, total = self._journal.salvage_from(path), len(self._group_of)
+            kept, total = self._journal.salvage_from(path), len(self._offsets)
             text = f"a damaged journal was replaced: {kept} of its results were whole and are kept"
             logger.bind(event="salvaged", batch_id=self._batch_id).warning("{}: {}", self._batch_id, text)
             self._journal.log_event(Event(now, "salvaged", str(total), str(kept), "the journal was damaged"))
@@ -118,7 +123,7 @@ class Reading:
         return self._faults or [refused]
 
     def _write_block(self) -> None:
-        first = len(self._group_of)
+        first = len(self._offsets)
         ids = [parsed.custom_id for _, parsed in self._block]
         failpoints.reach("lines.begun")
         taken = self._journal.claim_custom_ids(ids, first)
@@ -135,17 +140,24 @@ class Reading:
         if isinstance(parsed, Request) and is_taken:
             parsed = duplicate_custom_id(line.number, parsed.custom_id)
         crc = zlib.crc32(line.raw or b"")
+        # Nobody reads a line over the limit again, and its length may be more than a row can say.
+        length = 0 if line.raw is None else line.length_bytes
+        self._offsets.append(line.offset)
+        self._lengths.append(length)
         if isinstance(parsed, LineFault):
-            self._group_of.append(-1)
-            self._bound_of.append(0)
             self._faulty += 1
             if len(self._faults) < REFUSALS_MAX:
                 self._faults.append(Refusal(parsed.code, parsed.message, parsed.param, parsed.line))
-            # Nobody reads a line over the limit again, and its length may be more than a row can say.
-            length = 0 if line.raw is None else line.length_bytes
             row = LineRow(line.offset, length, crc, -1, line.number)
             return NewLine(index, row, line_fault_line(parsed, request_id(self._batch_id, index)))
-        group = self._groups.add(parsed)
-        self._group_of.append(group)
-        self._bound_of.append(parsed.completion_tokens_max)
-        return NewLine(index, LineRow(line.offset, line.length_bytes, crc, group, line.number))
+        original = self._groups.add(index, parsed)
+        copy = None if original is None else Copy(original, parsed.custom_id)
+        return NewLine(index, LineRow(line.offset, length, crc, 0, line.number), None, copy)
+
+    def _request_of(self, index: int) -> Request:
+        """An earlier line, read again."""
+        assert self._again is not None, "lines are entered during the pass"
+        self._again.seek(self._offsets[index])
+        parsed = parse_line(self._again.read(self._lengths[index]), index, self._limits, self._sieve.endpoint)
+        assert isinstance(parsed, Request), "the line was good before"
+        return parsed

@@ -88,7 +88,7 @@ class Sender:
             section.finished[item.index] = 1
             self._ledger.refused(item.index, request)
             return
-        served = replace(request, model=section.load.model)
+        served = replace(request, model=section.load.model, prefix=self._ledger.prefix_of(item.index))
         estimated = estimate_request(request)
         if await self._is_put_off(section, loaded, item.index, request, estimated):
             return
@@ -105,7 +105,8 @@ class Sender:
             cut = cut_by_window(answer, request, loaded)
             if cut is None:
                 section.finished[item.index] = 1
-                self._ledger.answered(item.index, request, served.model, answer, self._clock.now())
+                self._ledger.answered(item.index, request, served.model, answer, self._clock.now(), slot)
+                item.learn(slot, answer.usage, self._clock.now())
                 if (
                     len(request.inputs) <= 1
                 ):  # the estimate of several texts is of the longest, the count of all

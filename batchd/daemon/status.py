@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from loguru import logger
 
 from batchd.core.metrics import saved_share
+from batchd.core.pause import Pause, way_on
 from batchd.core.record import Outcome, Progress, count
 from batchd.core.settle import Seen
 from batchd.core.status import (
@@ -48,6 +49,7 @@ class Card:
     tokens: Rate = field(default_factory=Rate)
     logged_at: float = 0.0
     logged_count: int = 0
+    pause: Pause | None = None
 
     def done(self) -> int:
         """Requests with an outcome."""
@@ -103,6 +105,17 @@ class StatusBoard:
         card = self._cards[batch_id]
         card.progress = count(card.progress, outcome)
 
+    def pause(self, batch_id: str, pause: Pause | None) -> None:
+        """A batch waits for a person from now on, or no longer."""
+        card = self._cards[batch_id]
+        card.pause = pause
+        card.requests, card.tokens = Rate(), Rate()  # what was before says nothing of what comes after
+        bound = logger.bind(event="resumed" if pause is None else "paused", batch_id=batch_id)
+        if pause is None:
+            bound.info("{} goes on", batch_id)
+        else:
+            bound.warning("{} is paused: {}; to go on, type: {}", batch_id, pause.reason, way_on(batch_id))
+
     def leave(self, batch_id: str) -> None:
         """A batch was published."""
         self._cards.pop(batch_id, None)
@@ -130,6 +143,8 @@ class StatusBoard:
         """Measure, write, tell, log."""
         now = self._clock.monotonic()
         for card in self._cards.values():
+            if card.pause is not None:
+                continue
             spent = card.progress.spent
             card.requests.add(now, card.done())
             card.tokens.add(now, spent.prompt_tokens + spent.completion_tokens)
@@ -162,6 +177,8 @@ class StatusBoard:
             tokens_per_s=card.tokens.per_s(),
             cached_share=saved_share(card.progress),
             eta_s=card.requests.eta_s(left),
+            detail="" if card.pause is None else card.pause.reason,
+            is_paused=card.pause is not None,
         )
 
     def _arriving(self) -> Iterator[BatchStatus]:

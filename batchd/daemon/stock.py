@@ -5,22 +5,27 @@ SUMMARY
     would leave the model idle, so the intents run ahead: a few lines for each slot are read and entered in
     one commit, while the slots still work on the ones before. That commit carries answers too.
 
-    A slot whose own stock is empty takes from the fullest one, so that no slot idles at the end.
+    What a slot gets is up to the lanes. At the end, a slot whose own stock is empty takes from the fullest
+    one, where to read the beginning of that group once more costs less than to idle.
 
 DIAGNOSTICS
     Fatal: JournalError from the journal.
+    Warning: a beginning that the model server reads again for each request, once; it is a decision too.
 """
 
 import asyncio
 import contextlib
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from loguru import logger
+
 from batchd import failpoints
-from batchd.core.lanes import Lanes
-from batchd.core.record import Group, LineRow
+from batchd.core.lanes import Lanes, Pick
+from batchd.core.model import Usage
+from batchd.core.record import NO_REUSE, Event, Group, LineRow
 from batchd.daemon.ports import Journal
 from batchd.errors import JournalError
 
@@ -37,10 +42,17 @@ INTEND_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A line that may be sent now."""
+    """A line that may be sent now. From one that left the plan's order nothing is learned about the slots."""
 
     index: int
     row: LineRow
+    run: int = -1
+    stock: "Stock | None" = None
+
+    def learn(self, slot: int, usage: Usage, now: float) -> None:
+        """What the engine said of its answer in this slot."""
+        if self.stock is not None:
+            self.stock.learn(slot, self.run, usage, now)
 
 
 class Stock:
@@ -64,10 +76,25 @@ class Stock:
         """A ready line for this slot; None when none is ready now."""
         ready = self._ready[slot]
         if not ready and self.is_exhausted:
-            ready = max(self._ready, key=len)
-        if len(self._ready[slot]) <= READY_LINES_LOW:
+            return self._help(slot)
+        if len(ready) <= READY_LINES_LOW:
             self._wanted.set()
         return ready.popleft() if ready else None
+
+    def learn(self, slot: int, run: int, usage: Usage, now: float) -> None:
+        """What the engine said of an answer in this slot."""
+        found = self._lanes.learn(slot, run, usage)
+        if found is None:
+            return
+        cause = "the model server does not keep the beginning of its prompts"
+        logger.bind(event="no_reuse").warning(
+            "nothing is reused: of {} tokens that were expected in a slot {} were found: {}",
+            found.expected_tokens,
+            found.cached_tokens,
+            cause,
+        )
+        old, new = str(found.expected_tokens), str(found.cached_tokens)
+        self._journal.log_event(Event(now, NO_REUSE, old, new, cause))
 
     async def wait(self, timeout_s: float) -> None:
         """Until something became ready, or the limit. Pointless once it is exhausted: nothing will."""
@@ -80,21 +107,33 @@ class Stock:
         while not self.is_exhausted:
             await self._wanted.wait()
             self._wanted.clear()
-            picked = [
-                (slot, index)
-                for slot, ready in enumerate(self._ready)
-                for _ in range(READY_LINES_MAX - len(ready))
-                if (index := self._lanes.take(slot)) is not None
-            ]
+            picked = list(self._picked())
             if picked:
-                rows = await self._intend([index for _, index in picked])
-                for (slot, index), row in zip(picked, rows, strict=True):
-                    self._ready[slot].append(Item(index, row))
-            else:
-                self.is_exhausted = any(len(ready) < READY_LINES_MAX for ready in self._ready)
+                rows = await self._intend([pick.index for _, pick in picked])
+                for (slot, pick), row in zip(picked, rows, strict=True):
+                    self._ready[slot].append(Item(pick.index, row, pick.run, self))
+            self.is_exhausted = not self._lanes.left
+            if not picked and not self.is_exhausted:
+                continue  # all who want something are better off idle, and a ring would make them ask again
             # A ring for those who wait now. Left set, it would let a lane spin without ever yielding.
             self._filled.set()
             self._filled.clear()
+
+    def _picked(self) -> Iterator[tuple[int, Pick]]:
+        """What each slot gets now. The others' stock, and what each works on, is ahead of it."""
+        ahead = [len(ready) + 1 for ready in self._ready]
+        for _ in range(READY_LINES_MAX):
+            for slot in range(len(ahead)):
+                has_room = ahead[slot] <= READY_LINES_MAX
+                if has_room and (pick := self._lanes.take(slot, ahead)) is not None:
+                    ahead[slot] += 1
+                    yield slot, pick
+
+    def _help(self, slot: int) -> Item | None:
+        fullest = max(self._ready, key=len)
+        if not fullest or not self._lanes.may_help(slot, fullest[-1].run, len(fullest)):
+            return None
+        return fullest.pop()
 
     async def _intend(self, indices: list[int]) -> list[LineRow]:
         try:

@@ -1,5 +1,9 @@
 """The clock and chance of the real world; nothing else in the house asks for them.
 
+SUMMARY
+    SystemClock    the port `Clock`
+    suspended_s    how long the machine has slept since it was started
+
 DIAGNOSTICS
     None.
 """
@@ -23,3 +27,8 @@ class SystemClock:
 
     def random(self) -> float:
         return random.random()
+
+
+def suspended_s() -> float:
+    """Monotonic time stands still while the machine sleeps, and the time since its start does not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -1,40 +1,43 @@
-"""The GPU, as NVIDIA's driver sees it: readings for the provenance.
+"""The GPU, as NVIDIA's driver sees it.
 
 SUMMARY
-    All of it is optional: no card, no driver, another maker's card or a sandbox without devices give None,
-    and the house works on with what the model server says. The library is opened for each reading: a driver
-    that was reloaded answers "unknown error" to old sessions for ever.
+    `read_cards` gives every card, or none and the reason. All of it is optional: no card, no driver, another
+    maker's card or a sandbox without devices are no trouble, and the house works on with what the model
+    server says. The library is opened for each reading: a driver that was reloaded answers "unknown error" to
+    old sessions for ever, and an open session would keep the driver from being unloaded.
 
 DIAGNOSTICS
-    None: trouble is no reading.
+    None raised: what a card does not tell is None; a driver that fails is no card, and a text.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
 
 import pynvml
 
-_BYTES_PER_MB = 2**20
+from batchd.core.readings import Card
+
+_BYTES_PER_MIB = 2**20
+
+#: The driver writes here when it is loaded, also where a sandbox has hidden the cards.
+DRIVER_VERSION = Path("/proc/driver/nvidia/version")
+
+#: There is nobody to ask: the usual case on a machine without such a card.
+_NOBODY = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
 
 
-@dataclass(frozen=True, slots=True)
-class GpuReading:
-    """One card. Megabytes are of 2^20 bytes, as the driver's own tools print them."""
-
-    name: str
-    driver: str
-    total_mb: int
-
-
-def read_gpus() -> Sequence[GpuReading] | None:
-    """Every card, in the driver's order; None when there is nobody to ask."""
+def read_cards(pids: Collection[int] = ()) -> tuple[tuple[Card, ...], str]:
+    """Every card in the driver's order, and why there is none. `pids`: the processes whose share is ours."""
     try:
         with _session():
             driver = _text(pynvml.nvmlSystemGetDriverVersion())
-            return [_reading(index, driver) for index in range(pynvml.nvmlDeviceGetCount())] or None
-    except pynvml.NVMLError:
-        return None
+            numbers = range(pynvml.nvmlDeviceGetCount())
+            return tuple(_card(number, driver, pids) for number in numbers), ""
+    except pynvml.NVMLError as error:
+        is_nobody = error.value in _NOBODY and not DRIVER_VERSION.exists()
+        return (), "" if is_nobody else f"NVIDIA's driver does not answer: {error}"
 
 
 @contextlib.contextmanager
@@ -47,14 +50,37 @@ def _session() -> Iterator[None]:
             pynvml.nvmlShutdown()
 
 
-def _reading(index: int, driver: str) -> GpuReading:
-    card = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(card)
-    return GpuReading(
+def _card(number: int, driver: str, pids: Collection[int]) -> Card:
+    card = pynvml.nvmlDeviceGetHandleByIndex(number)
+    memory = _told(lambda: pynvml.nvmlDeviceGetMemoryInfo(card))
+    power_mw = _told(lambda: pynvml.nvmlDeviceGetPowerUsage(card))
+    energy_mj = _told(lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(card))
+    return Card(
         name=_text(pynvml.nvmlDeviceGetName(card)),
         driver=driver,
-        total_mb=memory.total // _BYTES_PER_MB,
+        total_mib=None if memory is None else memory.total // _BYTES_PER_MIB,
+        used_mib=None if memory is None else memory.used // _BYTES_PER_MIB,
+        ours_mib=_told(lambda: _ours(card, pids)),
+        power_w=None if power_mw is None else power_mw / 1_000,
+        energy_j=None if energy_mj is None else energy_mj / 1_000,
     )
+
+
+def _ours(card: Any, pids: Collection[int]) -> int | None:
+    """In a container the driver counts processes by other numbers, or tells no sizes: then nobody knows."""
+    sizes = [
+        item.usedGpuMemory for item in pynvml.nvmlDeviceGetComputeRunningProcesses(card) if item.pid in pids
+    ]
+    known = [size for size in sizes if size is not None]
+    return sum(known) // _BYTES_PER_MIB if known else None
+
+
+def _told(ask: Callable[[], Any]) -> Any:
+    """None where this card does not know such a thing, as integrated ones do; a lost driver is an error."""
+    try:
+        return ask()
+    except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_NoPermission, pynvml.NVMLError_FunctionNotFound):
+        return None
 
 
 def _text(value: str | bytes) -> str:

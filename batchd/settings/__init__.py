@@ -33,6 +33,7 @@ __all__ = [
     "Origin",
     "Settings",
     "Surroundings",
+    "environment",
     "load_settings",
     "sources",
     "surroundings",
@@ -97,6 +98,11 @@ def surroundings(environ: Mapping[str, str] | None = None) -> Surroundings:
         journal_stream=env.get("JOURNAL_STREAM") or None,
         xdg_cache_home=_xdg(env, "XDG_CACHE_HOME", ".cache"),
     )
+
+
+def environment() -> Mapping[str, str]:
+    """All of it, for what reads another program's variables."""
+    return os.environ
 
 
 def without_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -52,6 +52,8 @@ class LlamacppSettings(BaseModel):
     # llama.cpp's own cache of whole slots in host memory (its default is 8192): it copies tens of MB for each
     # request, and lanes leave it nothing to do.
     cache_ram_mib: int = Field(default=0, ge=0, le=1 << 20)
+    # Files with the cells of one slot each: a prefix is read once and restored into the other slots. 0: none.
+    snapshot_mib: int = Field(default=4096, ge=0, le=1 << 24)
     threads: int | None = Field(default=None, ge=1, le=1024)  # None: one for each core, as llama.cpp does
 
 
@@ -65,6 +67,7 @@ class Settings(BaseSettings):
     slots: int | None = Field(default=None, ge=1, le=256)
     window_tokens_max: int = Field(default=32_768, ge=256, le=1 << 24)
     strict: bool = False
+    deduplicate: bool = True
     request_timeout_s: float = Field(default=300.0, ge=1, le=86_400)
     # A model that cannot be used is waited for; after so long its requests end with error lines. None: never.
     give_up_s: float | None = Field(default=None, ge=0, le=31_536_000)
@@ -80,7 +83,15 @@ class Settings(BaseSettings):
     model: str | None = Field(default=None, min_length=1)
     allow_remote_models: bool = False
     line_bytes_max: int = Field(default=8 << 20, ge=1 << 10, le=1 << 30)
+    # Input of all batches in the house, and of one owner's; what is beyond waits in the inbox. One file may
+    # have 64 GiB, so none is kept out for ever by its own size alone.
+    input_bytes_max: int = Field(default=256 << 30, ge=1 << 20, le=1 << 50)
+    owner_bytes_max: int = Field(default=128 << 30, ge=1 << 20, le=1 << 50)
+    reserve_bytes: int | None = Field(default=None, ge=0, le=1 << 50)  # None: by the size of the disk
     attempts_max: int = Field(default=3, ge=1, le=100)
+    pilot: int = Field(
+        default=20, ge=0, le=1_000
+    )  # lines that a batch of more than 1,000 begins with; 0: none
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
     ollama: OllamaSettings = OllamaSettings()
     llamacpp: LlamacppSettings = LlamacppSettings()
@@ -123,6 +134,7 @@ class Settings(BaseSettings):
                 "window_tokens_max": True,
                 "line_bytes_max": True,
                 "strict": True,
+                "deduplicate": True,
                 "llamacpp": {"models", "gguf", "url"},
             },
         )

@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchd.app.house import House, Outside
+from batchd.app.house import House
+from batchd.app.outside import Outside
 from batchd.core.json import dumps, loads
 from batchd.core.limits import Limits
 from batchd.core.rules import Rules
@@ -26,6 +27,7 @@ from batchd.core.status import ModelStatus
 from batchd.daemon.supervisor import Supervisor
 from batchd.edges.spool import Spool, final_name, submit_file
 from tests.fakes.fake_bell import FakeBell
+from tests.fakes.fake_gauges import FakeGauges, FakeInhibitor
 from tests.fakes.made_batch import Line, content
 from tests.fakes.scripted_model import Script, ScriptedServer
 from tests.fakes.silent_service import SilentService
@@ -71,6 +73,8 @@ class Premises:
         self.drain_s = 30.0
         self.final_name: Callable[[bytes, str], str] = final_name
         self.gpus = ["a card"]
+        self.gauges = FakeGauges()
+        self.inhibitor = FakeInhibitor()
         self.house = self.build()
 
     def build(self, only: frozenset[str] | None = None) -> House:
@@ -88,6 +92,8 @@ class Premises:
                 "scripted", "nowhere", supervisor.standing.state.value
             ),
             provenance=lambda supervisor: {"engine": self.engine_of(supervisor), "gpus": self.gpus},
+            gauges=self.gauges,
+            inhibitor=self.inhibitor,
             pid=1,
         )
         self.house = House(
@@ -130,7 +136,7 @@ class Premises:
 
     async def closing(self, batch_id: str) -> None:
         """Wait until the house has begun to end this batch early."""
-        held = self.house._held
+        held = self.house.roster.held
         await self.until(lambda: batch_id in held and held[batch_id].closing is not None)
 
     def controls(self) -> list[str]:

@@ -145,7 +145,7 @@ async def test_a_decision_of_the_governor_stands_in_the_metrics(premises: Build)
     [decision, load] = metrics_of(result)["decisions"]
     assert load["name"] == "model_loaded"
     assert (decision["name"], decision["old"], decision["new"]) == ("slots_halved", "2", "1")
-    assert metrics_of(result)["lanes"] == {"slots": [1]}
+    assert metrics_of(result)["lanes"]["slots"] == [1]
 
 
 async def test_what_was_in_flight_when_the_daemon_died_is_said_and_not_charged(premises: Build) -> None:

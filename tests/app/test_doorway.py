@@ -74,15 +74,15 @@ async def test_while_the_disk_is_short_nothing_may_be_sent_and_the_status_says_s
     free = [500_000]
     monkeypatch.setattr(type(world.spool), "free_bytes", lambda spool: free[0])
     async with world.at_work():
-        await world.until(lambda: world.house.is_short_of_space)
-        assert not world.house.may_send()
+        await world.until(lambda: world.house.space.is_short)
+        assert not world.house.outlook.may_send()
         await world.until(lambda: "short of space" in shown(world).notice)
         free[0] = 1_400_000
         pings = world.service.pings
         await world.until(lambda: world.service.pings > pings + 2)
-        assert not world.house.may_send()
+        assert not world.house.outlook.may_send()
         free[0] = 1_500_000
-        await world.until(world.house.may_send)
+        await world.until(world.house.outlook.may_send)
         await world.until(lambda: shown(world).notice == "")
 
 

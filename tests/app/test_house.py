@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from batchd.core.lifecycle import Phase
+from batchd.core.readings import Card, Reading
 from batchd.core.status import parse
 from batchd.edges.journal import Journal
 from batchd.errors import SpoolError
@@ -29,7 +31,7 @@ async def test_a_dropped_file_is_published_in_input_order(premises: Build) -> No
     assert [line["custom_id"] for line in records(result / "output.jsonl")] == ["c", "a", "b"]
     assert batch_of(result)["status"] == "completed"
     assert batch_of(result)["request_counts"] == {"total": 4, "completed": 3, "failed": 1}
-    assert metrics_of(result)["lanes"] == {"slots": [2]}
+    assert metrics_of(result)["lanes"]["slots"] == [2]
     assert (world.root / "archive" / batch_id / "reviews.jsonl").exists()
     assert world.service.told == ["ready", "stopping"]
     assert world.server.calls[-2:] == ["unload", "close"]
@@ -289,3 +291,25 @@ async def test_a_journal_held_open_by_a_batch_that_waits_is_closed_at_the_end(pr
     journal = Journal.open(world.spool.journal_path(waiting))
     assert journal.phase() is Phase.READY
     journal.close()
+
+
+SHORT = Reading((Card("a card", "580", 1_000, 990, None, 50.0, 1_000.0),), server_bytes=7, stalled_share=0.0)
+EASED = replace(SHORT, cards=(replace(SHORT.cards[0], used_mib=10, energy_j=8_200.0),))
+
+
+async def test_short_memory_holds_the_work_and_the_results_say_so(premises: Build) -> None:
+    world = premises(Script().holds("a"))
+    world.server.on_sent("a", lambda: world.gauges.play(SHORT, SHORT, EASED))
+    batch_id = world.drop([chat(f"{n}") for n in "abcdefgh"])
+    async with world.at_work():
+        await world.until(lambda: world.gauges.shown == EASED)
+        world.server.release()
+        result = await world.result(batch_id)
+        await world.until(lambda: not world.inhibitor.is_held)
+    assert batch_of(result)["status"] == "completed"
+    memory = metrics_of(result)["memory"]
+    assert (memory["gpu_peak_mib"], memory["server_resident_peak_bytes"]) == ([990], 7)
+    assert memory["energy_wh"] == 2.0
+    named = [(item["name"], item["new"]) for item in metrics_of(result)["decisions"]]
+    assert named[1:] == [("dispatch_held", "held"), ("dispatch_held", "sending")]
+    assert world.inhibitor.told == ["hold", "release"]

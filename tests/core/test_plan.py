@@ -1,64 +1,124 @@
-from array import array
+"""The plan: every line once, what begins alike side by side, and few loads."""
+
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchd.core.plan import build_plan
-from batchd.core.prefix import GroupSummary
+from batchd.core.plan import LOAD_REQUESTS_MIN, WINDOW_RATIO, build_plan
+from batchd.core.prefix import PrefixGroups, prefix_tokens
+from batchd.core.record import Plan
+from batchd.core.request import Endpoint, Message, Request, canonical_text
+from batchd.core.trie import common_bytes
 
-CHAT = "/v1/chat/completions"
-
-
-def summaries(models: list[str], lines: list[int]) -> list[GroupSummary]:
-    return [
-        GroupSummary(model, CHAT, lines.count(group), 100, 25 + group, 500 + group)
-        for group, model in enumerate(models)
-    ]
+RUBRICS = [f"{number} {'rubric ' * 100}" for number in range(4)]
+DOCUMENTS = [f"{number} {'document ' * 80}" for number in range(3)]
 
 
-@given(
-    st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=5),
-    st.lists(st.tuples(st.integers(-1, 4), st.sampled_from([16, 64])), max_size=40),
+def chat(system: str, user: str, model: str = "m", bound: int = 16, **parameters: object) -> Request:
+    messages = (Message("system", system), Message("user", user))
+    return Request("a", Endpoint.CHAT, model, messages, (), parameters, bound)
+
+
+def planned(*requests: Request, deduplicate: bool = False) -> Plan:
+    groups = PrefixGroups(requests.__getitem__, deduplicate)
+    for index, request in enumerate(requests):
+        groups.add(index, request)
+    return build_plan(groups, len(requests))
+
+
+def runs(plan: Plan) -> list[list[int]]:
+    return [list(plan.order[group.start : group.start + group.count]) for group in plan.groups]
+
+
+DRAWN = st.tuples(
+    st.sampled_from("mn"), st.sampled_from(RUBRICS), st.sampled_from([*DOCUMENTS, ""]), st.text(max_size=5)
 )
-def test_the_order_holds_each_good_line_once_and_each_group_is_one_run(
-    models: list[str], drawn: list[tuple[int, int]]
+
+
+@given(st.lists(DRAWN, max_size=40), st.booleans())
+def test_the_order_holds_each_line_once_and_each_group_is_one_run(
+    drawn: list[tuple[str, str, str, str]], deduplicate: bool
 ) -> None:
-    group_of = [min(group, len(models) - 1) for group, _ in drawn]
-    found = summaries(models, group_of)
-    plan = build_plan(found, array("i", group_of), array("I", [bound for _, bound in drawn]))
-    good = [index for index, group in enumerate(group_of) if group >= 0]
-    assert sorted(plan.order) == good
-    assert sum(run.count for run in plan.groups) == len(good)
+    requests = [chat(system, doc + text, model, temperature=0.0) for model, system, doc, text in drawn]
+    plan = planned(*requests, deduplicate=deduplicate)
+    kept = list({repr(request): request for request in requests}.values()) if deduplicate else requests
+    assert sorted(map(repr, (requests[index] for index in plan.order))) == sorted(map(repr, kept))
+    assert plan.line_count == len(requests)
     position = 0
-    for run in plan.groups:
-        assert run.start == position
-        members = {group_of[index] for index in plan.order[run.start : run.start + run.count]}
-        assert len(members) == 1 or all(found[group].count == 1 for group in members)
-        assert {models[group] for group in members} == {run.model}
-        position += run.count
+    for group, run in zip(plan.groups, runs(plan), strict=True):
+        assert group.start == position
+        assert {requests[index].model for index in run} == {group.model}
+        texts = sorted(canonical_text(requests[index]) for index in run)
+        assert prefix_tokens(common_bytes(texts[0], texts[-1])) >= group.prefix_tokens
+        position += group.count
+
+
+@given(st.lists(DRAWN, max_size=30))
+def test_a_group_shares_with_the_one_before_it_what_it_says(drawn: list[tuple[str, str, str, str]]) -> None:
+    requests = [chat(system, doc + text, model) for model, system, doc, text in drawn]
+    plan = planned(*requests)
+    for (before, one), (group, other) in pairwise(zip(plan.groups, runs(plan), strict=True)):
+        common = common_bytes(*(canonical_text(requests[run[0]]) for run in (one, other)))
+        assert group.shared_tokens <= min(prefix_tokens(common), group.prefix_tokens, before.prefix_tokens)
+        assert not group.shared_tokens or before.model == group.model
+    assert all(not group.shared_tokens for group in plan.groups[:1])
 
 
 def test_models_run_one_after_the_other_in_the_order_of_their_first_line() -> None:
-    group_of = [1, 0, 1, 0]
-    found = [GroupSummary("late", CHAT, 2, 9, 2, 500), GroupSummary("early", CHAT, 2, 9, 2, 500)]
-    plan = build_plan([found[1], found[0]], array("i", [0, 1, 0, 1]), array("I", [8] * 4))
-    assert group_of[0] == 1
-    assert [run.model for run in plan.groups] == ["early", "late"]
+    plan = planned(*(chat("r", str(n), model) for n, model in enumerate(["early", "late", "early", "late"])))
+    assert [group.model for group in plan.groups] == ["early", "late"]
     assert list(plan.order) == [0, 2, 1, 3]
 
 
-def test_large_groups_come_first_and_single_requests_last_as_one_run() -> None:
-    group_of = [0, 1, 2, 2, 2, 3, 3]
-    plan = build_plan(summaries(["m"] * 4, group_of), array("i", group_of), array("I", [8] * 7))
-    assert list(plan.order) == [2, 3, 4, 5, 6, 0, 1]
-    assert [(run.count, run.prefix_tokens) for run in plan.groups] == [(3, 27), (2, 28), (2, 0)]
+def test_large_groups_come_first_and_what_shares_nothing_last() -> None:
+    heads = [RUBRICS[0]] * 2 + [RUBRICS[1]] * 3 + ["alone", "and alone"]
+    plan = planned(*(chat(head, str(n)) for n, head in enumerate(heads)))
+    assert runs(plan) == [[2, 3, 4], [0, 1], [5, 6]]
+    assert [group.prefix_tokens > 0 for group in plan.groups] == [True, True, False]
 
 
-def test_long_answers_come_first_inside_a_group() -> None:
-    plan = build_plan(summaries(["m"], [0, 0, 0]), array("i", [0, 0, 0]), array("I", [8, 64, 8]))
-    assert list(plan.order) == [1, 0, 2]
+def test_what_is_inside_of_a_group_stands_beside_the_rest_of_it() -> None:
+    asked = [(RUBRICS[0], DOCUMENTS[n % 2] + str(n)) for n in range(4)]
+    asked += [(RUBRICS[1], DOCUMENTS[n % 2] + str(n)) for n in range(6)]
+    asked += [(RUBRICS[0], f"{n} is asked") for n in range(5)]
+    plan = planned(*(chat(*pair) for pair in asked))
+    assert runs(plan) == [[0, 2], [1, 3], [10, 11, 12, 13, 14], [4, 6, 8], [5, 7, 9]]
+    first, second, rest, third, fourth = plan.groups
+    assert first.shared_tokens == third.shared_tokens == 0
+    assert second.shared_tokens == rest.shared_tokens == rest.prefix_tokens
+    assert fourth.shared_tokens > rest.prefix_tokens * 0.9
 
 
-def test_the_window_of_single_requests_is_that_of_the_longest() -> None:
-    plan = build_plan(summaries(["m", "m"], [0, 1]), array("i", [0, 1]), array("I", [8, 8]))
-    assert [run.window_tokens for run in plan.groups] == [501]
+def test_long_answers_come_first_inside_a_group_then_what_shares_more() -> None:
+    drawn = [("a", 8), ("b", 64), ("a", 64), ("b", 8), ("a", 8)]
+    plan = planned(*(chat(RUBRICS[0], name * 130 + str(n), bound=b) for n, (name, b) in enumerate(drawn)))
+    assert runs(plan) == [[2, 1, 0, 4, 3]]
+
+
+def test_a_copy_is_not_planned() -> None:
+    one = chat("r", "one", temperature=0.0)
+    plan = planned(one, one, chat("r", "two"), one, deduplicate=True)
+    assert (plan.line_count, sorted(plan.order)) == (4, [0, 2])
+
+
+def test_windows_that_differ_by_far_have_loads_of_their_own_the_small_ones_first() -> None:
+    many = LOAD_REQUESTS_MIN
+    short = [chat(RUBRICS[0], f"{n}") for n in range(many)]
+    long = [chat(RUBRICS[0], f"{n} {'long ' * 8_000}") for n in range(3)]
+    plan = planned(*long, *short)
+    assert [(group.load, group.count) for group in plan.groups] == [(0, many), (1, 3)]
+    assert plan.groups[1].window_tokens > WINDOW_RATIO * plan.groups[0].window_tokens
+    assert plan.groups[1].shared_tokens == 0
+
+
+def test_a_few_short_requests_do_not_pay_for_a_load() -> None:
+    short = [chat(RUBRICS[0], f"{n}") for n in range(LOAD_REQUESTS_MIN - 1)]
+    plan = planned(*short, chat(RUBRICS[0], "long " * 8_000))
+    assert [group.load for group in plan.groups] == [0]
+    assert plan.groups[0].window_tokens > 10_000
+
+
+def test_like_windows_share_a_load() -> None:
+    requests = [chat(RUBRICS[0], "word " * 5 * n) for n in range(300)]
+    assert {group.load for group in planned(*requests).groups} == {0}

@@ -8,14 +8,14 @@ from batchd.core.survey import OPENAI_LINES_MAX, Survey
 
 
 def line(custom_id: str, text: str = "hello", model: str = "m") -> bytes:
-    messages = [{"role": "system", "content": "the rubric"}, {"role": "user", "content": text}]
+    messages = [{"role": "system", "content": "the rubric " * 20}, {"role": "user", "content": text}]
     body = {"model": model, "messages": messages}
     value = {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
     return json.dumps(value).encode() + b"\n"
 
 
 def survey(content: bytes, options: bytes | None = None, is_strict: bool = False) -> Survey:
-    made = Survey(io.BytesIO(content), LineLimits(), is_strict, options)
+    made = Survey(io.BytesIO(content), io.BytesIO(content), LineLimits(), is_strict, options)
     assert len(list(made)) == made.total
     return made
 
@@ -32,7 +32,10 @@ def test_good_lines_are_grouped_and_measured() -> None:
 def test_the_second_line_with_a_custom_id_is_the_bad_one_even_after_a_bad_first() -> None:
     bad = line("a").replace(b"POST", b"GET")
     content = line("b") + bad + line("a") + line("b")
-    faults = [fault and fault.code for fault in Survey(io.BytesIO(content), LineLimits(), False, None)]
+    faults = [
+        fault and fault.code
+        for fault in Survey(io.BytesIO(content), io.BytesIO(content), LineLimits(), False, None)
+    ]
     assert faults == [None, "invalid_value", "duplicate_custom_id", "duplicate_custom_id"]
 
 

@@ -1,6 +1,8 @@
-"""Controls: they stay until they took effect, and not for ever."""
+"""Controls: they stay until they took effect, and not for ever; of two wishes the younger counts."""
 
-from batchd.daemon.controls import CANCEL, UNKNOWN_AGE_S, Controls
+import pytest
+
+from batchd.daemon.controls import CANCEL, PAUSE, RESUME, UNKNOWN_AGE_S, Controls
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.memory_spool import Directory, MemorySpool
 
@@ -17,6 +19,9 @@ class World:
     def age(self, duration_s: float) -> None:
         self.clock._move_to(self.clock.monotonic() + duration_s)
 
+    def told(self) -> set[str]:
+        return {verb for _, verb in self.spool.told}
+
 
 def test_a_cancel_stays_however_often_it_is_read() -> None:
     world = World()
@@ -24,8 +29,38 @@ def test_a_cancel_stays_however_often_it_is_read() -> None:
     assert not world.controls.is_cancelled(f"batch_{2:032x}")
 
 
-def test_it_goes_with_its_batch() -> None:
+@pytest.mark.parametrize(
+    ("told", "wish", "left"),
+    [
+        ({}, "", set()),
+        ({PAUSE: 1.0}, PAUSE, {PAUSE}),
+        ({RESUME: 1.0}, RESUME, {RESUME}),
+        ({PAUSE: 1.0, RESUME: 2.0}, RESUME, {RESUME}),
+        ({PAUSE: 2.0, RESUME: 1.0}, PAUSE, {PAUSE}),
+        ({PAUSE: 2.0, RESUME: 2.0}, PAUSE, {PAUSE}),
+    ],
+)
+def test_of_pause_and_resume_the_younger_one_counts_and_stays(
+    told: dict[str, float], wish: str, left: set[str]
+) -> None:
     world = World()
+    world.spool.told.update({(ID, verb): at for verb, at in told.items()})
+    for _ in range(2):
+        assert world.controls.wish(ID) == wish
+    assert world.told() == {CANCEL, *left}
+
+
+def test_what_is_done_goes_alone() -> None:
+    world = World()
+    world.spool.told[ID, PAUSE] = 1.0
+    world.controls.done(ID, PAUSE)
+    world.controls.done(ID, PAUSE)
+    assert world.told() == {CANCEL}
+
+
+def test_all_go_with_their_batch() -> None:
+    world = World()
+    world.spool.told.update({(ID, PAUSE): 1.0, (ID, RESUME): 2.0})
     world.controls.close(ID)
     world.controls.close(ID)
     assert world.spool.told == {}

@@ -84,7 +84,11 @@ async def test_a_server_that_gives_fewer_slots_gets_fewer_requests() -> None:
 
 
 async def test_a_lane_stays_with_its_group_while_the_group_has_lines() -> None:
-    shuffled = [chat(f"{name}{n}", system=f"Rubric {name}.") for n in range(24) for name in "abc"]
+    shuffled = [
+        chat(f"{name}{n}", system=f"Rubric {name}. {'Word for word. ' * 9}")
+        for n in range(24)
+        for name in "abc"
+    ]
     bench = Bench(shuffled, slots=3)
     await bench.work()
     # At the very end a lane that has nothing left joins another; before that, nobody changes.

@@ -14,7 +14,8 @@ from tests.fakes.memory_spool import MemorySpool
 
 
 def test_good_lines_are_journaled_with_their_place_and_plan() -> None:
-    lines = [chat("a"), chat("b", system="Other."), chat("c")]
+    rubric = "The same for both of them. " * 9
+    lines = [chat("a", system=rubric), chat("b", system="Other."), chat("c", system=rubric)]
     taken = World().take(content(lines))
     assert taken.journal.phase() is Phase.READY
     assert (taken.facts.total, taken.facts.faulty, taken.facts.group_count) == (3, 0, 2)

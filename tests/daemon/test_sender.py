@@ -35,6 +35,7 @@ class Post:
         rules = Rules(slots=1, request_timeout_s=300.0)
         self.lines = Lines(self.batch, rules)
         ledger = Ledger(self.batch, MemorySpool(), lambda outcome: None)
+        ledger.follow(self.batch.journal.plan())
         self.sender = Sender(self.batch, self.model, FakeClock(), rules, self.lines, ledger)
         self.loaded = loaded(self.section.load)
         self.sender.begin(self.loaded)

@@ -9,19 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchd.core.lifecycle import Phase
-from batchd.core.record import Group, LineRow, NewLine, Plan
-from batchd.daemon.stock import READY_LINES_MAX, Stock
+from batchd.core.model import Source, Usage
+from batchd.core.record import NO_REUSE, Group, LineRow, NewLine, Plan
+from batchd.daemon.stock import READY_LINES_MAX, Item, Stock
 from batchd.errors import JournalError
 from tests.fakes.memory_journal import MemoryJournal
 
 
-def journal_of(sizes: Sequence[int]) -> MemoryJournal:
+def journal_of(sizes: Sequence[int], prefix: int = 10) -> MemoryJournal:
     """A journal with groups of these sizes, one after the other."""
     journal = MemoryJournal()
     rows = [LineRow(10 * n, 9, 0, group, n + 1) for n, group in enumerate(_group_of(sizes))]
     journal.add_lines([NewLine(n, row) for n, row in enumerate(rows)])
     groups = tuple(
-        Group("m", "/v1/chat/completions", sum(sizes[:n]), size, 10, 100) for n, size in enumerate(sizes)
+        Group("m", "/v1/chat/completions", sum(sizes[:n]), size, prefix, 100) for n, size in enumerate(sizes)
     )
     journal.accept(Plan(len(rows), groups, array("I", range(len(rows)))), {})
     journal.set_phase(Phase.IN_PROGRESS, {})
@@ -101,10 +102,8 @@ async def test_no_slot_has_more_ready_than_the_bound() -> None:
 
 async def test_a_slot_with_nothing_left_takes_from_the_fullest() -> None:
     stock = stock_of(journal_of([4]), 2)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        group.create_task(stock.fill())
-        await stock.wait(5.0)
-        assert stock.take(1) is None  # more may come, for all that is known
+    async with asyncio.timeout(5):
+        await stock.fill()
     assert stock.is_exhausted
     taken = [stock.take(1) for _ in range(4)]
     assert sorted(item.index for item in taken if item is not None) == [0, 1, 2, 3]
@@ -151,3 +150,44 @@ async def test_a_journal_that_fails_ends_the_filling() -> None:
     journal.__class__ = Failing
     with pytest.raises(JournalError, match="unreadable"):
         await stock_of(journal, 1).fill()
+
+
+async def test_a_slot_with_nothing_left_rests_where_its_help_would_cost_more() -> None:
+    stock = stock_of(journal_of([4], prefix=90_000), 2)
+    async with asyncio.timeout(5):
+        await stock.fill()
+    busy = 0 if stock.take(0) is not None else 1
+    assert stock.take(1 - busy) is None
+    assert stock.is_exhausted
+
+
+async def test_slots_that_rest_do_not_keep_the_filling_awake() -> None:
+    """One long beginning, one slot on it: the others wait without a ring."""
+    stock = stock_of(journal_of([40], prefix=10**6), 3)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        filling = group.create_task(stock.fill())
+        await stock.wait(5.0)
+        resting = [slot for slot in range(3) if stock.take(slot) is None]
+        waits = 0
+        for _ in range(20):
+            assert stock.take(resting[0]) is None
+            await stock.wait(0.01)
+            waits += 1
+        filling.cancel()
+    assert (len(resting), waits, stock.is_exhausted) == (2, 20, False)
+
+
+async def test_a_beginning_that_is_never_reused_is_said_and_becomes_a_decision() -> None:
+    journal = journal_of([12], prefix=400)
+    stock = stock_of(journal, 1)
+    async with asyncio.TaskGroup() as group:
+        filling = group.create_task(stock.fill())
+        for _ in range(8):
+            while (item := stock.take(0)) is None:
+                await stock.wait(5.0)
+            item.learn(0, Usage(500, 5, 2, Source.ENGINE, 1.0, 1.0), 7.0)
+        filling.cancel()
+    [event] = journal.events()
+    assert (event.name, event.old, event.new, event.at) == (NO_REUSE, "400", "2", 7.0)
+    Item(0, LineRow(0, 0, 0, 0, 1)).learn(0, Usage(500, 5, 2, Source.ENGINE, 1.0, 1.0), 7.0)
+    assert len(journal.events()) == 1

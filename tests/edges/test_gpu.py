@@ -4,19 +4,23 @@ DIAGNOSTICS
     None: tests.
 """
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pynvml
 import pytest
 
-from batchd.edges.gpu import GpuReading, read_gpus
+from batchd.core.readings import Card
+from batchd.edges import gpu
+from batchd.edges.gpu import read_cards
 
 
 class Driver:
     """Stands for NVIDIA's library, two cards wide; `broken` names the call that fails."""
 
-    def __init__(self, broken: str = "", cards: int = 2) -> None:
+    def __init__(self, broken: str = "", cards: int = 2, code: int = pynvml.NVML_ERROR_UNKNOWN) -> None:
         self.broken = broken
+        self.code = code
         self.cards = cards
         self.sessions = 0
 
@@ -28,7 +32,7 @@ class Driver:
     def _call(self, name: str) -> object:
         def call(*args: object) -> object:
             if name == self.broken:
-                raise pynvml.NVMLError(pynvml.NVML_ERROR_UNKNOWN)
+                raise pynvml.NVMLError(self.code)
             return getattr(self, name)(*args)
 
         return call
@@ -52,40 +56,95 @@ class Driver:
         return f"Card {card}"
 
     def nvmlDeviceGetMemoryInfo(self, card: int) -> SimpleNamespace:  # noqa: N802
-        return SimpleNamespace(total=16 * 2**30)
+        return SimpleNamespace(total=16 * 2**30, used=(card + 1) * 2**30)
+
+    def nvmlDeviceGetPowerUsage(self, card: int) -> int:  # noqa: N802
+        return 61_500
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, card: int) -> int:  # noqa: N802
+        return 7_200_000
+
+    def nvmlDeviceGetComputeRunningProcesses(self, card: int) -> list[SimpleNamespace]:  # noqa: N802
+        sizes = {10: 2**30, 11: 2**29, 12: None}
+        return [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in sizes.items()]
 
 
 def test_every_card_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver()
     driver.install(monkeypatch)
-    assert read_gpus() == [
-        GpuReading("Card 0", "580.10", 16_384),
-        GpuReading("Card 1", "580.10", 16_384),
-    ]
+    assert read_cards({10, 11, 12}) == (
+        (
+            Card("Card 0", "580.10", 16_384, 1_024, 1_536, 61.5, 7_200.0),
+            Card("Card 1", "580.10", 16_384, 2_048, 1_536, 61.5, 7_200.0),
+        ),
+        "",
+    )
     assert driver.sessions == 0
+
+
+@pytest.mark.parametrize("pids", [set(), {12}, {99}])
+def test_nobody_knows_our_share_where_the_driver_does_not_tell_it(
+    monkeypatch: pytest.MonkeyPatch, pids: set[int]
+) -> None:
+    Driver().install(monkeypatch)
+    assert [card.ours_mib for card in read_cards(pids)[0]] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "field"),
+    [
+        ("nvmlDeviceGetMemoryInfo", "total_mib"),
+        ("nvmlDeviceGetPowerUsage", "power_w"),
+        ("nvmlDeviceGetTotalEnergyConsumption", "energy_j"),
+        ("nvmlDeviceGetComputeRunningProcesses", "ours_mib"),
+    ],
+)
+def test_what_a_card_does_not_know_spoils_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, lacking: str, field: str
+) -> None:
+    Driver(lacking, code=pynvml.NVML_ERROR_NOT_SUPPORTED).install(monkeypatch)
+    cards, trouble = read_cards({10})
+    assert [getattr(card, field) for card in cards] == [None, None]
+    assert trouble == ""
 
 
 @pytest.mark.parametrize(
     "broken",
     ["nvmlInit", "nvmlSystemGetDriverVersion", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetMemoryInfo"],
 )
-def test_a_driver_that_fails_is_no_reading(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+def test_a_driver_that_fails_is_no_card_and_a_text(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     driver = Driver(broken)
     driver.install(monkeypatch)
-    assert read_gpus() is None
+    cards, trouble = read_cards()
+    assert cards == ()
+    assert "Unknown Error" in trouble
     assert driver.sessions == 0
+
+
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED])
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_a_machine_without_such_a_card_is_no_trouble_but_a_hidden_one_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, is_loaded: bool
+) -> None:
+    version = tmp_path / "version"
+    if is_loaded:
+        version.touch()
+    monkeypatch.setattr(gpu, "DRIVER_VERSION", version)
+    Driver("nvmlInit", code=code).install(monkeypatch)
+    cards, trouble = read_cards()
+    assert (cards, bool(trouble)) == ((), is_loaded)
 
 
 def test_a_session_that_does_not_end_spoils_no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     Driver("nvmlShutdown").install(monkeypatch)
-    assert read_gpus() is not None
+    assert len(read_cards()[0]) == 2
 
 
-def test_a_driver_without_cards_is_no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_without_cards_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     Driver(cards=0).install(monkeypatch)
-    assert read_gpus() is None
+    assert read_cards() == ((), "")
 
 
 def test_on_this_machine_it_answers_without_failing() -> None:
-    readings = read_gpus()
-    assert readings is None or all(reading.total_mb > 0 for reading in readings)
+    cards, _ = read_cards({1})
+    assert all(card.name for card in cards)

@@ -110,7 +110,9 @@ def test_another_schema_is_refused_and_the_journal_left_as_it_is(tmp_path: Path,
     make(tmp_path / "journal", 1).close()
     change(tmp_path / "journal", "meta", b"schema", b"%d" % schema)
     before = (tmp_path / "journal" / "data.mdb").read_bytes()
-    with pytest.raises(JournalVersionError, match=f"schema {schema}; this batchd knows 1") as caught:
+    with pytest.raises(
+        JournalVersionError, match=f"schema {schema}; this batchd knows {SCHEMA_VERSION}"
+    ) as caught:
         Journal.open(str(tmp_path / "journal"))
     assert (tmp_path / "journal" / "data.mdb").read_bytes() == before
     assert {path.name for path in (tmp_path / "journal").iterdir()} == {"data.mdb", "lock.mdb"}

@@ -753,9 +753,9 @@ def test_what_is_no_control_is_not_seen(spool: Spool, root: Path) -> None:
         (control / name).touch()
     (control / f"{ID}.cancel").mkdir()
     assert list(spool.controls(0.0)) == []
-    assert not spool.has_control(ID, "cancel")
+    assert spool.control_at(ID, "cancel") is None
     with pytest.raises(SpoolError):
-        spool.has_control(ID, "explode")
+        spool.control_at(ID, "explode")
     with pytest.raises(SpoolError):
         spool.remove_control("../inbox/a", "cancel")
 

@@ -10,7 +10,6 @@ DIAGNOSTICS
 
 import io
 import zlib
-from array import array
 from collections.abc import Mapping, Sequence
 
 from batchd.core.fault import LineFault
@@ -19,7 +18,7 @@ from batchd.core.lifecycle import Phase
 from batchd.core.options import Options
 from batchd.core.plan import build_plan
 from batchd.core.prefix import PrefixGroups
-from batchd.core.record import LineRow, NewLine
+from batchd.core.record import Copy, LineRow, NewLine
 from batchd.core.request import LineLimits, Request, parse_line
 from batchd.core.result import line_fault_line, request_id
 from batchd.core.summary import Acceptance
@@ -52,30 +51,40 @@ def content(lines: Sequence[Line | None]) -> bytes:
 
 
 def made_batch(
-    lines: Sequence[Line | None], journal: MemoryJournal | None = None, batch_id: str = ID
+    lines: Sequence[Line | None],
+    journal: MemoryJournal | None = None,
+    batch_id: str = ID,
+    copies: Mapping[int, int] | None = None,
 ) -> Batch:
-    """Accepted and begun."""
+    """Accepted and begun. `copies`: which line is one of which."""
     journal = MemoryJournal() if journal is None else journal
     raw = content(lines)
-    groups, group_of, bound_of = PrefixGroups(), array("i"), array("I")
+    groups = PrefixGroups(lambda index: _request(raw.splitlines()[index]))
     rows: list[NewLine] = []
     offset = 0
     for index, line in enumerate(raw.splitlines()):
         parsed = parse_line(line, index + 1, LIMITS, None)
         assert isinstance(parsed, Request) == (lines[index] is not None), parsed
-        group = groups.add(parsed) if isinstance(parsed, Request) else -1
-        group_of.append(group)
-        bound_of.append(parsed.completion_tokens_max if isinstance(parsed, Request) else 0)
-        row = LineRow(offset, len(line), zlib.crc32(line), group, index + 1)
+        original = (copies or {}).get(index)
+        if isinstance(parsed, Request) and original is None:
+            groups.add(index, parsed)
+        row = LineRow(offset, len(line), zlib.crc32(line), -isinstance(parsed, LineFault), index + 1)
         fault = (
             line_fault_line(parsed, request_id(batch_id, index)) if isinstance(parsed, LineFault) else None
         )
-        rows.append(NewLine(index, row, fault))
+        copy = None if original is None else Copy(original, parsed.custom_id or "")
+        rows.append(NewLine(index, row, fault, copy))
         offset += len(line) + 1
     journal.add_lines(rows)
-    journal.accept(build_plan(groups.summary(), group_of, bound_of), acceptance(len(lines)).to_meta())
+    journal.accept(build_plan(groups, len(lines)), acceptance(len(lines)).to_meta())
     journal.set_phase(Phase.IN_PROGRESS, {"in_progress_at": "1800000000.0"})
     return Batch(batch_id, b"reviews.jsonl", journal, io.BytesIO(raw))
+
+
+def _request(raw: bytes) -> Request:
+    parsed = parse_line(raw, 1, LIMITS, None)
+    assert isinstance(parsed, Request)
+    return parsed
 
 
 def acceptance(total: int = 1) -> Acceptance:

@@ -16,7 +16,6 @@ DIAGNOSTICS
 
 import asyncio
 import zlib
-from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -88,8 +87,9 @@ class StandingSpool:
         """S3."""
         sha256, size_bytes = self._spool.copy_input(batch_id)
         journal = Journal.create(self._spool.journal_path(batch_id))
-        groups, group_of, bound_of = PrefixGroups(), array("i"), array("I")
-        rows = []
+        rows: list[NewLine] = []
+        found: list[Request | LineFault] = []
+        groups = PrefixGroups(lambda index: _request(found[index]))
         with self._spool.open_input(batch_id) as file:
             for index, line in enumerate(Lines(file, LIMITS.line_bytes_max)):
                 assert line.raw is not None
@@ -97,15 +97,17 @@ class StandingSpool:
                 taken = journal.claim_custom_ids([parsed.custom_id], index)
                 if taken and isinstance(parsed, Request):
                     parsed = LineFault(line.number, "duplicate_custom_id", "Twice.", None, parsed.custom_id)
-                group_of.append(groups.add(parsed) if isinstance(parsed, Request) else -1)
-                bound_of.append(parsed.completion_tokens_max if isinstance(parsed, Request) else 0)
-                row = LineRow(line.offset, len(line.raw), zlib.crc32(line.raw), group_of[-1], line.number)
+                found.append(parsed)
+                if isinstance(parsed, Request):
+                    groups.add(index, parsed)
+                group = -isinstance(parsed, LineFault)
+                row = LineRow(line.offset, len(line.raw), zlib.crc32(line.raw), group, line.number)
                 identity = request_id(batch_id, index)
                 error = line_fault_line(parsed, identity) if isinstance(parsed, LineFault) else None
                 rows.append(NewLine(index, row, error))
         journal.add_lines(rows)
         facts = replace(acceptance(len(rows)), sha256=sha256, size_bytes=size_bytes)
-        journal.accept(build_plan(groups.summary(), group_of, bound_of), facts.to_meta())
+        journal.accept(build_plan(groups, len(rows)), facts.to_meta())
         batch = Batch(batch_id, NAME, journal, self._spool.open_input(batch_id))
         self._batches.append(batch)
         return batch
@@ -186,3 +188,8 @@ async def _recorded(batch: Batch, outcome: Outcome) -> None:
 
 async def _intended(batch: Batch, indices: Sequence[int]) -> None:
     await batch.journal.intend(indices)
+
+
+def _request(parsed: Request | LineFault) -> Request:
+    assert isinstance(parsed, Request)
+    return parsed

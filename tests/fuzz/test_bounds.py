@@ -129,8 +129,8 @@ def test_a_line_of_64_mib_is_read_past_and_the_next_one_is_read(tmp_path: Path, 
         file.write(b"end\n" + user(b"x").replace(b'"a"', b'"b"') + last)
 
     def codes() -> list[str | None]:
-        with path.open("rb") as file:
-            faults = Survey(file, limits, is_strict=False, options_raw=None)
+        with path.open("rb") as file, path.open("rb") as again:
+            faults = Survey(file, again, limits, is_strict=False, options_raw=None)
             return [None if fault is None else fault.code for fault in faults]
 
     assert codes() == [None, "line_too_long", None]

@@ -11,7 +11,6 @@ DIAGNOSTICS
 import io
 import os
 import re
-from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -90,12 +89,13 @@ def judge_file(content: bytes, is_strict: bool, line_bytes_max: int) -> set[str]
     limits = LineLimits(line_bytes_max)
     lines = list(Lines(io.BytesIO(content), line_bytes_max))
     assert lines == [shortened(line, line_bytes_max) for line in cut(content)]
-    survey = Survey(io.BytesIO(content), limits, is_strict, None)
+    survey = Survey(io.BytesIO(content), io.BytesIO(content), limits, is_strict, None)
     said = list(survey)
-    sieve, groups, seen = Sieve(limits, is_strict), PrefixGroups(), set[str]()
-    group_of, bound_of = array("i"), array("I")
+    sieve, seen = Sieve(limits, is_strict), set[str]()
+    found: dict[int, Request] = {}
+    groups = PrefixGroups(found.__getitem__)
     codes = set()
-    for line, fault in zip(lines, said, strict=True):
+    for index, (line, fault) in enumerate(zip(lines, said, strict=True)):
         outcome = sieve.sort(line)
         if isinstance(outcome, Request) and outcome.custom_id in seen:
             outcome = duplicate_custom_id(line.number, outcome.custom_id)
@@ -109,12 +109,11 @@ def judge_file(content: bytes, is_strict: bool, line_bytes_max: int) -> set[str]
             codes.add(outcome.code)
         else:
             codes.add("ok")
-        group_of.append(groups.add(outcome) if isinstance(outcome, Request) else -1)
-        bound_of.append(outcome.completion_tokens_max if isinstance(outcome, Request) else 0)
-    plan = build_plan(groups.summary(), group_of, bound_of)
-    good = [index for index, group in enumerate(group_of) if group >= 0]
-    assert sorted(plan.order) == good
-    assert sum(run.count for run in plan.groups) == len(good) == survey.total - survey.faulty
+            found[index] = outcome
+            groups.add(index, outcome)
+    plan = build_plan(groups, len(lines))
+    assert sorted(plan.order) == sorted(found)
+    assert sum(run.count for run in plan.groups) == len(found) == survey.total - survey.faulty
     assert survey.total == len(lines)
     return codes
 

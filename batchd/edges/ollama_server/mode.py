@@ -4,6 +4,7 @@ SUMMARY
     find_mode     attach if one answers, or will: its unit is installed, or it is another machine; else own
     choose_mode   the decision behind it, pure
     is_answering  the probe
+    has_unit      whether Ollama is installed as a service
 
     An attached server that does not answer yet is waited for by whoever uses it: for 30 s by a foreground
     run, for ever by the daemon.
@@ -50,10 +51,14 @@ async def find_mode(
         )
     if mode != "auto":
         return mode
-    has_unit = any((directory / "ollama.service").exists() for directory in unit_directories)
-    chosen = choose_mode(await is_answering(host), _is_local(host), has_unit, has_binary)
+    has_one = has_unit(unit_directories)
+    chosen = choose_mode(await is_answering(host), _is_local(host), has_one, has_binary)
     logger.bind(event="ollama_mode").info("Ollama: {} ({})", chosen, host)
     return chosen
+
+
+def has_unit(unit_directories: tuple[Path, ...] = _UNIT_DIRECTORIES) -> bool:
+    return any((directory / "ollama.service").exists() for directory in unit_directories)
 
 
 async def is_answering(address: str) -> bool:

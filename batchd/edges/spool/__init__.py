@@ -7,7 +7,8 @@ SUMMARY
     layout      the directories: made, locked, probed      disk      rename, sync, delete
     inbox       sweep, writers, claim                      outbox    build, publish, archive
     processing  copies, recovery's places, trash           board     partial answers, status, controls
-                                                           submit    handing in, for the command line
+                                                           submit    handing in, and
+                                                           tell      controls, for the command line
 
     All methods block and are short, but for copy_input, seal_publish and discard, which want a thread. At
     most one thread at a time works on one batch; `append_partial` belongs to one thread for all.
@@ -35,8 +36,9 @@ from batchd.edges.spool.layout import Layout
 from batchd.edges.spool.outbox import Outbox, final_name
 from batchd.edges.spool.processing import INPUT_BYTES_MAX, Processing, checked_id
 from batchd.edges.spool.submit import submit_file
+from batchd.edges.spool.tell import tell
 
-__all__ = ["Spool", "final_name", "submit_file"]
+__all__ = ["Spool", "final_name", "submit_file", "tell"]
 
 
 class Spool:
@@ -150,6 +152,10 @@ class Spool:
     def begin_publish(self, batch_id: str) -> None:
         self._outbox.begin_publish(batch_id)
 
+    @translated("publish/ was deleted")
+    def drop_publish(self, batch_id: str) -> None:
+        self._outbox.drop_publish(batch_id)
+
     @translated("a result file was made")
     def create_result(self, batch_id: str, name: str) -> BinaryIO:
         return self._outbox.create_result(batch_id, name)
@@ -217,8 +223,8 @@ class Spool:
         self._board.write_status(content)
 
     @translated("a control was looked up")
-    def has_control(self, batch_id: str, verb: str) -> bool:
-        return self._board.has_control(batch_id, verb)
+    def control_at(self, batch_id: str, verb: str) -> float | None:
+        return self._board.control_at(batch_id, verb)
 
     @translated("a control was removed")
     def remove_control(self, batch_id: str, verb: str) -> bool:

@@ -32,7 +32,7 @@ _TAIL_BYTES = 2**16
 #: Controls listed in one call: the younger ones wait for a later one.
 _CONTROLS_MAX = 1000
 
-_VERBS = frozenset({"cancel"})
+_VERBS = frozenset({"cancel", "pause", "resume"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,12 @@ class Board:
         fd = self._open.get(batch_id)
         if fd is None:
             fd = self._opened(batch_id)
+        end = os.fstat(fd).st_size
         try:
             disk.write_all(fd, lines)
         except OSError:
+            with contextlib.suppress(OSError):  # whoever tries again shall not find half of it there
+                os.ftruncate(fd, end)
             self._close(batch_id)
             raise
 
@@ -71,13 +74,13 @@ class Board:
         os.replace(".status.json", "status.json", src_dir_fd=self.layout.root, dst_dir_fd=self.layout.root)
         failpoints.reach("status.done")
 
-    def has_control(self, batch_id: str, verb: str) -> bool:
+    def control_at(self, batch_id: str, verb: str) -> float | None:
         """A link counts, for what it points to is never looked at; a directory does not."""
         try:
             found = os.stat(_control_name(batch_id, verb), dir_fd=self.layout.control, follow_symlinks=False)
         except FileNotFoundError:
-            return False
-        return not stat.S_ISDIR(found.st_mode)
+            return None
+        return None if stat.S_ISDIR(found.st_mode) else found.st_ctime
 
     def remove_control(self, batch_id: str, verb: str) -> bool:
         """It took effect, or never will."""

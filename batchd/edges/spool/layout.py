@@ -28,7 +28,7 @@ from batchd.errors import BatchdError, ConfigError, UnavailableError
 _MISPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS)
 
 #: Modes for directories that we make. Set-group: what is made inside belongs to the directory's group.
-_MODES = {
+MODES = {
     "inbox": 0o2770,
     "processing": 0o2700,
     "outbox": 0o2750,
@@ -58,7 +58,7 @@ This directory is the spool of batchd. batchd owns it, and only batchd renames o
   inbox/       put NAME.jsonl here, under a hidden name first, then rename it (or: batchd submit NAME.jsonl)
   outbox/      one complete directory for each finished batch: take it away when you like
   partial/     answers of running batches, for reading along; not the result
-  control/     <batch id>.cancel
+  control/     <batch id>.pause, .resume or .cancel
   processing/  batches at work: leave it alone
   archive/     the files as they were handed in, kept for a while
   status.json  what `batchd status` shows
@@ -91,7 +91,7 @@ class Layout:
                 root = _enter(undo, _made(path, 0o700))
                 _refuse_remote(root, path)
                 lock = _enter(undo, _locked(root, path))
-                fds = {name: _enter(undo, _made_below(root, name)) for name in _MODES if name != "outbox"}
+                fds = {name: _enter(undo, _made_below(root, name)) for name in MODES if name != "outbox"}
                 outbox = _made_below(root, "outbox") if outside is None else _made(outside, 0o777)
                 _enter(undo, outbox)
                 layout = cls(path, outside or path / "outbox", root=root, outbox=outbox, lock=lock, **fds)
@@ -167,13 +167,13 @@ def _made(path: Path, mode: int) -> int:
 def _made_below(root: int, name: str) -> int:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.mkdir(name, _MODES[name] & 0o777, dir_fd=root)
+        os.mkdir(name, MODES[name] & 0o777, dir_fd=root)
     except FileExistsError:
         return os.open(name, flags, dir_fd=root)
     fd = os.open(name, flags, dir_fd=root)
     # A sandbox may forbid the set-group bit (RestrictSUIDSGID=); then results have the daemon's own group.
     with contextlib.suppress(PermissionError):
-        os.fchmod(fd, _MODES[name])
+        os.fchmod(fd, MODES[name])
     return fd
 
 
