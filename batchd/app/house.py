@@ -60,8 +60,7 @@ class House:
     ) -> None:
         self._is_leaving = False  # the drain is over
         self._on_tick = on_tick
-        self._outside = outside
-        self._rules = rules
+        self._outside, self._rules = outside, rules
         self._drain_s = drain_s
         self._only = only
         spool, clock = outside.spool, outside.clock
@@ -70,7 +69,9 @@ class House:
         )
         self._supervisor.give_up_s = rules.give_up_s
         self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
-        self.outlook = Outlook(outside.gauges, outside.inhibitor, clock, self.space, lambda: self._desk)
+        self.outlook = Outlook(
+            outside.gauges, outside.inhibitor, clock, self.space, lambda: self._desk, self._supervisor.press
+        )
         self._controls = Controls(spool, clock)
         self._chores = Chores(spool, self._controls, clock)
         self._intake = Intake(

@@ -13,7 +13,18 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from batchd.core.course import Cohort, Course, Died, Fitted, Happening, Hung, Judged, Spilled, TooLarge
+from batchd.core.course import (
+    Cohort,
+    Course,
+    Died,
+    Fitted,
+    Happening,
+    Hung,
+    Judged,
+    Pressed,
+    Spilled,
+    TooLarge,
+)
 from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import begin_batch, decide
 from batchd.core.limits import Change, Limits
@@ -22,8 +33,14 @@ from batchd.core.restarts import Restarts
 from batchd.core.standing import shortened
 from batchd.daemon.ports import Clock
 
-#: At less than this share of its own best speed, a server is doubted: load and canary are looked at again.
+#: At less than this share of its own best speed, a server is doubted: load and canary are looked at again. A
+#: speed is of so many answers and so long a time at least: one short answer after a long one is no doubt.
 DOUBTED_SHARE = 0.25
+DOUBTED_ANSWERS = 32
+DOUBTED_S = 60.0
+
+#: Answers, tokens and seconds of what was not yet compared.
+NO_SPEED = (0, 0, 0.0)
 
 
 class Steering:
@@ -39,6 +56,7 @@ class Steering:
         self._death: ModelFault | None = None
         self._answers = 0  # since the last death
         self._best_per_s = 0.0
+        self._speed = NO_SPEED
 
     def __repr__(self) -> str:
         return f"Steering({self._course.limits}, {len(self._restarts.deaths)} deaths)"
@@ -101,9 +119,13 @@ class Steering:
         event = TooLarge(load, window_tokens_min, shortened(fault), self._clock.monotonic())
         return self.decide(event) is not None
 
+    def press(self, load: Load, window_tokens_min: int, evidence: str) -> None:
+        """A reading is above the mark at which less must be asked."""
+        self.decide(Pressed(load, window_tokens_min, evidence, self._clock.monotonic()))
+
     def fitted(self, load: Load, load_s: float) -> None:
         """A load was proven."""
-        self._best_per_s = 0.0
+        self._best_per_s, self._speed = 0.0, NO_SPEED
         self.decide(Fitted(load, load_s))
 
     def shrinks_spill(self, loaded: Loaded, load: Load, window_tokens_min: int) -> bool:
@@ -120,9 +142,19 @@ class Steering:
 
     def is_doubtful(self, cohort: Cohort) -> bool:
         """Whether the server is much slower than it was since its last load."""
-        if not cohort.is_full or cohort.duration_s <= 0:
+        if not cohort.is_full:
             return False
-        per_s, best = cohort.tokens / cohort.duration_s, self._best_per_s
+        answers, tokens, duration_s = self._speed
+        answers, tokens, duration_s = (
+            answers + cohort.answers,
+            tokens + cohort.tokens,
+            duration_s + cohort.duration_s,
+        )
+        self._speed = (answers, tokens, duration_s)
+        if answers < DOUBTED_ANSWERS or duration_s < DOUBTED_S:
+            return False
+        self._speed = NO_SPEED
+        per_s, best = tokens / duration_s, self._best_per_s
         self._best_per_s = max(best, per_s)
         return per_s < DOUBTED_SHARE * best
 

@@ -86,6 +86,7 @@ class Supervisor:
         self._on_change = on_change
         self._waits_for_operator = waits_for_operator
         self._wanted: Load | None = None
+        self._wish: Wish | None = None  # the latest
         self._in_flight = 0
         self._began = 0.0  # of the load at hand; with what a server of our own takes to start
         self._canary_s: float | None = None  # of this load
@@ -135,7 +136,14 @@ class Supervisor:
         decision = self._steering.goes_on(cohort)
         if decision == RENEWED:
             self._move(Event.LOST, "the load is renewed")
-        return bool(decision)
+        # A reading of the machine may have changed what is allowed since the load.
+        is_less = self._wish is not None and self._steering.allowed(self._wish.load) != self._wanted
+        return bool(decision) or is_less
+
+    def press(self, evidence: str) -> None:
+        """The machine is short of memory: less is asked for, from the end of a cohort on."""
+        if self._wanted is not None and self._wish is not None and self.standing.is_ready:
+            self._steering.press(self._wanted, self._wish.window_tokens_min, evidence)
 
     def judged(self, guilty: tuple[str, ...], deaths: int) -> None:
         """See `ports.ReadyModel`."""
@@ -145,7 +153,7 @@ class Supervisor:
         self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
     ) -> Loaded | ModelFault | None:
         """See `ports.ReadyModel`."""
-        wish = Wish(load, is_wanted, window_tokens_min, Trouble())
+        wish = self._wish = Wish(load, is_wanted, window_tokens_min, Trouble())
         self._steering.begin(load)
         self._steering.bury(self._wanted or load, window_tokens_min)
         event = self._first_event(load)

@@ -303,18 +303,18 @@ async def test_requests_in_flight_make_it_busy() -> None:
 async def test_a_slow_server_is_looked_at_and_stays_where_its_canary_is_as_it_was() -> None:
     world = World()
     await world.ensure()
-    assert not world.supervisor.finished(Cohort(4, 400, 1.0, True, 0.0))
-    assert world.supervisor.finished(Cohort(4, 400, 100.0, True, 0.0))
+    assert not world.supervisor.finished(Cohort(32, 32_000, 60.0, True, 0.0))
+    assert world.supervisor.finished(Cohort(32, 3_200, 60.0, True, 0.0))
     assert isinstance(await world.ensure(), Loaded)
     assert world.server.calls == ["load m 1024x4", "canary"] * 2
-    assert not world.supervisor.finished(Cohort(4, 400, 100.0, True, 0.0))
+    assert not world.supervisor.finished(Cohort(32, 3_200, 60.0, True, 0.0))
 
 
 async def test_a_slow_server_whose_canary_is_slow_too_is_restarted() -> None:
     world = World()
     await world.ensure()
-    world.supervisor.finished(Cohort(4, 400, 1.0, True, 0.0))
-    world.supervisor.finished(Cohort(4, 400, 100.0, True, 0.0))
+    world.supervisor.finished(Cohort(32, 32_000, 60.0, True, 0.0))
+    world.supervisor.finished(Cohort(32, 3_200, 60.0, True, 0.0))
     world.server.on_sent("canary", lambda: world.clock.pass_by(60.0))
     assert isinstance(await world.ensure(), Loaded)
     assert world.server.calls[2:] == ["load m 1024x4", "canary", "restart", "load m 1024x4", "canary"]
@@ -342,6 +342,20 @@ async def test_a_worn_load_is_put_out_and_made_again() -> None:
     assert isinstance(await world.ensure(), Loaded)
     assert world.server.calls[count:] == ["restart", "load m 1024x1", "canary"]
     assert world.clock.slept == []
+
+
+async def test_a_machine_short_of_memory_is_asked_for_less_at_the_end_of_a_cohort() -> None:
+    world = World()
+    world.supervisor.press("nobody is loaded")
+    await world.ensure()
+    world.supervisor.press("97 % of the card")
+    assert world.supervisor.finished(Cohort(4, 400, 10.0, True, 0.0))
+    loaded = await world.ensure()
+    assert isinstance(loaded, Loaded)
+    assert loaded.slots == 2
+    assert [change.evidence for change in world.changes if change.name == "slots_halved"] == [
+        "97 % of the card"
+    ]
 
 
 async def test_a_verdict_gives_back_what_a_guilty_request_cost() -> None:
