@@ -17,6 +17,7 @@ DIAGNOSTICS
 
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
+from contextlib import ExitStack
 from dataclasses import replace
 
 from loguru import logger
@@ -40,7 +41,6 @@ from batchd.daemon.reading import Reading
 from batchd.errors import (
     FullJournalError,
     InputChangedError,
-    JournalError,
     NoSpaceError,
     NotUsableError,
     SpoolError,
@@ -249,16 +249,16 @@ class Intake:
         else:
             sha256, size = self._spool.copy_nothing(batch_id)
             unusable = [refusal]
-        journal = self._create_journal(self._spool.journal_path(batch_id))
-        try:
+        with ExitStack() as undo:
+            # Before anything is accepted: even to open a file may fail.
+            file = undo.enter_context(self._spool.open_input(batch_id))
+            journal = self._create_journal(self._spool.journal_path(batch_id))
+            undo.callback(journal.close)
             reading = Reading(self._spool, journal, batch_id, self._rules, options)
             if not reading.run(lambda: self._is_stopping):
-                journal.close()
                 return None
             acceptance = reading.accept(name, unusable or refusals, sha256, size, self._clock.now())
-        except JournalError:
-            journal.close()
-            raise
+            undo.pop_all()
         self._space.promise(batch_id, acceptance.total)
         self._forget(batch_id)
         logger.bind(event="accepted", batch_id=batch_id).info(
@@ -270,7 +270,7 @@ class Intake:
             acceptance.group_count,
             "".join(f"; {note}" for note in acceptance.notes),
         )
-        return Batch(batch_id, name, journal, self._spool.open_input(batch_id))
+        return Batch(batch_id, name, journal, file)
 
     def _copy(self, batch_id: str) -> tuple[str, int, list[Refusal]]:
         try:

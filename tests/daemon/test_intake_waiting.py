@@ -216,24 +216,21 @@ def test_room_that_was_promised_to_one_batch_is_not_given_to_the_next() -> None:
     assert world.intake.accept(second) is not None
 
 
-def test_a_disk_that_fills_while_a_file_is_copied_makes_the_batch_wait() -> None:
-    class Full(MemorySpool):
-        is_full = True
-
-        def copy_input(self, batch_id: str) -> tuple[str, int]:
-            if self.is_full:
-                raise NoSpaceError("No space left on device.")
-            return super().copy_input(batch_id)
+@pytest.mark.parametrize("refused", ["copy_input", "open_input"])
+def test_a_disk_that_fills_while_a_file_is_taken_in_makes_the_batch_wait(
+    refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(spool: MemorySpool, batch_id: str) -> None:
+        raise NoSpaceError("No space left on device.")
 
     world = World()
-    world.spool.__class__ = Full
     batch_id = claimed(world)
+    monkeypatch.setattr(MemorySpool, refused, fail)
     for _ in range(2):
         assert world.intake.accept(batch_id) is None
     assert world.spool.places()[batch_id] == S2
     assert "No space left" in world.intake.waiting[0].reason
-    assert isinstance(world.spool, Full)
-    world.spool.is_full = False
+    monkeypatch.undo()
     assert world.intake.accept(batch_id) is not None
 
 
