@@ -29,7 +29,7 @@ from batchd.core.record import LineRow, NewLine, Outcome, Plan
 from batchd.edges.journal import Journal
 from tests.chaos.nursery import ROOT, Nursery
 from tests.chaos.tally import Books, tally
-from tests.chaos.world import World
+from tests.chaos.world import WAIT_S, World
 
 JOURNAL_KILLS = int(os.environ.get("BATCHD_TEST_JOURNAL_KILLS", "100"))
 BLOWS = int(os.environ.get("BATCHD_TEST_BLOWS", "20"))
@@ -74,6 +74,13 @@ def new_journal(path: Path) -> None:
     journal.close()
 
 
+def wait_for_growth(told: Path, size_bytes: int) -> None:
+    until = time.perf_counter() + WAIT_S
+    while told.stat().st_size == size_bytes:
+        assert time.perf_counter() < until, "the writer acknowledges nothing"
+        time.sleep(0.001)
+
+
 def storm(folder: str, kills: int, seed: int) -> None:
     """In a process of its own, which forks one writer after the other and kills it."""
     chance, path, told = random.Random(seed), Path(folder) / "journal", Path(folder) / "acknowledged"
@@ -88,7 +95,8 @@ def killed_again_and_again(path: Path, told: Path, chance: random.Random, kills:
     new_journal(path)
     told.write_bytes(b"")
     kept: dict[int, bytes] = {}
-    for _ in range(kills):
+    for number in range(kills):
+        told_before = told.stat().st_size
         writer = os.fork()
         if writer == 0:
             descriptor = os.open(told, os.O_WRONLY | os.O_APPEND)
@@ -96,6 +104,8 @@ def killed_again_and_again(path: Path, told: Path, chance: random.Random, kills:
             journal.forget_intents()
             asyncio.run(answer_all(journal, descriptor))
             os._exit(0)
+        if number % 2:  # in the middle of its work, however slow the machine is; else at any moment
+            wait_for_growth(told, told_before)
         time.sleep(chance.uniform(0.0, 0.06))
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
