@@ -174,6 +174,8 @@ def _rules(settings: Settings, spool: Spool, engine: Engine, is_run: bool) -> Ru
         slots=engine.limits.slots,
         window_tokens_max=settings.window_tokens_max,
         request_timeout_s=settings.request_timeout_s,
+        give_up_s=settings.give_up_s,
+        idle_unload_s=settings.idle_unload_s,
         completion_tokens_default=settings.completion_tokens_default,
         line_bytes_max=settings.line_bytes_max,
         attempts_max=settings.attempts_max,

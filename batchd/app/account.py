@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from batchd.app.blocking import to_its_end
 from batchd.app.judging import Judging
+from batchd.core.course import Cohort
 from batchd.core.fault import ModelFault
-from batchd.core.governor import LOADED, Change
+from batchd.core.limits import LOADED, Change
 from batchd.core.model import Answer, Load, Loaded
 from batchd.core.provenance import USES, Account, account_of
 from batchd.core.request import Request
@@ -71,9 +72,21 @@ class AccountedModel:
         """One request in one slot."""
         return await self._judging.ask(self._model.answer, request, slot, timeout_s)
 
-    def suspect(self, fault: ModelFault) -> None:
+    async def count_tokens(self, request: Request) -> int | None:
+        """The prompt's tokens, exactly."""
+        return await self._model.count_tokens(request)
+
+    def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         """The server died or hangs."""
-        self._model.suspect(fault)
+        self._model.suspect(fault, is_trial)
+
+    def finished(self, cohort: Cohort) -> bool:
+        """As many answers as the chunk holds."""
+        return self._model.finished(cohort)
+
+    def judged(self, guilty: tuple[str, ...], deaths: int) -> None:
+        """No suspect is left."""
+        self._model.judged(guilty, deaths)
 
     async def _enter(self, loaded: Loaded) -> None:
         now = await to_its_end(self._now)

@@ -16,17 +16,18 @@ from dataclasses import dataclass
 from itertools import islice
 
 from batchd.app.account import AccountedModel
-from batchd.app.blocking import to_its_end
+from batchd.app.blocking import to_its_end, with_room
+from batchd.app.closing import CANCELLED, CLOSING, ENDED, EXPIRED, REFUSED, close_early, go_on, pause_batch
 from batchd.app.judging import Judging
-from batchd.app.patience import Patience
-from batchd.core.fault import Category, ModelFault
-from batchd.core.governor import Change
+from batchd.app.piloting import Piloting
+from batchd.core.fault import ModelFault
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
+from batchd.core.limits import Change
 from batchd.core.metrics import Run, build_metrics, listed_groups, token_scale
 from batchd.core.model import Load
 from batchd.core.options import window_s
-from batchd.core.pause import NOT_PAUSED, PAUSE, Pause
+from batchd.core.pause import Cause, Pause
 from batchd.core.peaks import Peaks
 from batchd.core.pilot import pilot_of
 from batchd.core.provenance import account_of, render
@@ -40,54 +41,10 @@ from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ports import Batch, Clock, Spool
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.status import StatusBoard
-from batchd.daemon.supervisor import State, Supervisor
-
-REFUSED = ModelFault(
-    Category.VALIDATION,
-    "This request was not executed because the batch failed; see 'errors' in batch.json.",
-    is_temporary=False,
-    code="batch_failed",
-)
-EXPIRED = ModelFault(
-    Category.EXPIRED,
-    "This request could not be executed before the completion window expired.",
-    is_temporary=False,
-)
-CANCELLED = ModelFault(
-    Category.CANCELLED, "This request was not executed because the batch was cancelled.", is_temporary=False
-)
-
-#: OpenAI's word for a batch that ended so.
-_ENDED = {None: "completed", EXPIRED: "expired", CANCELLED: "cancelled", REFUSED: "failed"}
+from batchd.daemon.supervisor import Supervisor
 
 #: The meta value that keeps the peaks of the readings over a restart.
 _PEAKS = "peaks"
-
-#: The event that makes a closing outlive the daemon: its new value is the word for it.
-_CLOSING = "closing"
-
-
-def close_early(batch: Batch, fault: ModelFault, now: float) -> None:
-    """What is pending in this batch ends with this fault. The first reason stands, also after a restart."""
-    if batch.closing is None:
-        batch.closing = fault
-        batch.journal.log_event(Event(now, _CLOSING, "in_progress", _ENDED[fault], fault.message))
-
-
-def pause_batch(batch: Batch, pause: Pause) -> None:
-    """Nothing new of this batch is sent until somebody resumes it. The first reason stands."""
-    if batch.pause is None:
-        batch.pause = pause
-        batch.journal.note(PAUSE, pause.to_meta())
-        batch.journal.log_event(Event(pause.at, "paused", "in_progress", pause.cause.value, pause.reason))
-
-
-def go_on(batch: Batch, now: float) -> None:
-    """The end of a pause of a batch that was not put away."""
-    if batch.pause is not None:
-        batch.journal.note(PAUSE, NOT_PAUSED)
-        batch.journal.log_event(Event(now, "resumed", batch.pause.cause.value, "in_progress", "asked for"))
-        batch.pause = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +75,7 @@ class Desk:
         self._model = AccountedModel(
             tools.supervisor, batch.journal, tools.provenance, self._judging, tools.advise
         )
+        self._piloting = Piloting(batch.id, batch.journal, tools.clock, self._judging, tools.rules.pilot)
         self._dispatcher = Dispatcher(
             batch,
             self._model,
@@ -127,6 +85,7 @@ class Desk:
             self._durable,
             tools.may_send,
             tools.on_full,
+            lambda reason: self.pause(Pause(Cause.BREAKER, reason, tools.clock.now())),
         )
         self._is_working = False
         self._is_publishing = self._is_stopped = False
@@ -157,7 +116,9 @@ class Desk:
         """A decision of the governor while this batch is at work."""
         now = self._tools.clock.now()
         self._model.log_change(change)
-        self.batch.journal.log_event(Event(now, change.name, change.old, change.new, change.cause))
+        self.batch.journal.log_event(
+            Event(now, change.name, change.old, change.new, change.cause, change.evidence)
+        )
 
     def add_reading(self, reading: Reading) -> None:
         """One more measurement of the machine, while this batch is at work."""
@@ -169,7 +130,7 @@ class Desk:
 
     def tick(self, duration_s: float) -> None:
         """Once a second: count the time that the model was ours to use; has the batch expired?"""
-        if not self._is_working or self._tools.supervisor.standing.state is not State.READY:
+        if not self._is_working or not self._tools.supervisor.standing.is_ready:
             return
         self.batch.journal.add_worked(duration_s)
         self._left_s -= duration_s
@@ -188,7 +149,7 @@ class Desk:
         tools.board.enter(self.batch.id, acceptance.name, "in_progress", progress)
         self._is_working = True
         try:
-            is_finished = await self._dispatcher.work()
+            is_finished = await self._dispatch()
         finally:
             self._is_working = False
         if not is_finished and not self._is_done_though_paused():
@@ -198,13 +159,28 @@ class Desk:
         tools.board.enter(
             self.batch.id, acceptance.name, "finalizing", tools.board.progress_of(self.batch.id)
         )
-        path = None
-        patience = Patience(tools.clock, tools.on_full, lambda: self._is_stopped)
-        if await patience.take(lambda: self._assemble(acceptance)):
-            path = await patience.take(lambda: tools.publisher.finish(self.batch))
+        path = await with_room(
+            lambda: self._publish(acceptance), tools.on_full, lambda: self._is_stopped, tools.clock.sleep
+        )
         if path is not None:
             tools.board.leave(self.batch.id)
         return path
+
+    async def _dispatch(self) -> bool:
+        """The pilot, where one is wanted, and the rest. False when stopped or paused."""
+        batch, board = self.batch, self._tools.board
+        lines = await to_its_end(self._piloting.wanted)
+        if lines and batch.closing is None:
+            self._judging.samples = []
+            if not await self._dispatcher.work(lines):
+                return False
+            pause = self._piloting.conclude(self._dispatcher.fuse.failed, self._model.slots)
+            if pause is not None and batch.closing is None:
+                await self._dispatcher.fuse.keep()
+                self.pause(pause)
+        if self._piloting.findings is not None:
+            board.estimate(batch.id, self._piloting.findings.words())
+        return await self._dispatcher.work()
 
     def _is_done_though_paused(self) -> bool:
         """A pause that came with the last answer has nothing to hold up."""
@@ -226,17 +202,19 @@ class Desk:
         if self._tools.rules.enforce_window:
             self._left_s = window_s(acceptance.options.completion_window) - progress.worked_s
         closings = self._closings()
-        words = {word: fault for fault, word in _ENDED.items()}
+        words = {word: fault for fault, word in ENDED.items()}
         return acceptance, progress, words[closings[0].new] if closings else None
 
     def _closings(self) -> list[Event]:
-        return [event for event in self.batch.journal.events() if event.name == _CLOSING]
+        return [event for event in self.batch.journal.events() if event.name == CLOSING]
 
     def _durable(self, outcome: Outcome) -> None:
         self._tools.board.durable(self.batch.id, outcome)
 
-    def _assemble(self, acceptance: Acceptance) -> bool:
+    def _publish(self, acceptance: Acceptance) -> str:
         tools, journal = self._tools, self.batch.journal
+        if journal.phase() is Phase.PUBLISHING:  # sealed before the disk was full
+            return tools.publisher.finish(self.batch)
         progress, plan, meta = journal.progress(), journal.plan(), journal.meta()
         facts = self._facts(acceptance, progress)
         account = account_of(meta)
@@ -265,7 +243,7 @@ class Desk:
         )
         final_name = tools.final_name(self.batch.name, self.batch.id)
         tools.publisher.assemble(self.batch, final_name, facts, metrics)
-        return True
+        return tools.publisher.finish(self.batch)
 
     def _samples(self) -> Iterator[tuple[int, int]]:
         """Line index and cached tokens of the first answers, where the engine told."""
@@ -276,7 +254,7 @@ class Desk:
 
     def _facts(self, acceptance: Acceptance, progress: Progress) -> BatchFacts:
         journal, now = self.batch.journal, self._tools.clock.now()
-        status = _ENDED[self.batch.closing]
+        status = ENDED[self.batch.closing]
         moments = {
             "in_progress_at": float(journal.meta()["in_progress_at"]),
             "finalizing_at": now,

@@ -15,12 +15,13 @@ from functools import partial
 
 from batchd.app.own_models import refuse_unreadable
 from batchd.core.fault import ModelFault
-from batchd.core.governor import Limits
+from batchd.core.limits import Limits
 from batchd.core.model import Load, ServerDescription
 from batchd.daemon.ports import Clock, ModelServer
+from batchd.edges.gpu import read_cards
 from batchd.edges.llamacpp import LlamaServer
 from batchd.edges.llamacpp_child import THREADS, start_child
-from batchd.edges.ollama import OllamaServer
+from batchd.edges.ollama import OllamaServer, is_loopback
 from batchd.edges.ollama_server import OwnOllama, find_mode
 from batchd.errors import ConfigError, UnavailableError
 from batchd.settings import Settings
@@ -77,7 +78,9 @@ async def build_engine(settings: Settings, clock: Clock) -> Engine:
         own = OwnOllama(binary, slots, os.environ, clock, models)
     server = OllamaServer(ollama.host, mode, clock, allow_remote=settings.allow_remote_models, own=own)
     address = "a private server" if mode == "own" else ollama.host
-    return Engine(server, Limits(slots, owns_slots=mode == "own"), "ollama", address, _OLLAMA_HINT)
+    has_card = (mode == "own" or is_loopback(ollama.host)) and bool(read_cards()[0])
+    limits = Limits(slots, owns_slots=mode == "own", has_card=has_card)
+    return Engine(server, limits, "ollama", address, _OLLAMA_HINT)
 
 
 async def wait_for(engine: Engine, clock: Clock) -> ServerDescription:

@@ -16,6 +16,7 @@ DIAGNOSTICS
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from batchd.app.blocking import to_its_end
 from batchd.app.chores import Chores
@@ -25,7 +26,7 @@ from batchd.app.outlook import Outlook
 from batchd.app.outside import Outside
 from batchd.app.pulse import Pulse
 from batchd.app.roster import Roster
-from batchd.core.governor import Change, Limits
+from batchd.core.limits import Change, Limits
 from batchd.core.rules import Rules
 from batchd.core.space import Space
 from batchd.core.status import STOPPED, StatusReport
@@ -37,9 +38,6 @@ from batchd.daemon.recovery import recover
 from batchd.daemon.status import StatusBoard
 from batchd.daemon.supervisor import Supervisor
 from batchd.edges.journal import Journal as LmdbJournal
-
-#: A model that nobody has needed for this long is put out, so that others may use the card.
-IDLE_RELEASE_S = 300.0
 
 TICK_S = 1.0
 
@@ -60,17 +58,20 @@ class House:
         only: frozenset[str] | None = None,
         on_tick: Callable[[StatusReport], None] = lambda report: None,
     ) -> None:
+        self._is_leaving = False  # the drain is over
         self._on_tick = on_tick
-        self._outside = outside
-        self._rules = rules
+        self._outside, self._rules = outside, rules
         self._drain_s = drain_s
         self._only = only
         spool, clock = outside.spool, outside.clock
         self._supervisor = Supervisor(
             outside.server, clock, limits, self._on_change, waits_for_operator=only is None
         )
+        self._supervisor.give_up_s = rules.give_up_s
         self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
-        self.outlook = Outlook(outside.gauges, outside.inhibitor, clock, self.space, lambda: self._desk)
+        self.outlook = Outlook(
+            outside.gauges, outside.inhibitor, clock, self.space, lambda: self._desk, self._supervisor.press
+        )
         self._controls = Controls(spool, clock)
         self._chores = Chores(spool, self._controls, clock)
         self._intake = Intake(
@@ -78,22 +79,14 @@ class House:
             clock,
             rules,
             self.space,
-            lambda path: LmdbJournal.create(path, may_wait=self._may_wait),
+            partial(LmdbJournal.create, may_wait=lambda: not self._is_leaving),
             outside.new_batch_id,
             only,
         )
-        self.board = StatusBoard(
-            spool,
-            outside.service,
-            clock,
-            outside.pid,
-            lambda: outside.describe_model(self._supervisor),
-            lambda: self._intake.unclaimable,
-            Pulse(lambda: self.roster.held).moves,
-            lambda: self._intake.waiting,
-            self.outlook.notice,
-        )
-        self.roster = Roster(spool, clock, self._controls, self.board, self._opened)
+        self.board = self._new_board()
+        # For room on the disk nobody waits who leaves.
+        self._open_journal = partial(LmdbJournal.open, may_wait=lambda: not self._is_leaving)
+        self.roster = Roster(spool, clock, self._controls, self.board, self._open_journal)
         self._tools = Tools(
             spool,
             clock,
@@ -118,7 +111,20 @@ class House:
         self.published: dict[str, str] = {}  # with `only`: result directories by batch id
         self._desk: Desk | None = None
         self._stopping = asyncio.Event()
-        self._is_leaving = False  # the drain is over
+
+    def _new_board(self) -> StatusBoard:
+        outside = self._outside
+        return StatusBoard(
+            outside.spool,
+            outside.service,
+            outside.clock,
+            outside.pid,
+            lambda: outside.describe_model(self._supervisor),
+            lambda: self._intake.unclaimable,
+            Pulse(lambda: self.roster.held).moves,
+            lambda: self._intake.waiting,
+            self.outlook.notice,
+        )
 
     @property
     def is_stopping(self) -> bool:
@@ -129,6 +135,7 @@ class House:
         """Other rules: at once for intake, archive and drain, from the next batch on for the work."""
         self._rules, self._drain_s = rules, drain_s
         self._intake.adopt(rules)
+        self._supervisor.give_up_s = rules.give_up_s
         self._tools = replace(self._tools, rules=rules, settings_shown=settings_shown)
 
     def stop(self) -> None:
@@ -168,7 +175,7 @@ class House:
         """Finish what a crash left, and let the rest go on where it stopped."""
         spool = self._outside.spool
         self.space.measure(spool.free_bytes())
-        recovered = await to_its_end(recover, spool, self._opened)
+        recovered = await to_its_end(recover, spool, self._open_journal)
         publisher, roster = self._tools.publisher, self.roster
         work = [await to_its_end(roster.open, batch_id) for batch_id in self._wanted(recovered.work)]
         for batch_id in self._wanted(recovered.publish):
@@ -190,13 +197,6 @@ class House:
 
     def _wanted(self, batch_ids: Sequence[str]) -> list[str]:
         return [batch_id for batch_id in batch_ids if self._only is None or batch_id in self._only]
-
-    def _opened(self, path: str) -> LmdbJournal:
-        return LmdbJournal.open(path, may_wait=self._may_wait)
-
-    def _may_wait(self) -> bool:
-        """For room on the disk: not when we leave."""
-        return not self._is_leaving
 
     async def _work(self) -> None:
         while not self._stopping.is_set():
@@ -234,7 +234,7 @@ class House:
 
     async def _next_batch(self) -> Batch | None:
         """The next accepted batch; None after a while without one."""
-        left_s = IDLE_RELEASE_S
+        left_s = self._rules.idle_unload_s
         while left_s > 0:
             batch = self.roster.next_ready() or await self._doorway.next_accepted(
                 min(left_s, RESUMED_CHECK_S)
@@ -247,7 +247,7 @@ class House:
     async def _tick(self, until: Callable[[], bool]) -> None:
         while True:
             self.space.measure(self._outside.spool.free_bytes())
-            if any(batch.journal.waits_for_room for batch in list(self.roster.held.values())):
+            if self.roster.waits_for_room:
                 self.space.refuse()
             await self._obey()
             self._on_tick(self.board.tick())

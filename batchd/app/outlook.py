@@ -14,7 +14,7 @@ DIAGNOSTICS
 from collections.abc import Callable
 
 from batchd.app.desk import Desk
-from batchd.core.governor import Change
+from batchd.core.limits import Change
 from batchd.core.readings import Eased, Happened, Held, Reading, Strained, Woke
 from batchd.core.space import Space
 from batchd.daemon.lookout import Lookout
@@ -31,8 +31,10 @@ class Outlook:
         clock: Clock,
         space: Space,
         desk: Callable[[], Desk | None],
+        on_strained: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._space = space
+        self._on_strained = on_strained
         self._desk = desk
         self._lookout = Lookout(
             gauges, inhibitor, clock, lambda: desk() is not None, self._on_reading, self._on_happened
@@ -60,6 +62,8 @@ class Outlook:
     def _on_happened(self, happened: Happened) -> None:
         if (desk := self._desk()) is not None and (change := change_of(happened)) is not None:
             desk.log_change(change)
+        if isinstance(happened, Strained):
+            self._on_strained(happened.text)
 
 
 def change_of(happened: Happened) -> Change | None:

@@ -12,13 +12,20 @@ from collections.abc import Mapping
 
 from batchd import __version__
 from batchd.app.engines import Engine
+from batchd.core.serverstate import State
 from batchd.core.status import ModelStatus
-from batchd.daemon.supervisor import State, Supervisor
+from batchd.daemon.supervisor import Supervisor
 from batchd.edges.gpu import read_cards
 from batchd.edges.memory import resident_bytes
 
 #: The supervisor's states in the words of the status.
-_WORDS: Mapping[State, str] = {State.READY: "resident", State.CANARY: "loading", State.SUSPECT: "cooling"}
+_WORDS: Mapping[State, str] = {
+    State.READY: "resident",
+    State.BUSY: "resident",
+    State.CANARY: "loading",
+    State.SUSPECT: "cooling",
+    State.RESTARTING: "cooling",
+}
 
 
 def describe_model(engine: Engine, supervisor: Supervisor) -> ModelStatus:

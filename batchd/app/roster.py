@@ -16,8 +16,10 @@ from bisect import insort
 from collections.abc import Callable
 
 from batchd.app.blocking import to_its_end
-from batchd.app.desk import CANCELLED, Desk, close_early, go_on, pause_batch
+from batchd.app.closing import CANCELLED, close_early, go_on, pause_batch
+from batchd.app.desk import Desk
 from batchd.core.pause import NOT_PAUSED, PAUSE, Cause, Pause, pause_of
+from batchd.core.pilot import findings_of
 from batchd.core.record import Event
 from batchd.core.summary import from_meta
 from batchd.daemon import controls
@@ -56,6 +58,11 @@ class Roster:
         """Recovered and resumed batches that nobody has begun."""
         return len(self._ready)
 
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether something cannot become durable because the disk is full."""
+        return any(batch.journal.waits_for_room for batch in list(self.held.values()))
+
     def open(self, batch_id: str) -> Batch:
         """With its journal. Blocking."""
         journal = self._open_journal(self._spool.journal_path(batch_id))
@@ -76,10 +83,13 @@ class Roster:
 
     async def recover(self, batch: Batch) -> int:
         """One of an earlier life of the daemon; its lines. A paused one is put away."""
-        created_at = from_meta(await to_its_end(batch.journal.meta)).created_at
+        meta = await to_its_end(batch.journal.meta)
+        created_at, findings = from_meta(meta).created_at, findings_of(meta)
         progress = await to_its_end(batch.journal.progress)
         name = batch.name.decode("utf-8", "replace")
         self._board.enter(batch.id, name, "in_progress", progress)
+        if findings is not None:
+            self._board.estimate(batch.id, findings.words())
         self.obey_one(batch, None)
         if batch.pause is not None and batch.closing is None:
             await self.put_away(batch)

@@ -85,6 +85,13 @@ def waiting(report: StatusReport) -> str:
     return "; ".join(parts)
 
 
+def pilot_lines(batch: BatchStatus, told: set[str]) -> Iterator[str]:
+    """What the pilot of this batch showed, once."""
+    if batch.estimate and batch.id not in told:
+        told.add(batch.id)
+        yield f"{_name(batch)}: {printable(batch.estimate)}"
+
+
 class _Screen(Progress):
     """Bars, and below them one line that says why they stand still."""
 
@@ -110,6 +117,7 @@ class _Bars:
             console=Console(stderr=True),
         )
         self._bars: dict[str, TaskID] = {}
+        self._told: set[str] = set()
         self._totals: dict[str, int] = {}
 
     def __enter__(self) -> "_Bars":
@@ -128,6 +136,8 @@ class _Bars:
             if batch.id not in self._bars:
                 self._bars[batch.id] = self._screen.add_task(_name(batch), total=batch.total, rates="")
             self._totals[batch.id] = batch.total
+            for line in pilot_lines(batch, self._told):
+                self._screen.console.print(Text(line))
             done = batch.completed + batch.failed
             words = batch.detail or ("" if why else rates(batch))
             self._screen.update(self._bars[batch.id], total=batch.total, completed=done, rates=words)
@@ -141,9 +151,12 @@ class _Lines:
     def __init__(self, seconds: Callable[[], float] = time.perf_counter) -> None:
         self._seconds = seconds
         self._said_at = -PLAIN_INTERVAL_S
+        self._told: set[str] = set()
         self._said: tuple[frozenset[str], bool] = (frozenset(), False)
 
     def show(self, report: StatusReport) -> None:
+        for batch in report.batches:
+            sys.stderr.writelines(line + "\n" for line in pilot_lines(batch, self._told))
         ids = frozenset(batch.id for batch in report.batches)
         why = waiting(report)
         now = self._seconds()

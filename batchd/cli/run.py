@@ -40,6 +40,12 @@ def run(
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Answer every line with this model.")
     ] = None,
+    pilot: Annotated[
+        int | None,
+        typer.Option(
+            "--pilot", metavar="N", min=1, max=1_000, help="Begin with N lines, show them, and ask."
+        ),
+    ] = None,
     spool: Annotated[
         Path | None, typer.Option("--spool", metavar="DIR", help="Use this spool and its outbox, not --out.")
     ] = None,
@@ -53,7 +59,7 @@ def run(
 
     \b
     Example:
-      batchd run requests.jsonl --model smollm2:135m
+      batchd run requests.jsonl --model smollm2:135m --pilot 20
       batchd run requests.jsonl --gguf model.gguf --json
     """
     _check_flags(out, engine, gguf, spool)
@@ -70,6 +76,8 @@ def run(
     for file in files:
         opened(file).close()  # a wrong path is said before a server is waited for
     options = [checked_options(file) for file in files]
+    if pilot is not None:
+        options = [{**asked, "pilot": pilot, "pilot_confirm": True} for asked in options]
     if outbox is not None:
         _make(outbox)
     try:

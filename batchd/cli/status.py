@@ -99,6 +99,9 @@ def _show(report: StatusReport) -> None:
     waiting = [(batch.id, _waits(batch)) for batch in report.batches if batch.detail]
     if waiting:
         put_table(("waits", "because"), waiting)
+    piloted = [(batch.id, batch.estimate) for batch in report.batches if batch.estimate]
+    if piloted:
+        put_table(("began with", "a few lines, to see what the rest takes"), piloted)
     if report.unclaimable:
         put_table(("cannot be claimed", "because"), ((item.name, item.reason) for item in report.unclaimable))
     if report.unclaimable_more:

@@ -107,7 +107,14 @@ def build_metrics(
         "memory": provenance.get("memory", {}),
         "faults": {**progress.faults, "tokens_of_killed_attempts": None},
         "decisions": [
-            {"at": event.at, "name": event.name, "old": event.old, "new": event.new, "cause": event.cause}
+            {
+                "at": event.at,
+                "name": event.name,
+                "old": event.old,
+                "new": event.new,
+                "cause": event.cause,
+                "evidence": event.evidence,
+            }
             for event in events
         ],
     }

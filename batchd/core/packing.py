@@ -18,7 +18,6 @@ import sys
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
 
 from batchd.core.curve import Curve
 from batchd.core.fault import Category
@@ -235,16 +234,20 @@ def unpack_order(blocks: Iterable[bytes]) -> "array[int]":
     return _swapped(order)
 
 
+#: Name, old, new and cause of an event.
+_EVENT_TEXTS_MIN = 4
+
+
 def pack_event(event: Event) -> bytes:
-    texts = (event.name, event.old, event.new, event.cause)
+    texts = (event.name, event.old, event.new, event.cause, event.evidence)
     return _AT.pack(event.at) + b"".join(_pack_text(text) for text in texts)
 
 
 def unpack_event(value: bytes) -> Event:
     what = "an event"
     (moment,) = _unpack(_AT, value[: _AT.size], what)
-    at, texts = _AT.size, []
-    for _ in range(len(fields(Event)) - 1):
+    at, texts = _AT.size, list[str]()
+    while at < len(value) or len(texts) < _EVENT_TEXTS_MIN:  # the first journals knew no evidence
         text, at = _unpack_text(value, at, what)
         texts.append(text)
     return Event(moment, *texts)

@@ -141,6 +141,14 @@ class Shares:
 
 
 @dataclass(frozen=True, slots=True)
+class Salvaged:
+    """What came out of a damaged journal: results that were new, and whether it said what gave them."""
+
+    results: int
+    has_uses: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where and when an answer was given: the group of the plan, the lane, seconds since the epoch."""
 
@@ -182,13 +190,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A decision: when (seconds since the epoch), what, old and new value, and the cause."""
+    """A decision: when (seconds since the epoch), what, old and new value, the cause, and what was seen."""
 
     at: float
     name: str
     old: str
     new: str
     cause: str
+    evidence: str = ""
 
 
 #: The event of a beginning that its slot did not have: what was expected in it, and what was found.

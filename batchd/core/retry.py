@@ -2,9 +2,9 @@
 
 SUMMARY
     One pure decision for every fault, from what is known of the request. A server that was out of reach, or
-    that a person must mend first, charges nobody. A request that was held by a dying model server is a
-    suspect: it runs alone, after the healthy ones, and when the server has died under it alone twice it is
-    quarantined as `crash`.
+    that a person must mend first, charges nobody. A request that was held by a model server as it died or
+    hung is a suspect: it is tried in ever smaller company, and when the server has died under it alone twice
+    it is quarantined.
 
     Backoff is full jitter: random(0, min(cap, base * 2^n)), so that retries do not march in step.
 
@@ -26,15 +26,19 @@ BACKOFF_CAP_S = 30.0
 #: again. Nobody is charged, so the wait alone keeps the log and the server quiet.
 BUSY_PAUSE_S = 5.0
 
-#: Deaths of the model server that a request may be present at: once in company, then twice alone.
+#: What a request is charged with: one for all deaths in company, one for each alone. At this many it is
+#: guilty: the server died under it alone twice, on a fresh load each time.
 CRASHES_MAX = 3
+
+#: Categories of a death that may be the doing of a request that was held.
+DEADLY = frozenset({Category.CRASH, Category.OOM, Category.TIMEOUT})
 
 
 class Next(Enum):
     """What happens to the request."""
 
     AGAIN = auto()  # after `wait_s`
-    ALONE = auto()  # after the healthy ones, with nothing beside it
+    SUSPECT = auto()  # with others of its kind, and in the end with nothing beside it
     REFIT = auto()  # with a window of `window_tokens`
     GIVE_UP = auto()  # its error line is written
 
@@ -52,13 +56,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """An attempt that failed: the counts before it, and the request's bound and window."""
+    """An attempt that failed: the counts before it, and the request's bound and window.
+
+    `is_alone`: it was tried with nothing beside it, as a suspect.
+    """
 
     attempts: int
     crashes: int
     completion_tokens_max: int
     window_tokens: int
     window_tokens_max: int
+    is_alone: bool = False
 
 
 def decide(fault: ModelFault, trial: Trial, attempts_max: int, chance: float) -> Decision:
@@ -73,10 +81,10 @@ def decide(fault: ModelFault, trial: Trial, attempts_max: int, chance: float) ->
     if fault.category is Category.NETWORK or fault.needs_operator:
         wait_s = 0.0 if fault.is_server_lost else BUSY_PAUSE_S * (0.5 + chance)
         return Decision(Next.AGAIN, attempts, crashes, wait_s=wait_s)
-    if fault.category in (Category.CRASH, Category.OOM) and fault.is_server_lost:
-        if crashes + 1 >= CRASHES_MAX:
-            return Decision(Next.GIVE_UP, attempts, crashes + 1)
-        return Decision(Next.ALONE, attempts, crashes + 1)
+    if fault.category in DEADLY and fault.is_server_lost:
+        crashes = crashes + 1 if trial.is_alone else max(crashes, 1)
+        is_guilty = crashes >= CRASHES_MAX
+        return Decision(Next.GIVE_UP if is_guilty else Next.SUSPECT, attempts, crashes)
     if not fault.is_temporary or attempts + 1 >= attempts_max:
         return Decision(Next.GIVE_UP, attempts + 1, crashes)
     return Decision(Next.AGAIN, attempts + 1, crashes, wait_s=backoff_s(attempts, chance))

@@ -53,7 +53,8 @@ class ModelStatus:
 class BatchStatus:
     """One batch. `status` is OpenAI's word, `detail` why it waits; a rate is None until it is measured.
 
-    `is_paused`: it waits for a person, and gives way to the others meanwhile.
+    `is_paused`: it waits for a person, and gives way to the others meanwhile. `estimate`: what its pilot
+    showed.
     """
 
     id: str
@@ -68,6 +69,7 @@ class BatchStatus:
     eta_s: float | None = None
     detail: str = ""
     is_paused: bool = False
+    estimate: str = ""
 
 
 @dataclass(frozen=True, slots=True)

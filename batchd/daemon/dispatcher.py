@@ -3,36 +3,43 @@
 SUMMARY
     Section by section (one load of the model each): make the model ready, then one task for each slot takes
     a line, sends it, hands the outcome to the ledger, and takes the next. There is no barrier: a slot never
-    waits for another, except when the model server was lost; then all of them end, the model is made ready
-    again, and the section goes on.
+    waits for another, except when the model server was lost, or the governor has another chunk; then all of
+    them end, the model is made ready again, and the section goes on.
 
-    What a fault leads to is decided in `core/retry`. Suspects run after the healthy ones, one at a time.
+    A model that is refused for good fails a few lines; many wait, after the other models, for a person.
+
+    What a fault leads to is decided in `core/retry`. What a lost server held is tried at once, in halves, so
+    that the guilty one is known before the next thousand are at risk.
 
 DIAGNOSTICS
-    Fatal: JournalError, SpoolError; a line of our own copy whose CRC is wrong is a SpoolError.
-    Warning: each fault that is not the submitter's, with its category.
+    Fatal: JournalError, SpoolError.
+    Warning: none of its own; `sender` says each fault.
 """
 
 import asyncio
-import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
 from loguru import logger
 
-from batchd.core.fault import UNANSWERED, LineFault, ModelFault
+from batchd.core.breaker import WINDOW, refusal, trips_of
+from batchd.core.fault import Category, ModelFault
 from batchd.core.fit import window_for
-from batchd.core.model import Answer, Load, Loaded
-from batchd.core.record import Group, LineRow, Outcome, Plan
-from batchd.core.request import Endpoint, LineLimits, Request, parse_line
-from batchd.core.retry import Decision, Next, decide
+from batchd.core.model import Load, Loaded
+from batchd.core.pilot import mask_of
+from batchd.core.record import Group, Outcome, Plan
+from batchd.core.request import Endpoint
 from batchd.core.rules import Rules
-from batchd.daemon.ledger import Ledger
+from batchd.daemon.ending import close
+from batchd.daemon.fuse import Fuse
+from batchd.daemon.lines import Lines
 from batchd.daemon.ports import Batch, Clock, ReadyModel, Spool
-from batchd.daemon.section import Queue, Section, by_its_name, cut_by_window
+from batchd.daemon.section import Section
+from batchd.daemon.sender import Sender
 from batchd.daemon.stock import Item, Stock
-from batchd.errors import SpoolError
+from batchd.daemon.suspects import Company
 
 #: How long the other slots may go on after one of them found the model server lost. A server that is gone
 #: fails them at once; one that hangs would hold them until their own limit.
@@ -43,9 +50,6 @@ IDLE_CHECK_S = 0.25
 
 #: While the disk is short of space, it is looked at this often whether that is over.
 SPACE_CHECK_S = 1.0
-
-#: Lines that are closed without an answer are read in blocks of this many.
-CLOSE_BLOCK_LINES = 256
 
 
 class Dispatcher:
@@ -61,27 +65,46 @@ class Dispatcher:
         on_durable: Callable[[Outcome], None],
         may_send: Callable[[], bool] = lambda: True,
         on_full: Callable[[], None] = lambda: None,
+        on_blown: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._batch = batch
         self._model = model
         self._clock = clock
         self._rules = rules
         self._may_send = may_send
-        self._ledger = Ledger(batch, spool, on_durable, on_full)
+        self._ledger = Fuse(batch, spool, on_durable, self._blown, on_full)
+        self._on_blown = on_blown
+        self._refusal, self._is_pilot = "", False
+        self._lines = Lines(batch, rules)
+        self._sender = Sender(batch, model, clock, rules, self._lines, self._ledger)
         self._stop = asyncio.Event()
-        self._lost = asyncio.Event()
 
     def stop(self) -> None:
         """Drain: take nothing new. `work` returns when what runs has ended."""
         self._stop.set()
 
-    async def work(self) -> bool:
-        """Run until every line has its outcome (True), or until stopped (False)."""
+    @property
+    def fuse(self) -> Fuse:
+        """Knows what failed for good, and what of it is not recorded yet."""
+        return self._ledger
+
+    async def work(self, only: Sequence[int] | None = None) -> bool:
+        """Run until every line (of these) has its outcome (True), or until stopped (False).
+
+        The latest failures of `only` wait in the fuse: the next `work` records them.
+        """
+        self._ledger.let_go()
+        await self._ledger.drain()
         journal = self._batch.journal
-        plan, finished, attempts = await asyncio.to_thread(
-            lambda: (journal.plan(), journal.finished(), journal.attempts())
+        plan, finished, attempts, meta = await asyncio.to_thread(
+            lambda: (journal.plan(), journal.finished(), journal.attempts(), journal.meta())
         )
         self._ledger.follow(plan)
+        self._ledger.begin(trips_of(meta))
+        self._is_pilot = only is not None
+        if only is not None:
+            finished = mask_of(only, plan.line_count)
+        refused: list[Section] = []
         for section in self._sections(plan, finished):
             section.adopt_suspects(attempts)
             await self._run_section(section)
@@ -90,11 +113,30 @@ class Dispatcher:
                 logger.bind(event="closing", batch_id=self._batch.id).info(
                     "{} closes early: {}", self._batch.id, self._batch.closing.message
                 )
-                await self._close(section, self._batch.closing)
+                await close(section, self._batch.closing, self._lines, self._ledger)
             elif self._stop.is_set():
                 return False
+            elif not section.is_done():
+                refused.append(section)
+        return await self._end(refused)
+
+    async def _end(self, refused: Sequence[Section]) -> bool:
+        """All sections had their turn; those whose model was refused are left."""
+        if self._batch.closing is not None:
+            for section in refused:
+                await close(section, self._batch.closing, self._lines, self._ledger)
+        elif refused:
+            self._ledger.blow(self._refusal)
+            await self._ledger.drain()
+            return False
+        if not self._is_pilot:
+            self._ledger.let_go()
         await self._ledger.drain()
         return True
+
+    def _blown(self, reason: str) -> None:
+        self.stop()
+        self._on_blown(reason)
 
     def _sections(self, plan: Plan, finished: bytearray) -> Iterator[Section]:
         def family(group: Group) -> tuple[str, str, int]:
@@ -108,38 +150,85 @@ class Dispatcher:
 
     async def _run_section(self, section: Section) -> None:
         while not self._is_halted() and not section.is_done():
-            loaded = await self._ready(section)
+            company = section.suspects.first(self._clock.monotonic())
+            loaded = await self._ready(section, company)
             if loaded is None:
                 return
             if isinstance(loaded, ModelFault):
-                await self._close(section, loaded)
+                self._refusal = refusal(loaded)
+                is_large = self._is_pilot or section.pending_count() >= WINDOW
+                if loaded.category is not Category.MODEL or not is_large:
+                    await close(section, loaded, self._lines, self._ledger)
                 return
-            await self._pump(section, loaded)
-            if section.too_long and not self._lost.is_set():
+            if company is None:
+                await self._pump(section, loaded)
+            else:
+                await self._try(section, loaded, company)
+            section.suspects.split()
+            self._say_verdict(section)
+            if section.too_long and not self._sender.lost.is_set():
                 self._refit(section, loaded)
-            elif section.alone and not self._is_paused():
-                await self._pump_alone(section, loaded)
+            elif section.suspects and not self._is_paused():
+                await self._sleep_s(section.suspects.left_s(self._clock.monotonic()))
 
-    async def _ready(self, section: Section) -> Loaded | ModelFault | None:
+    async def _ready(self, section: Section, company: Company | None) -> Loaded | ModelFault | None:
         """The model made ready; None when a stop ended the wait."""
-        self._lost.clear()
+        self._sender.forget_loss()
         smallest = section.window_tokens_min()
-        return await self._model.ensure(section.load, lambda: not self._is_halted(), smallest)
+        is_last = company is not None and section.is_last_trial(company)
+        load = replace(section.load, slots=1) if is_last else section.load
+        loaded = await self._model.ensure(load, lambda: not self._is_halted(), smallest)
+        if isinstance(loaded, Loaded):
+            self._sender.begin(loaded)
+        return loaded
+
+    def _say_verdict(self, section: Section) -> None:
+        verdict = section.suspects.verdict()
+        if verdict is not None:
+            self._model.judged(*verdict)
 
     async def _pump(self, section: Section, loaded: Loaded) -> None:
         """All lanes, until nothing is pending, or the server is lost, or we are stopped."""
         slots = max(loaded.slots, 1)
         stock = Stock(self._batch.journal, section.groups, section.order, section.taken(), slots)
+        lanes = [self._run_lane(section, loaded, stock, slot) for slot in range(slots)]
+        await self._run_all(lanes, stock.fill())
+
+    async def _run_all(
+        self, lanes: Sequence[Coroutine[None, None, None]], beside: Coroutine[None, None, None] | None = None
+    ) -> None:
+        """Until all lanes have ended; when the server is lost, they are called off."""
         async with asyncio.TaskGroup() as group:
-            lanes = {group.create_task(self._run_lane(section, loaded, stock, slot)) for slot in range(slots)}
-            filling = group.create_task(stock.fill())
-            warden = group.create_task(self._call_off(lanes))
-            await asyncio.wait(lanes)
-            filling.cancel()
-            warden.cancel()
+            running = {group.create_task(lane) for lane in lanes}
+            others = [group.create_task(self._call_off(running))]
+            if beside is not None:
+                others.append(group.create_task(beside))
+            await asyncio.wait(running)
+            for task in others:
+                task.cancel()
+
+    async def _try(self, section: Section, loaded: Loaded, company: Company) -> None:
+        """Suspects, and nobody else: a death now is the doing of one of them."""
+        section.suspects.take(company)
+        waiting = deque(company.members)
+        slots = range(min(max(loaded.slots, 1), len(waiting)))
+        try:
+            with self._sender.trial(is_alone=len(waiting) == 1):
+                await self._run_all([self._run_trial(section, loaded, waiting, slot) for slot in slots])
+        finally:
+            section.suspects.put(waiting)
+
+    async def _run_trial(self, section: Section, loaded: Loaded, waiting: "deque[int]", slot: int) -> None:
+        while waiting and not self._is_paused():
+            await self._room()
+            if not waiting or self._is_paused():
+                return
+            item = await self._fetch(section, waiting.popleft())
+            if item is not None:
+                await self._sender.attempt(section, loaded, item, slot)
 
     async def _call_off(self, lanes: set[asyncio.Task[None]]) -> None:
-        await self._lost.wait()
+        await self._sender.lost.wait()
         await self._clock.sleep(LOST_GRACE_S)
         for lane in lanes:
             lane.cancel()
@@ -148,12 +237,15 @@ class Dispatcher:
         while not self._is_paused():
             item = await self._next(section, stock, slot)
             if item is not None:
-                await self._attempt(section, loaded, item, slot)
+                await self._sender.attempt(section, loaded, item, slot)
             elif not stock.is_exhausted:
+                self._sender.idle()
                 await stock.wait(IDLE_CHECK_S)
             elif section.again:
-                await self._sleep_until_due(section.again)
+                self._sender.idle()
+                await self._sleep_s(section.again.left_s(self._clock.monotonic()))
             else:
+                self._sender.idle()
                 return
 
     async def _room(self) -> None:
@@ -169,71 +261,21 @@ class Dispatcher:
         index = section.again.take(self._clock.monotonic())
         return stock.take(slot) if index is None else await self._fetch(section, index)
 
-    async def _sleep_until_due(self, queue: Queue) -> None:
-        await self._clock.sleep(min(queue.left_s(self._clock.monotonic()), IDLE_CHECK_S))
-
-    async def _pump_alone(self, section: Section, loaded: Loaded) -> None:
-        """Suspects, one at a time: a death now has one cause."""
-        while section.alone and not self._is_paused():
-            await self._room()
-            index = section.alone.take(self._clock.monotonic())
-            if index is None:
-                await self._sleep_until_due(section.alone)
-            elif (item := await self._fetch(section, index)) is not None:
-                await self._attempt(section, loaded, item, 0)
+    async def _sleep_s(self, left_s: float) -> None:
+        if left_s > 0:
+            await self._clock.sleep(min(left_s, IDLE_CHECK_S))
 
     async def _fetch(self, section: Section, index: int) -> Item | None:
         """A line that left the plan's order. None: we were stopped meanwhile, and it waits for its turn."""
         try:
-            rows = await asyncio.to_thread(self._batch.journal.read_lines, [index])
-            await self._batch.journal.intend([index])
+            item = await self._lines.fetch(index)
         except asyncio.CancelledError:
             section.requeue(index, self._clock.monotonic())
             raise
         if self._is_paused():
             section.requeue(index, self._clock.monotonic())
             return None
-        return Item(index, rows[0])
-
-    async def _attempt(self, section: Section, loaded: Loaded, item: Item, slot: int) -> None:
-        request = self._read(item.row)
-        if isinstance(request, LineFault):
-            section.finished[item.index] = 1
-            self._ledger.refused(item.index, request)
-            return
-        served = replace(request, model=section.load.model, prefix=self._ledger.prefix_of(item.index))
-        try:
-            answer = await self._model.answer(served, slot, self._rules.request_timeout_s)
-        except asyncio.CancelledError:
-            section.requeue(item.index, self._clock.monotonic())
-            raise
-        if isinstance(answer, Answer):
-            cut = cut_by_window(answer, request, loaded)
-            if cut is None:
-                section.finished[item.index] = 1
-                self._ledger.answered(item.index, request, served.model, answer, self._clock.now(), slot)
-                item.learn(slot, answer.usage, self._clock.now())
-                return
-            answer = cut
-        self._failed(section, loaded, item, request, answer)
-
-    def _failed(
-        self, section: Section, loaded: Loaded, item: Item, request: Request, fault: ModelFault
-    ) -> None:
-        trial = section.trial(item.index, request, fault, loaded, self._rules.window_tokens_max)
-        decision = decide(fault, trial, self._rules.attempts_max, self._clock.random())
-        if fault.is_server_lost:
-            self._model.suspect(fault)
-            self._lost.set()
-        section.place(item.index, decision, self._clock.monotonic())
-        if decision.next is Next.GIVE_UP:
-            fault = by_its_name(fault, request, loaded, self._rules.window_tokens_max)
-            section.finished[item.index] = 1
-            self._ledger.given_up(item.index, item.row.number, request.custom_id, fault, decision)
-        else:
-            self._ledger.attempted(item.index, fault, decision)
-        if decision.next is not Next.GIVE_UP or fault.category in UNANSWERED:
-            self._say(item.index, request.custom_id, fault, decision)
+        return item
 
     def _refit(self, section: Section, loaded: Loaded) -> None:
         window = section.window_needed
@@ -248,50 +290,9 @@ class Dispatcher:
             section.requeue(index, self._clock.monotonic())
         section.too_long.clear()
 
-    async def _close(self, section: Section, fault: ModelFault) -> None:
-        """Every pending line of the section ends with this fault."""
-        pending = section.indices()
-        for start in range(0, len(pending), CLOSE_BLOCK_LINES):
-            block = pending[start : start + CLOSE_BLOCK_LINES]
-            rows = await asyncio.to_thread(self._batch.journal.read_lines, block)
-            for index, row in zip(block, rows, strict=True):
-                attempts, crashes = section.counts.get(index, (0, 0))
-                section.finished[index] = 1
-                request = self._read(row)
-                await self._ledger.room()
-                if isinstance(request, LineFault):
-                    self._ledger.refused(index, request)
-                    continue
-                decision = Decision(Next.GIVE_UP, attempts, crashes)
-                self._ledger.given_up(index, row.number, request.custom_id, fault, decision)
-        await self._ledger.drain()
-
-    def _read(self, row: LineRow) -> Request | LineFault:
-        self._batch.input.seek(row.offset)
-        raw = self._batch.input.read(row.length)
-        if zlib.crc32(raw) != row.crc:
-            raise SpoolError(
-                f"Line {row.number} of {self._batch.id} is not what intake read.",
-                "The disk damaged processing/; move the batch's directory aside and hand the file in again.",
-            )
-        # What was accepted stays accepted, also where the operator has lowered the limit since.
-        limits = LineLimits(row.length, self._rules.completion_tokens_default)
-        return parse_line(raw, row.number, limits, None)
-
     def _is_paused(self) -> bool:
         """Nothing new is sent for now."""
-        return self._is_halted() or self._lost.is_set()
+        return self._is_halted() or self._sender.lost.is_set() or self._sender.turn.is_set()
 
     def _is_halted(self) -> bool:
         return self._stop.is_set() or self._batch.closing is not None
-
-    def _say(self, index: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:
-        logger.bind(event="attempt_failed", batch_id=self._batch.id, custom_id=custom_id).warning(
-            "{} request {}: {} ({}), attempt {}, next: {}",
-            self._batch.id,
-            index,
-            fault.category.value,
-            fault.message[:300],
-            decision.attempts,
-            decision.next.name.lower(),
-        )

@@ -24,12 +24,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from batchd.core.course import Cohort
 from batchd.core.fault import ModelFault
 from batchd.core.lifecycle import Phase
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.pause import Pause
 from batchd.core.readings import Reading
-from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Shares
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Salvaged, Shares
 from batchd.core.request import Request
 from batchd.daemon.spool_port import Spool as Spool
 
@@ -106,8 +107,8 @@ class Journal(Protocol):
     def attempts(self) -> Mapping[int, tuple[int, int]]:
         """Index to (attempts, crashes) of unfinished lines that had a fault before."""
 
-    def salvage_from(self, path: str) -> int:
-        """Before the end of intake: take over each whole result of a damaged journal; how many were new."""
+    def salvage_from(self, path: str) -> Salvaged:
+        """Before the end of intake: take over each whole result of a damaged journal, and what gave them."""
 
     def forget_intents(self) -> int:
         """Recovery: drop the rows of what was running when the daemon died; how many."""
@@ -163,6 +164,9 @@ class ModelServer(Protocol):
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         """One request in one slot of the last load."""
 
+    async def count_tokens(self, request: Request) -> int | None:
+        """The prompt's tokens, exactly; None where the server cannot tell."""
+
     async def restart(self, timeout_s: float) -> ModelFault | None:
         """Make room for a fresh load after a death or a hang; None when that was possible."""
 
@@ -204,8 +208,20 @@ class ReadyModel(Protocol):
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         """One request in one slot."""
 
-    def suspect(self, fault: ModelFault) -> None:
-        """The server died or hangs: the next `ensure` begins with a restart and a canary."""
+    async def count_tokens(self, request: Request) -> int | None:
+        """The prompt's tokens, exactly; None where the server cannot tell."""
+
+    def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
+        """The server died or hangs: the next `ensure` begins with a restart and a canary.
+
+        `is_trial`: it held nothing but requests that were under suspicion, so it is they who are tried.
+        """
+
+    def finished(self, cohort: Cohort) -> bool:
+        """As many answers as the chunk holds are here. True: `ensure` has something else to give now."""
+
+    def judged(self, guilty: tuple[str, ...], deaths: int) -> None:
+        """No suspect is left. These requests caused so many deaths by themselves; the others are cleared."""
 
 
 class Gauges(Protocol):

@@ -109,11 +109,14 @@ class Reading:
     def _salvage(self, now: float) -> None:
         """Take over what is whole in damaged journals of this batch; said in log, decisions and results."""
         for path in self._spool.journals_aside(self._batch_id):
-            kept, total = self._journal.salvage_from(path), len(self._offsets)
+            salvaged, total = self._journal.salvage_from(path), len(self._offsets)
+            kept = salvaged.results
             text = f"a damaged journal was replaced: {kept} of its results were whole and are kept"
             logger.bind(event="salvaged", batch_id=self._batch_id).warning("{}: {}", self._batch_id, text)
             self._journal.log_event(Event(now, "salvaged", str(total), str(kept), "the journal was damaged"))
             self._notes += (f"{text}; times before that are not counted",)
+            if kept and not salvaged.has_uses:
+                self._notes += ("which models gave these results could not be read from the damaged journal",)
 
     def _reasons(self, refusals: list[Refusal], total: int) -> list[Refusal]:
         """Why the whole batch fails; empty when it runs. Bad lines are named one by one."""

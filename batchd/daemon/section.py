@@ -1,8 +1,8 @@
 """Section: the requests of a batch that run on one load of the model, and where each of them stands.
 
 SUMMARY
-    Bookkeeping without waiting: which lines are finished, which wait for another attempt, which are suspects
-    that must run alone, which need a larger window. The dispatcher moves lines between these places.
+    Bookkeeping without waiting: which lines are finished, which wait for another attempt, which are suspects,
+    which need a larger window. The dispatcher moves lines between these places.
 
 DIAGNOSTICS
     None: plain memory; the journal is the truth.
@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchd.core.fault import Category, ModelFault
-from batchd.core.fit import window_for
+from batchd.core.fit import refit, window_for
 from batchd.core.model import Answer, Load, Loaded
 from batchd.core.record import Group
 from batchd.core.request import Request
-from batchd.core.retry import Decision, Next, Trial
+from batchd.core.retry import CRASHES_MAX, Decision, Next, Trial
+from batchd.daemon.suspects import Company, Suspects
 
 #: The engine may stop a few tokens before the window is full; nearer than this, the window cut the answer.
 WINDOW_SLACK_TOKENS = 8
@@ -59,14 +60,14 @@ class Section:
     finished: bytearray
     counts: dict[int, tuple[int, int]]  # line -> (attempts, crashes), only of those that failed before
     again: Queue = field(default_factory=Queue)
-    alone: Queue = field(default_factory=Queue)  # suspects: only with nothing beside them
+    suspects: Suspects = field(default_factory=Suspects)
     too_long: list[int] = field(default_factory=list)
     window_needed: int = 0
 
     def __repr__(self) -> str:
         return (
             f"Section({self.load.model}, window {self.load.window_tokens}: {self.pending_count()} pending, "
-            f"{len(self.again)} again, {len(self.alone)} alone, {len(self.too_long)} too long)"
+            f"{len(self.again)} again, {len(self.suspects)} suspects, {len(self.too_long)} too long)"
         )
 
     def indices(self) -> Sequence[int]:
@@ -99,36 +100,60 @@ class Section:
         )
 
     def adopt_suspects(self, attempts: Mapping[int, tuple[int, int]]) -> None:
-        """After a restart of the daemon: lines that were present at a death of the model server run alone."""
+        """After a restart of the daemon: lines that were held at a death of the server are tried first."""
+        company = []
         for index in self.indices():
             if index in attempts:
                 self.counts[index] = attempts[index]
-                if attempts[index][1]:
-                    self.alone.put(index, 0.0)
+                if attempts[index][1] == 1:
+                    company.append(index)
+                elif attempts[index][1]:  # the server died under it alone
+                    self.suspects.put([index])
+        self.suspects.put(company)
+
+    def is_last_trial(self, company: Company) -> bool:
+        """Whether another death under it would be the last: it is tried at the smallest chunk there is."""
+        [first, *others] = company.members
+        return not others and self.counts.get(first, (0, 0))[1] >= CRASHES_MAX - 1
 
     def trial(
-        self, index: int, request: Request, fault: ModelFault, loaded: Loaded, window_tokens_max: int
+        self,
+        index: int,
+        request: Request,
+        fault: ModelFault,
+        loaded: Loaded,
+        window_tokens_max: int,
+        is_alone: bool = False,
     ) -> Trial:
         """What is known of a failed attempt. `window_tokens_max`: the operator's; the model's may be less."""
         attempts, crashes = self.counts.get(index, (0, 0))
-        largest = min(
-            window_tokens_max,
-            loaded.window_tokens_max or window_tokens_max,
-            loaded.memory_window_tokens_max or window_tokens_max,
-        )
+        largest = _largest(loaded, window_tokens_max)
         bound = request.completion_tokens_max
         if bound:  # room for the tokens before the end of the window that the engine leaves unused
             bound = max(bound, min(bound + WINDOW_SLACK_TOKENS, largest - (fault.prompt_tokens or 0)))
         # A window that was asked for once is not asked for again, whatever the server made of it.
         window = max(fault.window_tokens or 0, loaded.window_tokens, self.load.window_tokens)
-        return Trial(attempts, crashes, bound, window, largest)
+        return Trial(attempts, crashes, bound, window, largest, is_alone)
+
+    def put_off(self, index: int, need_tokens: int, loaded: Loaded, window_tokens_max: int) -> bool:
+        """Whether this line waits for a larger window, because it will not fit into the present one."""
+        window = refit(need_tokens, loaded.window_tokens, _largest(loaded, window_tokens_max))
+        if (
+            window is None or loaded.window_tokens < self.load.window_tokens
+        ):  # what is not given is not asked twice
+            return False
+        self.too_long.append(index)
+        self.window_needed = max(self.window_needed, window)
+        return True
 
     def place(self, index: int, decision: Decision, now: float) -> None:
         """Put a line where the decision says."""
         self.counts[index] = (decision.attempts, decision.crashes)
         match decision.next:
-            case Next.AGAIN | Next.ALONE:
+            case Next.AGAIN:
                 self._put(index, now + decision.wait_s)
+            case Next.SUSPECT:
+                self.suspects.note(index)
             case Next.REFIT:
                 self.too_long.append(index)
                 self.window_needed = max(self.window_needed, decision.window_tokens)
@@ -142,14 +167,25 @@ class Section:
     def taken(self) -> bytearray:
         """One byte for each line: 1 where the plan's order must not give it any more."""
         given = bytearray(self.finished)
-        for index in (*self.alone, *self.again, *self.too_long):
+        for index in (*self.suspects, *self.again, *self.too_long):
             given[index] = 1
         return given
 
     def _put(self, index: int, due: float) -> None:
-        # Whatever else befalls a suspect, it never runs in company again: a second death must have one cause.
-        is_suspect = self.counts.get(index, (0, 0))[1] > 0
-        (self.alone if is_suspect else self.again).put(index, due)
+        # Whatever else befalls a suspect, it stays one until it has its outcome.
+        if self.counts.get(index, (0, 0))[1] > 0:
+            self.suspects.put([index], due)
+        else:
+            self.again.put(index, due)
+
+
+def _largest(loaded: Loaded, window_tokens_max: int) -> int:
+    """The largest window that operator, model and memory allow."""
+    return min(
+        window_tokens_max,
+        loaded.window_tokens_max or window_tokens_max,
+        loaded.memory_window_tokens_max or window_tokens_max,
+    )
 
 
 def cut_by_window(answer: Answer, request: Request, loaded: Loaded) -> ModelFault | None:

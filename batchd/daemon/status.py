@@ -50,6 +50,7 @@ class Card:
     logged_at: float = 0.0
     logged_count: int = 0
     pause: Pause | None = None
+    estimate: str = ""
 
     def done(self) -> int:
         """Requests with an outcome."""
@@ -116,6 +117,10 @@ class StatusBoard:
         else:
             bound.warning("{} is paused: {}; to go on, type: {}", batch_id, pause.reason, way_on(batch_id))
 
+    def estimate(self, batch_id: str, words: str) -> None:
+        """What the pilot of this batch showed."""
+        self._cards[batch_id].estimate = words
+
     def leave(self, batch_id: str) -> None:
         """A batch was published."""
         self._cards.pop(batch_id, None)
@@ -179,6 +184,7 @@ class StatusBoard:
             eta_s=card.requests.eta_s(left),
             detail="" if card.pause is None else card.pause.reason,
             is_paused=card.pause is not None,
+            estimate=card.estimate,
         )
 
     def _arriving(self) -> Iterator[BatchStatus]:

@@ -1,31 +1,34 @@
 """Supervisor: keeps one model resident in one model server, and ready.
 
 SUMMARY
-    absent -> loading -> canary -> ready; suspect after a death; cooling between tries that failed.
+    Walks the table of `core/serverstate`: what is done next stands there, what came of it is the next event.
+    `ensure` walks until a load is proven by a canary, as long as somebody wants it. How much is asked for is
+    the governor's decision (`steering`).
 
-    `ensure` walks that line: load with explicit window and slots, then one request with a known shape (the
-    canary), because only an answer proves life: a server goes on listing a model whose runner was killed. A
-    server that is gone, or that a person must mend, is waited for with backoff, as long as somebody wants it.
-    Out of memory at load goes to the governor; where nothing is left to shrink, the load is tried again as it
-    was asked for.
+    A server that is gone, that dies too often, or that a person must mend, is waited for with pauses that
+    grow; the standing says why, and when the next try is. With `give_up_s` that has an end.
 
 DIAGNOSTICS
     Fatal: UnavailableError, in a foreground run only, when a person must mend the set-up.
+    Bug: an event that the table does not know.
     Warning: each fault of the server, once per change, with the time of the next try.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from loguru import logger
 
+from batchd.core.course import Cohort
 from batchd.core.fault import Category, ModelFault
-from batchd.core.governor import Change, Limits, after_load, after_out_of_memory
+from batchd.core.limits import RENEWED, Change, Limits, after_load
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
-from batchd.core.request import Endpoint, Message, Request
+from batchd.core.request import Request
 from batchd.core.retry import backoff_s
+from batchd.core.serverstate import PROVEN, Command, Event, State, step
+from batchd.core.standing import Standing, Trouble, canary, given_up, shortened
 from batchd.daemon.ports import Clock, ModelServer
+from batchd.daemon.steering import Steering
 from batchd.errors import UnavailableError
 
 #: A load reads the whole model from disk: 40 GB at 200 MB/s. Ollama's own stall limit is five minutes.
@@ -37,58 +40,33 @@ DESCRIBE_TIMEOUT_S = 15.0
 #: The canary is a few tokens; a cold CPU needs seconds for them.
 CANARY_TIMEOUT_S = 120.0
 
+#: A canary that takes so many times as long as the one before it on the same load, and longer than this, has
+#: failed: the server answers, and is not what it was.
+CANARY_SLOW_FACTOR = 4.0
+CANARY_SLOW_S = 5.0
+
 #: Unloading waits for a hung runner to be killed: five seconds, measured.
 RESTART_TIMEOUT_S = 60.0
 
 #: Giving the model back is a courtesy: with the drain it must end before the service manager loses patience.
 RELEASE_TIMEOUT_S = 20.0
 
-#: The longest wait between two tries to bring the model back.
+#: The longest wait between two tries to reach a server, and between two loads that fail: those cost more.
 COOLING_CAP_S = 30.0
-
-#: A model that refuses its canary for good so often, each time freshly loaded, cannot do this kind of work.
-CANARY_REFUSALS_MAX = 3
-
-#: A server's text in the log and the status: enough to know it again.
-FAULT_CHARS_MAX = 300
+COOLING_LOAD_CAP_S = 300.0
 
 #: A wait looks this often whether it is still wanted.
 WANTED_CHECK_S = 0.5
 
 
-class State(StrEnum):
-    """What is true of the model now."""
-
-    ABSENT = "absent"
-    LOADING = "loading"
-    CANARY = "canary"
-    READY = "ready"
-    SUSPECT = "suspect"
-    COOLING = "cooling"
-
-
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """The supervisor's face: what `batchd status` shows of the model."""
+class Wish:
+    """What somebody waits for, whether they still do, and what went wrong so far."""
 
-    state: State
-    detail: str = ""
-    loaded: Loaded | None = None
-    next_try_at: float | None = None  # seconds since the epoch
-
-
-@dataclass(slots=True)
-class Trouble:
-    """What went wrong while one `ensure` waits."""
-
-    tries: int = 0
-    refusals: int = 0
-    said: str = ""
-
-    def of_canary(self, fault: ModelFault) -> ModelFault:
-        """A refused canary says nothing about a request: the model is broken, and may come back; or not."""
-        self.refusals += not fault.is_temporary
-        return replace(fault, is_temporary=fault.is_temporary or self.refusals < CANARY_REFUSALS_MAX)
+    load: Load
+    is_wanted: Callable[[], bool]
+    window_tokens_min: int
+    trouble: Trouble
 
 
 class Supervisor:
@@ -104,12 +82,15 @@ class Supervisor:
     ) -> None:
         self._server = server
         self._clock = clock
-        self._given = limits  # by the operator; what was learned is of one model
-        self._limits = limits
+        self._steering = Steering(limits, clock, on_change)
         self._on_change = on_change
         self._waits_for_operator = waits_for_operator
         self._wanted: Load | None = None
-        self._fitted: Load | None = None
+        self._wish: Wish | None = None  # the latest
+        self._in_flight = 0
+        self._began = 0.0  # of the load at hand; with what a server of our own takes to start
+        self._canary_s: float | None = None  # of this load
+        self.give_up_s: float | None = None  # how long a server that cannot be used is waited for
         self.description: ServerDescription | None = None
         self.standing = Standing(State.ABSENT)
 
@@ -118,70 +99,151 @@ class Supervisor:
 
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         """One request in one slot."""
-        return await self._server.answer(request, slot, timeout_s)
-
-    def suspect(self, fault: ModelFault) -> None:
-        """The server died or hangs: the next `ensure` begins with a restart and a canary."""
+        self._in_flight += 1
         if self.standing.state is State.READY:
+            self._move(Event.BEGUN)
+        try:
+            return await self._server.answer(request, slot, timeout_s)
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight and self.standing.state is State.BUSY:
+                self._move(Event.DRAINED)
+
+    async def count_tokens(self, request: Request) -> int | None:
+        """See `ports.ReadyModel`."""
+        return await self._server.count_tokens(request)
+
+    def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
+        """See `ports.ReadyModel`."""
+        if self.standing.is_ready:
             logger.bind(event="server_lost").warning(
-                "model server lost: {} ({})", fault.category.value, fault.message[:FAULT_CHARS_MAX]
+                "model server lost: {} ({})", fault.category.value, shortened(fault)
             )
-        self.standing = Standing(State.SUSPECT, fault.message[:FAULT_CHARS_MAX])
+            if self._wanted is not None and not is_trial and fault.category is not Category.NETWORK:
+                self._steering.died(fault, self._wanted)
+        self._move(Event.LOST, shortened(fault))
+
+    def finished(self, cohort: Cohort) -> bool:
+        """See `ports.ReadyModel`."""
+        if not self.standing.is_ready:
+            return False
+        if self._steering.is_doubtful(cohort):
+            logger.bind(event="server_slow").warning(
+                "the model server is much slower than it was: its load and a canary are looked at"
+            )
+            self._move(Event.DOUBTED)
+            return True
+        decision = self._steering.goes_on(cohort)
+        if decision == RENEWED:
+            self._move(Event.LOST, "the load is renewed")
+        # A reading of the machine may have changed what is allowed since the load.
+        is_less = self._wish is not None and self._steering.allowed(self._wish.load) != self._wanted
+        return bool(decision) or is_less
+
+    def press(self, evidence: str) -> None:
+        """The machine is short of memory: less is asked for, from the end of a cohort on."""
+        if self._wanted is not None and self._wish is not None and self.standing.is_ready:
+            self._steering.press(self._wanted, self._wish.window_tokens_min, evidence)
+
+    def judged(self, guilty: tuple[str, ...], deaths: int) -> None:
+        """See `ports.ReadyModel`."""
+        self._steering.judged(guilty, deaths)
 
     async def ensure(
         self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
     ) -> Loaded | ModelFault | None:
         """See `ports.ReadyModel`."""
-        trouble = Trouble()
-        if self._fitted is not None and self._fitted.model != load.model:
-            self._limits, self._fitted = self._given, None
+        wish = self._wish = Wish(load, is_wanted, window_tokens_min, Trouble())
+        self._steering.begin(load)
+        self._steering.bury(self._wanted or load, window_tokens_min)
+        event = self._first_event(load)
         while is_wanted():
-            allowed = self._limits.applied_to(load)
-            if self.standing.state is State.READY and self._wanted == allowed:
+            if event is None:
                 return self.standing.loaded
-            outcome = await self._bring_up(allowed)
-            if isinstance(outcome, ModelFault) and self.standing.state is State.CANARY:
-                outcome = trouble.of_canary(outcome)
-            if isinstance(outcome, Loaded):
-                self._fitted = allowed
-                return outcome
-            if outcome.needs_operator and not self._waits_for_operator:
-                raise unusable(outcome)
-            if not outcome.is_temporary and outcome.category is not Category.OOM:
-                self.standing = Standing(State.ABSENT, outcome.message[:FAULT_CHARS_MAX])
-                return outcome
-            if not self._shrink(outcome, allowed, window_tokens_min):
-                await self._cool(outcome, trouble, is_wanted)
+            came = await self._follow(self._move(event), wish)
+            if isinstance(came, ModelFault):
+                return came
+            event = came
         return None
 
     async def release(self) -> None:
         """Put the model out and give the server back the way it was found."""
-        if self._wanted is not None:
+        if self._move(Event.RELEASED) is Command.UNLOAD and self._wanted is not None:
             await self._server.unload(RELEASE_TIMEOUT_S)
         self._wanted = None
-        self.standing = Standing(State.ABSENT)
 
-    async def _bring_up(self, load: Load) -> Loaded | ModelFault:
-        if self.standing.state in (State.SUSPECT, State.COOLING):
-            fault = await self._server.restart(RESTART_TIMEOUT_S)
-            if fault is not None:
-                return fault
+    def begin_account(self) -> None:
+        """A batch begins: its large windows are tried anew."""
+        self._steering.begin_batch()
+
+    def _first_event(self, load: Load) -> Event | None:
+        """What leads to this load; None when it is there."""
+        if self.standing.is_ready and self._wanted == self._steering.allowed(load):
+            return None
+        is_overspent = self.standing.state is State.SUSPECT and self._steering.is_overspent()
+        return Event.OVERSPENT if is_overspent else Event.WANTED
+
+    async def _follow(self, command: Command, wish: Wish) -> Event | ModelFault | None:
+        """Do it, and say what came of it; the fault that ends the wait, or None where it is ready."""
+        match command:
+            case Command.LOAD:
+                return await self._load(wish)
+            case Command.PROVE:
+                return await self._prove(wish)
+            case Command.RESTART:
+                fault = await self._server.restart(RESTART_TIMEOUT_S)
+                return Event.RESTARTED if fault is None else self._failed(fault, wish)
+            case Command.COOL:
+                return await self._cool(wish)
+            case Command.REPORT:
+                assert wish.trouble.fault is not None
+                self.standing = Standing(self.standing.state, shortened(wish.trouble.fault))
+                return wish.trouble.fault
+            case Command.NOTHING | Command.UNLOAD:
+                return self._first_event(wish.load)
+
+    def _move(self, event: Event, detail: str = "") -> Command:
+        state, command = step(self.standing.state, event)
+        if state is not self.standing.state or detail:
+            loaded = self.standing.loaded if state in PROVEN or state is State.CANARY else None
+            self.standing = Standing(state, detail or self.standing.detail, loaded)
+        return command
+
+    async def _load(self, wish: Wish) -> Event:
+        load = self._steering.allowed(wish.load)
+        if load != self._wanted:
+            self._canary_s = None
+        self._wanted, self._began = load, self._clock.monotonic()
         self.standing = Standing(State.LOADING, load.model)
-        self._wanted = load
         loaded = await self._server.load(load, LOAD_TIMEOUT_S)
         if isinstance(loaded, ModelFault):
-            return loaded
+            return self._failed(loaded, wish)
         described = await self._server.describe(DESCRIBE_TIMEOUT_S)
         if isinstance(described, ModelFault):
-            return described
+            return self._failed(described, wish)
         self.description = described
-        self.standing = Standing(State.CANARY, load.model, loaded)
-        answer = await self._server.answer(_canary(load), 0, CANARY_TIMEOUT_S)
+        if self._steering.shrinks_spill(loaded, load, wish.window_tokens_min):
+            return Event.SHRUNK
+        loaded = replace(loaded, memory_window_tokens_max=self._steering.window_tokens_max)
+        # The move to the canary's state takes it along.
+        self.standing = Standing(State.LOADING, load.model, loaded)
+        return Event.LOADED
+
+    async def _prove(self, wish: Wish) -> Event:
+        load, loaded, described = self._wanted, self.standing.loaded, self.description
+        assert load is not None
+        assert loaded is not None
+        assert described is not None
+        began = self._clock.monotonic()
+        answer = await self._server.answer(canary(load), 0, CANARY_TIMEOUT_S)
         if isinstance(answer, ModelFault):
-            return answer
-        loaded = replace(loaded, memory_window_tokens_max=self._limits.window_tokens)
+            return self._failed(wish.trouble.of_canary(answer), wish)
+        before_s, self._canary_s = self._canary_s, self._clock.monotonic() - began
+        if before_s is not None and self._canary_s > max(CANARY_SLOW_S, CANARY_SLOW_FACTOR * before_s):
+            self._canary_s = None
+            return Event.LOST
+        self._steering.fitted(load, self._clock.monotonic() - self._began)
         self._on_change(after_load(loaded, described, answer.usage.prompt_tokens))
-        self.standing = Standing(State.READY, load.model, loaded)
         logger.bind(event="model_ready").info(
             "model {} ready: window {} tokens, {} slots, loaded in {:.1f} s",
             load.model,
@@ -189,51 +251,46 @@ class Supervisor:
             loaded.slots,
             loaded.load_s,
         )
-        return loaded
+        return Event.PROVEN
 
-    def begin_account(self) -> None:
-        """A batch begins: its large windows are tried anew."""
-        self._limits = replace(self._limits, window_tokens=None)
+    def _failed(self, fault: ModelFault, wish: Wish) -> Event:
+        """A load, a canary or a restart that came to nothing: what that means."""
+        wish.trouble.fault = fault
+        if fault.category is Category.OOM and self._wanted is not None:
+            shrinks = self._steering.is_too_large(fault, self._wanted, wish.window_tokens_min)
+            return Event.SHRUNK if shrinks else Event.FAILED
+        if fault.needs_operator and not self._waits_for_operator:
+            raise unusable(fault)
+        return Event.FAILED if fault.is_temporary else Event.REFUSED
 
-    def _shrink(self, fault: ModelFault, load: Load, window_tokens_min: int) -> bool:
-        if fault.category is not Category.OOM:
-            return False
-        text = fault.message[:FAULT_CHARS_MAX]
-        limits, change = after_out_of_memory(self._limits, load, self._fitted, window_tokens_min, text)
-        self._limits = limits if change is not None else self._given
-        if change is None:
-            return False
-        logger.bind(event="governor").warning(
-            "{}: {} -> {}, because: {}", change.name, change.old, change.new, change.cause
-        )
-        self._on_change(change)
-        return True
-
-    async def _cool(self, fault: ModelFault, trouble: "Trouble", is_wanted: Callable[[], bool]) -> None:
-        wait_s = backoff_s(trouble.tries, 0.5 + self._clock.random() / 2, COOLING_CAP_S)
-        text = fault.message[:FAULT_CHARS_MAX]
+    async def _cool(self, wish: Wish) -> Event:
+        trouble, now = wish.trouble, self._clock.monotonic()
+        fault, chance = trouble.fault, 0.5 + self._clock.random() / 2
+        trouble.since = now if trouble.since is None else trouble.since
+        if self.give_up_s is not None and now - trouble.since >= self.give_up_s:
+            said = self.standing.detail if fault is None else shortened(fault)
+            trouble.fault = given_up(self.give_up_s, said, fault)
+            return Event.EXPIRED
+        if fault is None:
+            text, wait_s = self._steering.dying_words(self.standing.detail), self._steering.pause_s(chance)
+        else:
+            cap_s = COOLING_CAP_S if fault.category is Category.NETWORK else COOLING_LOAD_CAP_S
+            text, wait_s = shortened(fault), backoff_s(trouble.tries, chance, cap_s)
         if trouble.said != text:
             logger.bind(event="model_waits").warning(
                 "model not ready: {}; next try in {:.1f} s", text, wait_s
             )
         trouble.tries, trouble.said = trouble.tries + 1, text
         self.standing = Standing(State.COOLING, text, next_try_at=self._clock.now() + wait_s)
-        until = self._clock.monotonic() + wait_s
-        while is_wanted() and (left := until - self._clock.monotonic()) > 0:
+        until = now + wait_s
+        while wish.is_wanted() and (left := until - self._clock.monotonic()) > 0:
             await self._clock.sleep(min(left, WANTED_CHECK_S))
-
-
-def _canary(load: Load) -> Request:
-    """A request whose good answer has a known shape: any text, or one vector."""
-    if load.is_embedding:
-        return Request("canary", Endpoint.EMBEDDINGS, load.model, (), ("ready?",), {}, 0)
-    messages = (Message("user", "Say: ready."),)
-    return Request("canary", Endpoint.CHAT, load.model, messages, (), {"temperature": 0}, 1)
+        return Event.RESTED
 
 
 def unusable(fault: ModelFault) -> UnavailableError:
     """What a foreground run ends with: nothing is lost, and a person is there to mend it."""
     return UnavailableError(
-        f"The model server cannot be used: {fault.message[:FAULT_CHARS_MAX]}",
+        f"The model server cannot be used: {shortened(fault)}",
         "Mend that and type the same command again: it goes on where it stopped.",
     )

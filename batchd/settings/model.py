@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     strict: bool = False
     deduplicate: bool = True
     request_timeout_s: float = Field(default=300.0, ge=1, le=86_400)
+    # A model that cannot be used is waited for; after so long its requests end with error lines. None: never.
+    give_up_s: float | None = Field(default=None, ge=0, le=31_536_000)
+    # A model that nobody has needed for this long is put out, so that others may use the card.
+    idle_unload_s: float = Field(default=300.0, ge=0, le=31_536_000)
     completion_tokens_default: int = Field(default=1_024, ge=1, le=1 << 20)
     enforce_window: bool = False
     settle_s: float | None = Field(default=None, ge=0, le=86_400)  # None: by the file system of the inbox

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from tests.app.premises import Premises
 from tests.fakes.scripted_model import Script
@@ -21,3 +22,12 @@ def premises(tmp_path: Path) -> Iterator[Callable[..., Premises]]:
     yield build
     for item in built:
         item.spool.close()
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What is logged during the test, a line each."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), format="{level} {message}")
+    yield lines
+    logger.remove(sink)

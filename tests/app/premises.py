@@ -21,8 +21,8 @@ from typing import Any
 from batchd.app.engines import as_wished
 from batchd.app.house import House
 from batchd.app.outside import Outside
-from batchd.core.governor import Limits
 from batchd.core.json import dumps, loads
+from batchd.core.limits import Limits
 from batchd.core.model import Load
 from batchd.core.rules import Rules
 from batchd.core.status import ModelStatus

@@ -45,9 +45,9 @@ async def test_a_model_that_came_back_after_a_death_is_counted_with_its_canary(p
     batch_id = world.drop([chat(name) for name in SIX])
     async with world.at_work():
         metrics = metrics_of(await world.result(batch_id))
-    assert used(metrics) == [("m", 2, 2)]
+    assert used(metrics) == [("m", 2, 1), ("m", 1, 1)]  # after the death with half the slots
     assert metrics["tokens"]["canary"]["value"] == 20
-    assert metrics["lanes"]["slots"] == [2]
+    assert metrics["lanes"]["slots"] == [2, 1]
 
 
 async def test_every_life_of_the_daemon_is_in_the_provenance(premises: Build) -> None:

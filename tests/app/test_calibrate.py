@@ -16,7 +16,7 @@ from batchd.app.engines import Engine
 from batchd.app.profiles import Advisor, identity_of, with_profiles
 from batchd.core.calibration import Profile
 from batchd.core.fault import Category, ModelFault
-from batchd.core.governor import Limits
+from batchd.core.limits import Limits
 from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source, Usage
 from batchd.core.readings import Card, Reading
 from batchd.core.request import Request
@@ -60,6 +60,9 @@ class Machine:
 
     async def digests(self, models: Sequence[str], timeout_s: float) -> Mapping[str, str] | ModelFault:
         return {name: "sha256:1" for name in models if name == "m"}
+
+    async def count_tokens(self, request: Request) -> int | None:
+        return None
 
     async def load(self, load: Load, timeout_s: float) -> Loaded | ModelFault:
         load = load if self.slots is None else replace(load, slots=self.slots)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from batchd.app import chores
-from batchd.app.desk import CANCELLED, EXPIRED, close_early
+from batchd.app.closing import CANCELLED, EXPIRED, close_early
 from tests.app.premises import Premises, batch_of, codes, metrics_of
 from tests.fakes.made_batch import chat, made_batch
 from tests.fakes.scripted_model import Script, hiccup, missing_model, out_of_memory

@@ -5,10 +5,12 @@ import pytest
 from batchd import __version__
 from batchd.app.engines import Engine
 from batchd.app.provenance import describe_model, provenance
-from batchd.core.governor import Limits
 from batchd.core.json import dumps
+from batchd.core.limits import Limits
 from batchd.core.model import Load
-from batchd.daemon.supervisor import Standing, State, Supervisor
+from batchd.core.serverstate import State
+from batchd.core.standing import Standing
+from batchd.daemon.supervisor import Supervisor
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.scripted_model import ScriptedServer, crash
 

@@ -84,14 +84,19 @@ class Daemon:
 
 @pytest.mark.timeout(120 + DROPS)
 def test_every_dropped_file_becomes_one_batch_and_none_is_claimed_early(folder: Path) -> None:
+    with tally("inbox drops", SEED, Books()) as books:
+        drop_and_judge(folder, books)
+
+
+def drop_and_judge(folder: Path, books: Books) -> None:
     logger.disable("batchd")
     daemon = Daemon(folder)
-    paths = []
+    papers = []
     submitters = []
     for number in range(SUBMITTERS):
         outside, book = folder / f"outside-{number}", folder / f"book-{number}"
         outside.mkdir()
-        paths.append(book)
+        papers.append(book)
         arguments = [folder / "spool" / "inbox", outside, book, DROPS // SUBMITTERS, SEED + number, SETTLE_S]
         command = [sys.executable, "-m", "tests.chaos.submitters", *map(str, arguments)]
         submitters.append(subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}))
@@ -109,14 +114,13 @@ def test_every_dropped_file_becomes_one_batch_and_none_is_claimed_early(folder: 
     assert [submitter.returncode for submitter in submitters] == [0] * SUBMITTERS
     left = {path.name for path in (folder / "spool" / "inbox").iterdir()}
     assert left <= {".~tmp~", ".partial"}
-    booked = [json.loads(line) for book in paths for line in book.read_text().splitlines()]
-    with tally("inbox drops", SEED, Books()) as books:
-        books.blows, books.requests = len(booked), sum(entry["lines"] for entry in booked)
-        lost, doubled, early, misnamed = judged(booked, daemon.taken)
-        books.lost, books.doubled, books.early_claims = len(lost), len(doubled), len(early)
-        wrong = [*lost, *doubled, *early, *misnamed]
-        assert not wrong, f"seed {SEED}: {lost=} {doubled=} {early=} {misnamed=}"
+    booked = [json.loads(line) for book in papers for line in book.read_text().splitlines()]
+    lost, doubled, early, misnamed = judged(booked, daemon.taken)
+    books.blows, books.requests = len(booked), sum(entry["lines"] for entry in booked)
+    books.lost, books.doubled, books.early_claims = len(lost), len(doubled), len(early)
     print(f"{len(daemon.taken)} batches; {dict(sorted(Counter(entry['way'] for entry in booked).items()))}")
+    wrong = [*lost, *doubled, *early, *misnamed]
+    assert not wrong, f"seed {SEED}: {lost=} {doubled=} {early=} {misnamed=}"
     fates = Counter(entry["fate"] for entry in booked)
     assert fates["slow"] <= len(booked) // 20, (
         "this machine is too slow for that settle time to mean anything"

@@ -4,9 +4,11 @@ import json
 import os
 import pty
 import shlex
+import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +19,10 @@ from batchd.app import Ended
 from batchd.cli.paused import EXIT_PAUSED, as_json_of_paused, go_on
 from batchd.core.pause import Cause, Pause
 from batchd.edges.spool import tell
-from tests.batches import write_batch
-from tests.house import clean_environment, read_lines
+from tests.batches import user_text, write_batch
+from tests.cli.asked import asked
+from tests.house import LivingDaemon, clean_environment, read_lines
+from tests.simulator import tag_of
 from tests.simulator.child import ChildSimulator
 
 ID = f"batch_{5:032x}"
@@ -113,7 +117,7 @@ def test_a_run_whose_batch_is_paused_ends_with_3_and_goes_on_after_the_command(t
     batch = write_batch(tmp_path / "packages.jsonl", 60, system="You are terse.")
     root = tmp_path / "results" / ".spool"
     arguments = (str(batch), "--out", "results")
-    with ChildSimulator(delay_s=0.05) as server:
+    with ChildSimulator(tmp_path / "asked.jsonl", delay_s=0.05) as server:
         with running(tmp_path, server.address, *arguments, "--json") as process:
             batch_id = pause_soon(root, server)
             out, error = process.communicate(timeout=60)
@@ -131,7 +135,7 @@ def test_a_run_whose_batch_is_paused_ends_with_3_and_goes_on_after_the_command(t
         with running(tmp_path, server.address, *arguments) as process:
             out, _ = process.communicate(timeout=60)
         assert process.returncode == 0
-        assert server.counts()["answers"] == 60 + 2, "one canary for each start, and no request twice"
+        assert asked(server) == Counter({tag_of(user_text(number)): 1 for number in range(60)})
     assert len(read_lines(Path(out.decode().strip()) / "output.jsonl")) == 60
 
 
@@ -166,3 +170,53 @@ def _read(screen: int) -> bytes:
         return os.read(screen, 65_536)
     except OSError:  # the other side has closed the terminal
         return b""
+
+
+def test_a_run_with_a_pilot_shows_the_answers_and_waits(tmp_path: Path) -> None:
+    batch = write_batch(tmp_path / "packages.jsonl", 60, system="You are terse.")
+    arguments = (str(batch), "--out", "results", "--pilot", "6")
+    with ChildSimulator(tmp_path / "asked.jsonl") as server:
+        with running(tmp_path, server.address, *arguments) as process:
+            out, error = process.communicate(timeout=60)
+        assert process.returncode == EXIT_PAUSED, error
+        shown = out.decode().splitlines()
+        assert shown[0].split() == ["custom_id", "answer"]
+        assert len(shown) == 1 + 6
+        assert all(line.startswith("package-") for line in shown[1:])
+        assert b"a person shall look at the first 6 answers" in error
+        assert asked(server).total() == 6
+        (batch_id,) = [path.name for path in (tmp_path / "results" / ".spool" / "processing").iterdir()]
+        tell(tmp_path / "results" / ".spool", batch_id, "resume")
+        # Without the flag it is the same batch: a pilot changes no answer.
+        with running(tmp_path, server.address, *arguments[:3]) as process:
+            out, error = process.communicate(timeout=60)
+        assert process.returncode == 0, error
+        assert asked(server) == Counter({tag_of(user_text(number)): 1 for number in range(60)})
+    assert len(read_lines(Path(out.decode().strip()) / "output.jsonl")) == 60
+
+
+def test_a_wrong_template_pauses_a_batch_of_5000_after_20_requests_and_the_service_says_so(
+    tmp_path: Path,
+) -> None:
+    notes = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notes.bind(str(tmp_path / "notify"))
+    notes.settimeout(30)
+    root = tmp_path / "spool"
+    batch = write_batch(tmp_path / "packages.jsonl", 5_000, system="You are terse.")
+    with (
+        notes,
+        ChildSimulator(tmp_path / "asked.jsonl", mute=1) as server,
+        LivingDaemon(
+            root, BATCHD_OLLAMA__HOST=server.address, NOTIFY_SOCKET=str(tmp_path / "notify")
+        ) as daemon,
+    ):
+        batch_id = daemon.submit(batch)
+        told = ""
+        while not told.startswith("STATUS=paused"):
+            told = notes.recv(4096).decode()
+        assert told == (
+            f"STATUS=paused 20/5,000 · batchd resume {batch_id[:18]} · "
+            "20 of the first 20 answers are bad: 20 empty"
+        )
+        assert asked(server).total() == 20
+        assert "20 of the first 20 answers are bad" in daemon.log()

@@ -90,7 +90,7 @@ def test_everything_that_a_reader_is_promised_is_there() -> None:
     assert read["lanes"]["slots"] == [4]
     assert read["faults"] == {"crash": 2, "tokens_of_killed_attempts": None}
     assert read["decisions"] == [
-        {"at": 0.0, "name": "slots_halved", "old": "4", "new": "2", "cause": "out of memory"}
+        {"at": 0.0, "name": "slots_halved", "old": "4", "new": "2", "cause": "out of memory", "evidence": ""}
     ]
     assert read["time"]["wall_s"] == 60.5
     assert read["time"]["worked_s"] == 12.346

@@ -111,9 +111,14 @@ def test_a_long_order_is_cut_into_big_endian_blocks() -> None:
     assert list(packing.unpack_order(blocks)) == list(range(packing.ORDER_BLOCK + 2))
 
 
-@given(st.builds(Event, times, texts, texts, texts, texts))
+@given(st.builds(Event, times, texts, texts, texts, texts, texts))
 def test_an_event_comes_back(event: Event) -> None:
     assert packing.unpack_event(packing.pack_event(event)) == event
+
+
+def test_an_event_of_the_first_journals_has_no_evidence() -> None:
+    whole = packing.pack_event(Event(1.0, "shrink", "4", "2", "memory", ""))
+    assert packing.unpack_event(whole[:-4]) == Event(1.0, "shrink", "4", "2", "memory")
 
 
 def test_custom_ids_of_any_length_and_letter_have_keys_of_their_own() -> None:

@@ -18,8 +18,8 @@ def fault(category: Category, is_temporary: bool = True, **more: object) -> Mode
     return ModelFault(category, "text", is_temporary, **more)  # type: ignore[arg-type]  # keywords vary
 
 
-def trial(attempts: int = 0, crashes: int = 0) -> Trial:
-    return Trial(attempts, crashes, 64, 4_096, 8_192)
+def trial(attempts: int = 0, crashes: int = 0, is_alone: bool = False) -> Trial:
+    return Trial(attempts, crashes, 64, 4_096, 8_192, is_alone)
 
 
 def ends_after(category: Category, is_server_lost: bool) -> int:
@@ -28,7 +28,7 @@ def ends_after(category: Category, is_server_lost: bool) -> int:
     for tries in range(1, 100):
         decision = decide(
             fault(category, is_server_lost=is_server_lost),
-            trial(attempts, crashes),
+            trial(attempts, crashes, is_alone=tries > 1),
             attempts_max=3,
             chance=0.5,
         )
@@ -64,12 +64,14 @@ def test_a_permanent_fault_ends_at_once() -> None:
     assert decide(fault(Category.VALIDATION, False), trial(), 3, 0.5).next is Next.GIVE_UP
 
 
-def test_a_request_present_at_a_death_runs_alone_and_dying_alone_twice_ends_it() -> None:
+def test_a_request_held_at_a_death_is_a_suspect_and_dying_alone_twice_ends_it() -> None:
     death = fault(Category.CRASH, is_server_lost=True)
     first = decide(death, trial(), 3, 0.5)
-    second = decide(death, trial(0, first.crashes), 3, 0.5)
-    third = decide(death, trial(0, second.crashes), 3, 0.5)
-    assert [step.next for step in (first, second, third)] == [Next.ALONE, Next.ALONE, Next.GIVE_UP]
+    again = decide(death, trial(0, first.crashes), 3, 0.5)
+    assert (first.crashes, again.crashes) == (1, 1)  # however often in company
+    second = decide(death, trial(0, again.crashes, is_alone=True), 3, 0.5)
+    third = decide(death, trial(0, second.crashes, is_alone=True), 3, 0.5)
+    assert [step.next for step in (first, second, third)] == [Next.SUSPECT, Next.SUSPECT, Next.GIVE_UP]
     assert third.crashes == CRASHES_MAX
     assert third.attempts == 0
 

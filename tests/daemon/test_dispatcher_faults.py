@@ -22,6 +22,7 @@ from tests.fakes.scripted_model import (
     answer,
     crash,
     hiccup,
+    hung,
     missing_model,
     out_of_memory,
     out_of_order,
@@ -76,12 +77,54 @@ async def test_a_crash_costs_the_innocent_nothing_but_a_second_try() -> None:
     assert len(bench.model.suspects) >= CRASHES_MAX
 
 
-async def test_a_poison_request_kills_in_company_once_and_then_only_alone() -> None:
+async def test_a_poison_request_is_found_by_halves_and_kills_alone_twice() -> None:
     lines = [chat(f"r{n}") for n in range(6)] + [chat("poison")] + [chat(f"s{n}") for n in range(6)]
     bench = Bench(lines, Script().poisons("poison"), slots=4)
     await bench.work()
-    assert bench.model.alone("poison") == [False, True, True]
-    assert max(bench.model.sent.count(f"{name}{n}") for name in "rs" for n in range(6)) == 2
+    assert len(bench.model.alone("poison")) == 4
+    assert bench.model.alone("poison")[-2:] == [True, True]
+    assert max(bench.model.sent.count(f"{name}{n}") for name in "rs" for n in range(6)) == 3
+    # The first death made suspects; it was the last with anybody in danger who was not one of them.
+    assert bench.model.trials.index(True) == bench.model.trials.count(False)
+    assert bench.model.judgements == [(("poison",), 1)]
+    # Its last trial is at the smallest chunk there is, so that nothing else can be the cause.
+    assert [load.slots for load in bench.model.loads].count(1) == 1
+
+
+async def test_nobody_is_guilty_of_a_death_that_does_not_come_again() -> None:
+    bench = Bench([chat(f"r{n}") for n in range(6)], Script().answers("r1", crash(), answer()))
+    assert await bench.work()
+    assert bench.model.judgements == [((), 1)]
+    assert bench.batch.journal.attempts() == {}
+
+
+async def test_a_server_that_hangs_makes_suspects_of_all_that_it_held() -> None:
+    lines = [chat(name) for name in ("b", "slow", "c")]
+    bench = Bench(lines, Script().answers("slow", hung(), hung(), hung()).holds("b"))
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(bench.work())
+        await bench.model.sent_to(3)
+        bench.model.release()
+    assert working.result()
+    assert bench.outcomes() == {"slow": "timeout", "b": "yes", "c": "yes"}
+    assert bench.model.alone("slow") == [False, True, True]
+
+
+async def test_a_request_that_takes_too_long_while_others_are_answered_is_charged_itself() -> None:
+    lines = [chat("a"), chat("slow"), *(chat(f"r{n}") for n in range(20))]
+    bench = Bench(lines, Script().answers("slow", hung(), answer("late")), slots=1)
+    assert await bench.work()
+    assert bench.outcomes()["slow"] == "late"
+    assert (bench.model.suspects, bench.model.judgements) == ([], [])
+
+
+async def test_another_chunk_ends_the_lanes_and_asks_for_the_model_again() -> None:
+    bench = Bench([chat(f"r{n}") for n in range(12)], slots=2)
+    bench.model.has_more = True
+    assert await bench.work()
+    assert len(bench.model.loads) == len(bench.model.cohorts)
+    assert [cohort.answers for cohort in bench.model.cohorts] == [2] * len(bench.model.cohorts)
+    assert bench.model.sent.count("r0") == 1
 
 
 async def test_two_poison_requests_take_nobody_with_them() -> None:
@@ -118,7 +161,7 @@ async def test_a_server_out_of_reach_charges_nobody() -> None:
     assert bench.batch.journal.progress().faults == {"network": 7}
 
 
-async def test_lanes_that_hang_after_a_loss_are_called_off_and_their_requests_go_on_uncharged() -> None:
+async def test_lanes_that_hang_after_a_death_are_called_off_and_what_they_held_is_suspect_too() -> None:
     script = Script().answers("dies", crash(), answer()).holds("hangs")
     bench = Bench([chat("dies"), chat("hangs")], script)
     async with asyncio.TaskGroup() as group:
@@ -130,8 +173,8 @@ async def test_lanes_that_hang_after_a_loss_are_called_off_and_their_requests_go
     assert LOST_GRACE_S in bench.clock.slept
     assert bench.outcomes() == {"dies": "yes", "hangs": "yes"}
     assert bench.batch.journal.attempts() == {}
-    # The one that hung was no suspect, so it ran with the healthy ones, before the suspect.
-    assert bench.model.sent[2:] == ["hangs", "dies"]
+    assert bench.model.sent[2:] == ["dies", "hangs"]
+    assert bench.model.alone("hangs") == [False, True]
 
 
 async def test_a_prompt_longer_than_estimated_widens_the_window_and_is_not_failed() -> None:

@@ -62,6 +62,8 @@ class World:
         )
         self.ledger.follow(self.journal.plan())
 
+        self.ledger.follow(self.journal.plan())
+
     def _pause(self) -> None:
         self.paused += 1
 

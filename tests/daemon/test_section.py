@@ -37,14 +37,14 @@ def test_a_line_that_waits_is_not_in_the_plan_any_more() -> None:
     mine = section()
     mine.finished[0] = 1
     mine.place(1, Decision(Next.AGAIN, 1, 0, wait_s=3.0), now=100.0)
-    mine.place(2, Decision(Next.ALONE, 0, 1), now=100.0)
+    mine.place(2, Decision(Next.SUSPECT, 0, 1), now=100.0)
     mine.place(3, Decision(Next.REFIT, 0, 0, window_tokens=2_048), now=100.0)
     assert list(mine.taken()) == [1, 1, 1, 1, 0]
-    assert (mine.again.left_s(100.0), list(mine.alone), mine.too_long) == (3.0, [2], [3])
+    assert (mine.again.left_s(100.0), list(mine.suspects), mine.too_long) == (3.0, [2], [3])
     assert mine.window_needed == 2_048
     assert list(mine.indices()) == [1, 2, 3, 4]
     assert (mine.pending_count(), mine.is_done()) == (4, False)
-    assert repr(mine) == "Section(m, window 1024: 4 pending, 1 again, 1 alone, 1 too long)"
+    assert repr(mine) == "Section(m, window 1024: 4 pending, 1 again, 1 suspects, 1 too long)"
 
 
 def test_a_line_given_up_leaves_no_counts_behind() -> None:
@@ -54,22 +54,29 @@ def test_a_line_given_up_leaves_no_counts_behind() -> None:
     assert mine.counts == {}
 
 
-def test_after_a_restart_suspects_wait_alone_and_the_others_keep_their_counts() -> None:
+def test_after_a_restart_suspects_are_tried_first_and_the_others_keep_their_counts() -> None:
     mine = section()
     mine.finished[4] = 1
-    mine.adopt_suspects({1: (2, 0), 2: (0, 1), 4: (1, 1)})
-    assert mine.counts == {1: (2, 0), 2: (0, 1)}
-    assert list(mine.alone) == [2]
+    mine.adopt_suspects({0: (0, 2), 1: (2, 0), 2: (0, 1), 3: (0, 1), 4: (1, 1)})
+    assert mine.counts == {0: (0, 2), 1: (2, 0), 2: (0, 1), 3: (0, 1)}
+    assert repr(mine.suspects) == "Suspects([1, 2], 0 noted)"
     assert list(mine.again) == []
+    alone = mine.suspects.first(0.0)
+    assert alone is not None
+    assert mine.is_last_trial(alone)
 
 
-def test_a_suspect_that_is_called_off_stays_alone() -> None:
+def test_a_suspect_that_is_called_off_stays_one() -> None:
     mine = section()
     mine.adopt_suspects({2: (0, 1)})
-    assert mine.alone.take(0.0) == 2
+    [company] = [mine.suspects.first(0.0)]
+    assert company is not None
+    assert company.members == (2,)
+    assert not mine.is_last_trial(company)
+    mine.suspects.take(company)
     mine.requeue(2, now=5.0)
     mine.requeue(3, now=5.0)
-    assert (list(mine.alone), list(mine.again)) == ([2], [3])
+    assert (list(mine.suspects), list(mine.again)) == ([2], [3])
 
 
 @pytest.mark.parametrize(

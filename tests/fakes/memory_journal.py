@@ -12,6 +12,7 @@ from dataclasses import replace
 from batchd.core.copies import outcome_of_copy
 from batchd.core.curve import Curve
 from batchd.core.lifecycle import NEXT_PHASES, Phase
+from batchd.core.provenance import USES
 from batchd.core.record import (
     NO_PROGRESS,
     Event,
@@ -22,6 +23,7 @@ from batchd.core.record import (
     Outcome,
     Plan,
     Progress,
+    Salvaged,
     Share,
     Shares,
     count,
@@ -51,6 +53,7 @@ class MemoryJournal:
         self._progress = NO_PROGRESS
         self._is_closed = False
         self.salvageable: list[tuple[int, bool, bytes]] = []
+        self.salvageable_uses = ""
 
     def claim_custom_ids(self, custom_ids: Sequence[str | None], first_index: int) -> set[int]:
         self._assert_open()
@@ -112,12 +115,14 @@ class MemoryJournal:
             if state.status is LineStatus.PENDING
         }
 
-    def salvage_from(self, path: str) -> int:
+    def salvage_from(self, path: str) -> Salvaged:
         self._assert_open()
         before = len(self._results)
         for index, is_error, line in self.salvageable:
             self._apply(Outcome(index, line, is_error))
-        return len(self._results) - before
+        if self.salvageable_uses:
+            self.note(USES, self.salvageable_uses)
+        return Salvaged(len(self._results) - before, bool(self.salvageable_uses))
 
     def forget_intents(self) -> int:
         self._assert_open()

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from batchd.core.course import Cohort
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source, Usage
 from batchd.core.request import Endpoint, Request
@@ -45,6 +46,11 @@ def crash(text: str = "unexpected EOF") -> ModelFault:
 def unreachable() -> ModelFault:
     """Nobody listens."""
     return ModelFault(Category.NETWORK, "connection refused", is_temporary=True, is_server_lost=True)
+
+
+def hung() -> ModelFault:
+    """No answer within the limit."""
+    return ModelFault(Category.TIMEOUT, "no answer within 300 s", is_temporary=True, is_server_lost=True)
 
 
 def hiccup(text: str = "server busy") -> ModelFault:
@@ -109,6 +115,8 @@ class Script:
         self.windows_max: int | None = None
         self.memory_window_tokens_max: int | None = None
         self.memory: Callable[[Load], bool] = lambda load: True
+        self.card_slots: int | None = None
+        self.exact: dict[str, int] = {}
         self.turns = TURNS_PER_ANSWER
 
     def answers(self, custom_id: str, *outcomes: Played) -> "Script":
@@ -156,6 +164,16 @@ class Script:
         self.memory = fits
         return self
 
+    def counts(self, custom_id: str, tokens: int) -> "Script":
+        """What the server's own tokenizer says of this request."""
+        self.exact[custom_id] = tokens
+        return self
+
+    def has_card_for(self, slots: int) -> "Script":
+        """What more slots need lies beside the card."""
+        self.card_slots = slots
+        return self
+
     def has_memory_for(self, window_tokens: int) -> "Script":
         """A larger window was tried and did not fit, and the supervisor says so."""
         self.windows_max = self.memory_window_tokens_max = window_tokens
@@ -184,6 +202,8 @@ class Script:
         if fault is not None:
             return fault
         done = loaded(load, self.window_tokens_max)
+        if self.card_slots is not None:
+            done = replace(done, size_bytes=load.slots, gpu_bytes=min(load.slots, self.card_slots))
         return replace(done, memory_window_tokens_max=self.memory_window_tokens_max)
 
     def restart_outcome(self) -> ModelFault | None:
@@ -204,6 +224,11 @@ class _Stage:
         self.cancelled: list[str] = []
         self._on_sent: dict[str, Callable[[], object]] = {}
         self._is_released = False
+        self.counted: list[str] = []
+
+    async def count_tokens(self, request: Request) -> int | None:
+        self.counted.append(request.custom_id)
+        return self._script.exact.get(request.custom_id)
 
     @property
     def most_in_flight(self) -> int:
@@ -271,6 +296,10 @@ class ScriptedModel(_Stage):
         super().__init__(script or Script(), watch)
         self.loads: list[Load] = []
         self.suspects: list[ModelFault] = []
+        self.trials: list[bool] = []
+        self.cohorts: list[Cohort] = []
+        self.judgements: list[tuple[tuple[str, ...], int]] = []
+        self.has_more = False
 
     async def ensure(
         self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
@@ -284,8 +313,16 @@ class ScriptedModel(_Stage):
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Played:
         return await self.play(request, slot)
 
-    def suspect(self, fault: ModelFault) -> None:
+    def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         self.suspects.append(fault)
+        self.trials.append(is_trial)
+
+    def finished(self, cohort: Cohort) -> bool:
+        self.cohorts.append(cohort)
+        return self.has_more
+
+    def judged(self, guilty: tuple[str, ...], deaths: int) -> None:
+        self.judgements.append((guilty, deaths))
 
 
 class ScriptedServer(_Stage):

@@ -31,7 +31,7 @@ from tests.simulator.routes import (
     parse_options,
     render_chat,
 )
-from tests.simulator.runner import Reading, Runner
+from tests.simulator.runner import Reading, Runner, RunnerKilledError
 from tests.simulator.scheduler import Scheduler
 from tests.simulator.state import Counts, Faults, Settings
 
@@ -137,7 +137,7 @@ class Endpoints:
         tokens = 0
         for text in inputs:
             await self._strike(runner, text)
-            tokens += (await runner.answer(text, "", 0, self._delay_s())).prompt_tokens
+            tokens += (await self._run(runner, text, "", 0)).prompt_tokens
         self.counts.answers += 1
         self.counts.prompt_tokens += tokens
         self.counts.evaluated_tokens += tokens
@@ -157,13 +157,24 @@ class Endpoints:
         options = parse_options(body)
         whole = compose(last_text, self.settings.answer_tokens, check_form(body))
         text, tokens, reason = bound_answer(whole, options, runner.window - tokens_in(prompt))
+        if self.settings.mute and options.answer_tokens_max != 1:
+            text, tokens, reason = "", 1, "stop"
         started = time.perf_counter_ns()
         await self._strike(runner, prompt)
-        reading = await runner.answer(prompt, text, tokens, self._delay_s())
+        reading = await self._run(runner, prompt, text, tokens)
         self.counts.answers += 1
         self.counts.prompt_tokens += reading.prompt_tokens
         self.counts.evaluated_tokens += reading.prompt_tokens - reading.cached_tokens
         return text, self._end(reading, tokens, reason, load_ns, time.perf_counter_ns() - started)
+
+    async def _run(self, runner: Runner, prompt: str, text: str, tokens: int) -> Reading:
+        chance = self._random.random() if self.settings.spike_share else 1.0
+        try:
+            return await runner.answer(prompt, text, tokens, self._delay_s(), chance)
+        except RunnerKilledError:
+            if runner.dies_of_memory and not self.settings.dies_silently:
+                raise RefusedError(500, f"{texts.WHILE_RUNNING}{texts.CUDA_OOM}") from None
+            raise
 
     def _end(
         self, reading: Reading, tokens: int, reason: str, load_ns: int, wall_ns: int
@@ -196,7 +207,7 @@ class Endpoints:
                 runner.hung = True
             case "oom":
                 runner.kill()
-                raise RefusedError(500, f"an error was encountered while running the model: {texts.CUDA_OOM}")
+                raise RefusedError(500, f"{texts.WHILE_RUNNING}{texts.CUDA_OOM}")
             case "undone" | "garbage" | "drop" as name:
                 setattr(self.faults, name, getattr(self.faults, name) + 1)
             case None:

@@ -16,6 +16,7 @@ import asyncio
 from dataclasses import dataclass
 
 from tests.simulator.answers import TOKEN_CHARS, tokens_in
+from tests.simulator.machine import Held, Machine
 from tests.simulator.models import ModelSpec
 
 #: A slot is chosen for its prefix only when it shares more than this part of the new prompt.
@@ -64,7 +65,13 @@ class Runner:
     """`key` is what a request must equal to be answered without a reload."""
 
     def __init__(
-        self, spec: ModelSpec, key: object, window: int, slot_count: int, rates: tuple[float, float]
+        self,
+        spec: ModelSpec,
+        key: object,
+        window: int,
+        slot_count: int,
+        rates: tuple[float, float],
+        machine: Machine,
     ) -> None:
         self.spec = spec
         self.key = key
@@ -73,7 +80,10 @@ class Runner:
         self.users = 0
         self.hung = False
         self.keep_alive_s: float = 300.0
-        self._prefill_rate, self._decode_rate = rates
+        self.held = Held(machine, spec.memory_bytes(window, slot_count))
+        self.dies_of_memory = False
+        slowdown = machine.slowdown(self.held.size_bytes)
+        self._prefill_rate, self._decode_rate = (rate / slowdown for rate in rates)
         self._gate = asyncio.Semaphore(slot_count)
         self._clock = 0
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -84,7 +94,11 @@ class Runner:
 
     @property
     def size_bytes(self) -> int:
-        return self.spec.memory_bytes(self.window, len(self.slots))
+        return self.held.size_bytes
+
+    @property
+    def gpu_bytes(self) -> int:
+        return self.held.machine.on_gpu(self.size_bytes)
 
     def kill(self) -> None:
         if not self._death.done():
@@ -99,14 +113,24 @@ class Runner:
         if self._death.done():
             raise RunnerKilledError
 
-    async def answer(self, prompt: str, answer: str, answer_tokens: int, delay_s: float) -> Reading:
+    async def answer(
+        self, prompt: str, answer: str, answer_tokens: int, delay_s: float, chance: float = 1.0
+    ) -> Reading:
+        """`chance` in [0, 1]: how much memory the request needs beside the load."""
         async with self._gate:
             await self.pause(0)
             slot, shared = self._choose(prompt)
             slot.is_busy = True
+            spike, is_answered = self.held.begin(chance), False
             try:
-                return await self._work(slot, shared, prompt, answer, answer_tokens, delay_s)
+                if not self.held.fits:
+                    self.dies_of_memory = True
+                    self.kill()
+                reading = await self._work(slot, shared, prompt, answer, answer_tokens, delay_s)
+                is_answered = True
+                return reading
             finally:
+                self.held.end(spike, is_answered)
                 slot.is_busy = False
 
     def _choose(self, prompt: str) -> tuple[Slot, int]:

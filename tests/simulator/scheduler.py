@@ -32,7 +32,8 @@ class Scheduler:
         self._settings = settings
         self._counts = counts
         self._faults = faults
-        self._specs = {spec.name: spec for spec in settings.models}
+        self._specs = {spec.name: spec for spec in settings.specs()}
+        self._dying_loads = settings.dying_loads
         self._resident: dict[str, Runner] = {}
         self._loading = asyncio.Lock()
         self._pending = 0
@@ -50,6 +51,10 @@ class Scheduler:
         if spec is None:
             raise RefusedError(404, texts.not_found(name))
         return spec
+
+    def remove(self, name: str) -> None:
+        """Nobody finds it any more; a runner that holds it is left alone."""
+        del self._specs[self.spec(name).name]
 
     @asynccontextmanager
     async def use(
@@ -137,11 +142,15 @@ class Scheduler:
         slots = 1 if spec.is_serial else settings.slots
         if settings.load_s:
             await asyncio.sleep(settings.load_s)
-        if self.memory_bytes is not None and spec.memory_bytes(window, slots) > self.memory_bytes:
+        if self._dying_loads > 0:
+            self._dying_loads -= 1
+            raise RefusedError(500, texts.DIED_AT_LOAD)
+        machine = settings.machine(self.memory_bytes)
+        if not machine.holds(spec.memory_bytes(window, slots)):
             kv, compute = spec.kv_cache_bytes(window, slots), spec.compute_bytes(window, slots)
-            has_kv = spec.size_bytes + kv <= self.memory_bytes
+            has_kv = machine.holds(spec.size_bytes + kv)
             raise RefusedError(500, texts.compute_oom(compute) if has_kv else texts.load_oom(kv))
-        runner = Runner(spec, key, window, slots, (settings.prefill_rate, settings.decode_rate))
+        runner = Runner(spec, key, window, slots, (settings.prefill_rate, settings.decode_rate), machine)
         self._resident[spec.weights] = runner
         self._counts.loads += 1
         return runner

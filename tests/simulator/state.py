@@ -12,8 +12,9 @@ DIAGNOSTICS
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
+from tests.simulator.machine import Machine
 from tests.simulator.models import DEFAULT_MODELS, ModelSpec
 
 #: Faults that are a number of answers still to strike.
@@ -24,8 +25,10 @@ COUNTED_FAULTS = frozenset({"busy", "undone", "garbage", "drop"})
 class Settings:
     """Rates are tokens per second in one slot. `delay_s` comes before each answer, plus or minus `jitter_s`.
 
-    `memory_bytes` is what a load may take (None: no limit); `gpu_bytes` is the GPU (0: none). Answers have
-    `answer_tokens` tokens where no bound or stop string ends them.
+    `memory_bytes` is what a load may take (None: no limit); `gpu_bytes` is the GPU (0: none); these and the
+    fields after them are as in `machine.Machine`. `dies_silently`: a death out of memory leaves no word of
+    it, as the kernel's does. `weights_bytes` and `kv_bytes` (a token of a slot) replace those of the first
+    model. Answers have `answer_tokens` tokens where no bound or stop string ends them.
     """
 
     version: str = "0.33.0-rc2"
@@ -38,13 +41,36 @@ class Settings:
     jitter_s: float = 0.0
     seed: int = 1
     answer_tokens: int = 12
+    mute: int = 0  # 1: every answer is empty, as with a wrong template
     memory_bytes: int | None = None
     gpu_bytes: int = 0
+    spike_bytes: int = 0
+    spike_share: float = 0.0
+    leak_bytes: int = 0
+    dying_loads: int = 0
+    dies_silently: int = 0
+    weights_bytes: int = 0
+    kv_bytes: int = 0
     max_queue: int = 512
     max_loaded: int = 1
     default_window: int = 4096
     models: tuple[ModelSpec, ...] = DEFAULT_MODELS
     seen_max: int = 200_000  # requests kept in memory; a test of more writes a log file instead
+
+    def machine(self, memory_bytes: int | None) -> Machine:
+        """With so much memory: a test may change that while it runs."""
+        vices = (self.spike_bytes, self.spike_share, self.leak_bytes, self.dying_loads)
+        return Machine(memory_bytes, self.gpu_bytes, *vices)
+
+    def specs(self) -> tuple[ModelSpec, ...]:
+        """The models, with the sizes that were set."""
+        first, *others = self.models
+        first = replace(
+            first,
+            size_bytes=self.weights_bytes or first.size_bytes,
+            kv_bytes=self.kv_bytes or first.kv_bytes,
+        )
+        return (first, *others)
 
     @property
     def reports_cached(self) -> bool:
@@ -86,7 +112,8 @@ class Counts:
 class Faults:
     """Numbers say how many of the next answers strike; `delays` (seconds) are used one by one.
 
-    `poison`: a text in the prompt, and what it does: kill, hang, oom, undone, garbage, drop.
+    `version`: it is another one from now on. `poison`: a text in the prompt, and what it does: kill, hang,
+    oom, undone, garbage, drop.
     """
 
     busy: int = 0
@@ -94,6 +121,7 @@ class Faults:
     garbage: int = 0
     drop: int = 0
     delays: deque[float] = field(default_factory=deque)
+    version: str = ""
     poison: dict[str, str] = field(default_factory=dict)
 
     def poison_in(self, prompt: str) -> str | None:

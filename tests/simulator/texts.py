@@ -10,7 +10,9 @@ DIAGNOSTICS
 import orjson
 
 MISSING_BODY = "missing request body"
-EOF = "an error was encountered while running the model: unexpected EOF"
+WHILE_RUNNING = "an error was encountered while running the model: "
+EOF = f"{WHILE_RUNNING}unexpected EOF"
+DIED_AT_LOAD = "llama-server process has terminated: signal: killed"
 EMBED_EOF = 'do embedding request: Post "http://127.0.0.1:36857/embedding": EOF'
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"

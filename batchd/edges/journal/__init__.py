@@ -33,10 +33,11 @@ from pathlib import Path
 
 from batchd import failpoints
 from batchd.core.lifecycle import NEXT_PHASES, Phase
-from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Shares
+from batchd.core.provenance import USES, account_of, latest, read_back
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Salvaged, Shares
 from batchd.edges.journal.environment import DATA, Environment
-from batchd.edges.journal.rows import Changes
-from batchd.edges.journal.salvage import whole_results
+from batchd.edges.journal.rows import VALUE, Changes
+from batchd.edges.journal.salvage import notes, whole_results
 from batchd.edges.journal.writer import Retry, Writer
 
 __all__ = ["PATIENT", "Journal", "Retry"]
@@ -143,13 +144,18 @@ class Journal:
         """Add time in which this batch was worked on; durable with the next commit."""
         self._writer.put(lambda rows: rows.add_worked(duration_s))
 
-    def salvage_from(self, path: str) -> int:
-        """Take over every whole result of a damaged journal that was put aside; how many were new here."""
+    def salvage_from(self, path: str) -> Salvaged:
+        """Take over every whole result of a damaged journal that was put aside, and what gave them."""
         found = whole_results(Path(path) / DATA)
         taken = 0
         while block := list(islice(found, SALVAGE_RESULTS)):
             taken += self._writer.run(partial(Changes.restore, found=block))
-        return taken
+        read = (read_back(note) for note in notes(Path(path) / DATA, VALUE + USES.encode()))
+        accounts = [account for account in read if account is not None]
+        if accounts:  # there may be one already, of another journal that was put aside
+            uses = latest((*accounts, account_of(self.meta())))
+            self._writer.run(lambda rows: rows.note(USES, uses.to_meta()))
+        return Salvaged(taken, has_uses=bool(accounts))
 
     def log_event(self, event: Event) -> None:
         self._writer.put(lambda rows: rows.log_event(event))

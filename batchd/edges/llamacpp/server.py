@@ -112,15 +112,20 @@ class LlamaServer:
         window_tokens = self._loaded.window_tokens
         slot %= self._loaded.slots  # with one that it does not have, the server would choose by itself
         prefix, snapshots = request.prefix, self._snapshots
-        is_restored = snapshots is not None and await snapshots.prepare(slot, prefix)
-        raw = await self._route.ask(
-            "POST", wire.PATHS[request.endpoint], timeout_s, wire.body_of(request, slot)
-        )
+        try:
+            is_restored = snapshots is not None and await snapshots.prepare(slot, prefix)
+            raw = await self._route.ask(
+                "POST", wire.PATHS[request.endpoint], timeout_s, wire.body_of(request, slot)
+            )
+        except asyncio.CancelledError:
+            if snapshots is not None:
+                snapshots.lost(slot)
+            raise
         answer = raw if isinstance(raw, ModelFault) else wire.answer_of(request, raw, window_tokens)
         if snapshots is not None and isinstance(answer, ModelFault):
             snapshots.lost(slot)
-        elif snapshots is not None and is_restored and isinstance(answer, Answer):
-            snapshots.verify(slot, prefix, answer.usage)
+        elif snapshots is not None and isinstance(answer, Answer):
+            snapshots.answered(slot, prefix, answer.usage, is_restored)
         return answer
 
     async def restart(self, timeout_s: float) -> ModelFault | None:

@@ -27,11 +27,9 @@ from batchd.core.ideal import is_cold
 from batchd.core.model import Usage
 from batchd.core.request import Prefix
 
-#: Reading and writing some tens of megabytes; a slow disk may need seconds.
-MOVE_TIMEOUT_S = 30.0
-
-#: A save begins when the slot's own request has ended, which has a limit of its own. We wait so long at most.
-SAVE_TIMEOUT_S = 300.0
+#: Some tens of megabytes take milliseconds, but the server does it between two batches of tokens (on a busy
+#: CPU one takes a minute), and a save waits for the slot's own request, which has a limit of its own.
+MOVE_TIMEOUT_S = 300.0
 
 _SUFFIX, _UNDONE = ".bin", ".part"
 
@@ -48,6 +46,9 @@ class Snapshots:
         self._move = move
         self._model = ""
         self._held: dict[int, str] = {}
+        self._read: dict[
+            int, asyncio.Event
+        ] = {}  # of each slot: it has answered a request with what it holds
         self._making: dict[str, asyncio.Event] = {}
         self._dropped: set[str] = set()
 
@@ -57,7 +58,8 @@ class Snapshots:
     def begin(self, digest: str, window_tokens: int) -> None:
         """A model was loaded: its slots are empty."""
         self._model = f"{digest[-16:]}.{window_tokens}"
-        self._held.clear()
+        for slot in list(self._held):
+            self.lost(slot)
         self._dropped.clear()
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._directory.glob(f"*{_UNDONE}"):
@@ -70,7 +72,10 @@ class Snapshots:
             return False
         name = f"{prefix.name}.{self._model}{_SUFFIX}"
         before, self._held[slot] = self._held.get(slot), name
-        if before == name or name in self._dropped:
+        if before == name:
+            return False
+        self._read[slot] = asyncio.Event()
+        if name in self._dropped:
             return False
         if not (self._directory / name).exists():
             await self._save(slot, name)
@@ -81,15 +86,19 @@ class Snapshots:
             self._drop(name, fault.message)
         return fault is None
 
-    def verify(self, slot: int, prefix: Prefix | None, usage: Usage) -> None:
-        """After the answer to the first request behind a restore."""
-        if prefix is not None and is_cold(usage.cached_tokens or 0, prefix.tokens):
+    def answered(self, slot: int, prefix: Prefix | None, usage: Usage, is_restored: bool) -> None:
+        """The slot has answered; `is_restored`: this request was the first behind a restore."""
+        if slot in self._read:
+            self._read[slot].set()
+        if is_restored and prefix is not None and is_cold(usage.cached_tokens or 0, prefix.tokens):
             found = f"{usage.cached_tokens} of some {prefix.tokens} tokens were there"
             self._drop(self._held.get(slot, ""), found)
 
     def lost(self, slot: int) -> None:
         """A request in this slot failed, or is of no group: the slot has nothing to give."""
         self._held.pop(slot, None)
+        if slot in self._read:
+            self._read.pop(slot).set()
 
     def forget(self, batch_id: str) -> None:
         """The batch is done."""
@@ -100,9 +109,7 @@ class Snapshots:
         """Have a slot that holds it write it down; wait for whoever does so already."""
         making = self._making.get(name)
         if making is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SAVE_TIMEOUT_S):
-                    await making.wait()
+            await _wait(making)
             return
         donor = next((other for other, held in self._held.items() if held == name and other != slot), None)
         if donor is None:
@@ -110,7 +117,11 @@ class Snapshots:
         making = self._making[name] = asyncio.Event()
         undone = name.removesuffix(_SUFFIX) + _UNDONE
         try:
-            fault = await self._move(donor, "save", undone, SAVE_TIMEOUT_S)
+            # Before its answer it holds what was there before: an idle slot is saved at once.
+            await _wait(self._read[donor])
+            if self._held.get(donor) != name:
+                return
+            fault = await self._move(donor, "save", undone, MOVE_TIMEOUT_S)
             if fault is not None:
                 self._drop(name, fault.message)
             elif self._has_room(self._directory / undone):
@@ -150,3 +161,9 @@ class Snapshots:
         with suppress(OSError):
             (self._directory / name).unlink(missing_ok=True)
         logger.bind(event="snapshot_dropped").warning("the prefix snapshot {} is not used: {}", name, why)
+
+
+async def _wait(event: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(MOVE_TIMEOUT_S):
+            await event.wait()

@@ -1,0 +1,75 @@
+"""Standing: how the model server stands, as the status shows it, and what one wait for it has met.
+
+SUMMARY
+    `Standing` is the supervisor's face. `Trouble` is what went wrong while somebody waits. `canary` is the
+    request that proves a load, `given_up` the fault of those who waited for longer than allowed.
+
+DIAGNOSTICS
+    None: values only.
+"""
+
+from dataclasses import dataclass, replace
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.model import Load, Loaded
+from batchd.core.request import Endpoint, Message, Request
+from batchd.core.serverstate import PROVEN, State
+
+#: A model that refuses its canary for good so often, each time freshly loaded, cannot do this kind of work.
+CANARY_REFUSALS_MAX = 3
+
+#: A server's text in the log and the status: enough to know it again.
+FAULT_CHARS_MAX = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The supervisor's face: what `batchd status` shows of the model."""
+
+    state: State
+    detail: str = ""
+    loaded: Loaded | None = None
+    next_try_at: float | None = None  # seconds since the epoch
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are answered."""
+        return self.state in PROVEN
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What went wrong while one `ensure` waits."""
+
+    tries: int = 0
+    refusals: int = 0
+    said: str = ""
+    fault: ModelFault | None = None
+    since: float | None = None
+
+    def of_canary(self, fault: ModelFault) -> ModelFault:
+        """A refused canary says nothing about a request: the model is broken, and may come back; or not."""
+        self.refusals += not fault.is_temporary
+        return replace(fault, is_temporary=fault.is_temporary or self.refusals < CANARY_REFUSALS_MAX)
+
+
+def canary(load: Load) -> Request:
+    """A request whose good answer has a known shape: any text, or one vector."""
+    if load.is_embedding:
+        return Request("canary", Endpoint.EMBEDDINGS, load.model, (), ("ready?",), {}, 0)
+    messages = (Message("user", "Say: ready."),)
+    return Request("canary", Endpoint.CHAT, load.model, messages, (), {"temperature": 0}, 1)
+
+
+def given_up(after_s: float, detail: str, fault: ModelFault | None) -> ModelFault:
+    """What the requests end with that waited for it."""
+    category = Category.CRASH if fault is None else fault.category
+    # Nobody refused these requests: the server was never there to do so.
+    category = Category.SERVER if category in (Category.MODEL, Category.VALIDATION) else category
+    text = f"The model server could not be used for {after_s:.0f} s (give_up_s); the last time: {detail}"
+    return ModelFault(category, text, is_temporary=False, code="model_unavailable")
+
+
+def shortened(fault: ModelFault) -> str:
+    """What it says, at a length that people read."""
+    return fault.message[:FAULT_CHARS_MAX]

@@ -1,0 +1,193 @@
+"""Sender: one request in one slot, and what its answer or its fault leads to.
+
+SUMMARY
+    `attempt` sends a line and puts it where the outcome belongs: into the ledger, or back into the section.
+    It knows how fast the server is, so how long an answer may take, and counts cohorts for the governor.
+
+    `lost` is set when the model server died, hung or cannot be reached; `turn` when the governor has another
+    chunk. Either way nothing more may be sent until `begin`.
+
+DIAGNOSTICS
+    Fatal: JournalError, SpoolError.
+    Warning: each fault that is not the submitter's, with its category.
+"""
+
+import asyncio
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from loguru import logger
+
+from batchd.core.fault import UNANSWERED, Category, LineFault, ModelFault
+from batchd.core.model import Answer, Loaded
+from batchd.core.pace import Pace
+from batchd.core.request import Request
+from batchd.core.retry import DEADLY, Decision, Next, decide
+from batchd.core.rules import Rules
+from batchd.core.tempo import Tempo
+from batchd.core.tokens import MARGIN, Ratio, estimate_request
+from batchd.daemon.ledger import Ledger
+from batchd.daemon.lines import Lines
+from batchd.daemon.ports import Batch, Clock, ReadyModel
+from batchd.daemon.section import Section, by_its_name, cut_by_window
+from batchd.daemon.stock import Item
+
+
+class Sender:
+    """Sends the requests of one batch."""
+
+    def __init__(
+        self, batch: Batch, model: ReadyModel, clock: Clock, rules: Rules, lines: Lines, ledger: Ledger
+    ) -> None:
+        self._batch = batch
+        self._model = model
+        self._clock = clock
+        self._rules = rules
+        self._lines = lines
+        self._ledger = ledger
+        self._tempo, self._pace = Tempo(), Pace()
+        self._ratios: dict[str, Ratio] = {}
+        self._loaded: Loaded | None = None
+        self._is_deadly = False  # of the loss: whether a request may have caused it
+        self._is_trial = self._is_alone = False
+        self.lost = asyncio.Event()
+        self.turn = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"Sender({self._loaded}, {'lost' if self.lost.is_set() else 'ready'})"
+
+    def forget_loss(self) -> None:
+        """The model is asked for anew."""
+        self.lost.clear()
+        self.turn.clear()
+
+    def begin(self, loaded: Loaded) -> None:
+        """The model is ready. What was learned of its speed holds for this load."""
+        self._tempo.begin(loaded.slots, self._clock.monotonic())
+        if loaded != self._loaded:
+            self._loaded, self._pace = loaded, Pace()
+
+    @contextmanager
+    def trial(self, is_alone: bool) -> Iterator[None]:
+        """Only suspects are sent."""
+        self._is_trial, self._is_alone = True, is_alone
+        try:
+            yield
+        finally:
+            self._is_trial = self._is_alone = False
+
+    def idle(self) -> None:
+        """A slot has nothing to do."""
+        self._tempo.idle()
+
+    async def attempt(self, section: Section, loaded: Loaded, item: Item, slot: int) -> None:
+        request = self._lines.read(item.row)
+        if isinstance(request, LineFault):
+            section.finished[item.index] = 1
+            self._ledger.refused(item.index, request)
+            return
+        served = replace(request, model=section.load.model, prefix=self._ledger.prefix_of(item.index))
+        estimated = estimate_request(request)
+        if await self._is_put_off(section, loaded, item.index, request, estimated):
+            return
+        limit_s = self._pace.limit_s(estimated, request.completion_tokens_max, self._rules.request_timeout_s)
+        try:
+            answer = await self._model.answer(served, slot, limit_s)
+        except asyncio.CancelledError:
+            if self.lost.is_set() and self._is_deadly:
+                section.suspects.note(item.index)  # it was held as well, and never let go
+            else:
+                section.requeue(item.index, self._clock.monotonic())
+            raise
+        if isinstance(answer, Answer):
+            cut = cut_by_window(answer, request, loaded)
+            if cut is None:
+                section.finished[item.index] = 1
+                self._ledger.answered(item.index, request, served.model, answer, self._clock.now(), slot)
+                item.learn(slot, answer.usage, self._clock.now())
+                # The estimate of several texts is of the longest, the count of all.
+                if len(request.inputs) <= 1:
+                    self._ratio(served.model).note(estimated, answer.usage.prompt_tokens)
+                self._count(answer)
+                return
+            answer = cut
+        if answer.category is Category.CONTEXT_LENGTH and answer.prompt_tokens is not None:
+            self._ratio(served.model).note_overflow(estimated, answer.prompt_tokens)
+        self._failed(section, loaded, item, request, self._weighed(answer, limit_s))
+
+    def _ratio(self, model: str) -> Ratio:
+        return self._ratios.setdefault(model, Ratio())
+
+    async def _is_put_off(
+        self, section: Section, loaded: Loaded, index: int, request: Request, estimated: int
+    ) -> bool:
+        """A request that will not fit is not sent to be refused: it waits for a larger window."""
+        tokens, bound = self._ratio(section.load.model).tokens(estimated), request.completion_tokens_max
+        if tokens is None or tokens + bound <= loaded.window_tokens or len(request.inputs) > 1:
+            return False
+        exact = await self._model.count_tokens(replace(request, model=section.load.model))
+        need = (math.ceil(tokens * MARGIN) if exact is None else exact) + bound
+        return need > loaded.window_tokens and section.put_off(
+            index, need, loaded, self._rules.window_tokens_max
+        )
+
+    def _count(self, answer: Answer) -> None:
+        """An answer is here: its speed, and whether it ends a cohort."""
+        self._pace.note(answer.usage)
+        cohort = self._tempo.answered(answer.usage, self._clock.monotonic())
+        if (
+            cohort is not None
+            and not self._is_trial
+            and not self.lost.is_set()
+            and self._model.finished(cohort)
+        ):
+            self.turn.set()
+
+    def _failed(
+        self, section: Section, loaded: Loaded, item: Item, request: Request, fault: ModelFault
+    ) -> None:
+        trial = section.trial(
+            item.index, request, fault, loaded, self._rules.window_tokens_max, self._is_alone
+        )
+        decision = decide(fault, trial, self._rules.attempts_max, self._clock.random())
+        if fault.is_server_lost:
+            self._lose(section, fault)
+        section.place(item.index, decision, self._clock.monotonic())
+        if decision.next is Next.GIVE_UP:
+            if fault.is_server_lost:
+                section.suspects.convict(request.custom_id)
+            fault = by_its_name(fault, request, loaded, self._rules.window_tokens_max)
+            section.finished[item.index] = 1
+            self._ledger.given_up(item.index, item.row.number, request.custom_id, fault, decision)
+        else:
+            self._ledger.attempted(item.index, fault, decision)
+        if decision.next is not Next.GIVE_UP or fault.category in UNANSWERED:
+            self._say(item.index, request.custom_id, fault, decision)
+
+    def _weighed(self, fault: ModelFault, limit_s: float) -> ModelFault:
+        """A server that answers others is not hung: what took too long is this request's own doing."""
+        if fault.category is not Category.TIMEOUT or self._tempo.is_quiet(self._clock.monotonic(), limit_s):
+            return fault
+        return replace(fault, is_server_lost=False)
+
+    def _lose(self, section: Section, fault: ModelFault) -> None:
+        is_deadly = fault.category in DEADLY and not fault.needs_operator
+        if not self.lost.is_set():
+            self._is_deadly = is_deadly
+            if is_deadly and not self._is_trial:
+                section.suspects.died()
+        self._model.suspect(fault, self._is_trial)
+        self.lost.set()
+
+    def _say(self, index: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:
+        logger.bind(event="attempt_failed", batch_id=self._batch.id, custom_id=custom_id).warning(
+            "{} request {}: {} ({}), attempt {}, next: {}",
+            self._batch.id,
+            index,
+            fault.category.value,
+            fault.message[:300],
+            decision.attempts,
+            decision.next.name.lower(),
+        )

@@ -1,0 +1,180 @@
+"""Steering: what the supervisor asks of its server, decided by the governor and told to everybody.
+
+SUMMARY
+    Keeps the governor's course, the account of deaths, and the best speed of a load. Each decision is one
+    line in the log and one call of `on_change`, which enters it in the journal. A death under a chunk waits
+    here until somebody wants the server again, and says what the smallest useful window is.
+
+DIAGNOSTICS
+    Warning: each decision of the governor.
+"""
+
+from collections.abc import Callable
+
+from loguru import logger
+
+from batchd.core.course import (
+    Cohort,
+    Course,
+    Died,
+    Fitted,
+    Happening,
+    Hung,
+    Judged,
+    Pressed,
+    Spilled,
+    TooLarge,
+)
+from batchd.core.fault import Category, ModelFault
+from batchd.core.governor import begin_batch, decide
+from batchd.core.limits import Change, Limits
+from batchd.core.model import Load, Loaded
+from batchd.core.restarts import Restarts
+from batchd.core.standing import shortened
+from batchd.daemon.ports import Clock
+
+#: At less than this share of its own best speed, a server is doubted: load and canary are looked at again. A
+#: speed is of so many answers and so long a time at least: one short answer after a long one is no doubt.
+DOUBTED_SHARE = 0.25
+DOUBTED_ANSWERS = 32
+DOUBTED_S = 60.0
+
+#: Answers, tokens and seconds of what was not yet compared.
+NO_SPEED = (0, 0, 0.0)
+
+
+class Steering:
+    """The limits of one model server, and what changes them."""
+
+    def __init__(self, given: Limits, clock: Clock, on_change: Callable[[Change], None]) -> None:
+        self._given = given  # by the operator; what was learned is of one model
+        self._clock = clock
+        self._on_change = on_change
+        self._has_card = given.has_card
+        self._course = Course.begin(given)
+        self._restarts = Restarts()
+        self._death: ModelFault | None = None
+        self._answers = 0  # since the last death
+        self._best_per_s = 0.0
+        self._speed = NO_SPEED
+
+    def __repr__(self) -> str:
+        return f"Steering({self._course.limits}, {len(self._restarts.deaths)} deaths)"
+
+    @property
+    def window_tokens_max(self) -> int | None:
+        """Larger windows did not fit in memory; None where none failed."""
+        return self._course.limits.window_tokens
+
+    def allowed(self, load: Load) -> Load:
+        """What may be asked for, of what is wished for."""
+        return self._course.limits.applied_to(load)
+
+    def begin(self, load: Load) -> None:
+        """What was learned of another model does not hold for this one."""
+        if self._course.fitted is not None and self._course.fitted.model != load.model:
+            self._course = Course.begin(self._given)
+
+    def begin_batch(self) -> None:
+        """Its large windows are tried anew."""
+        self._course = begin_batch(self._course)
+
+    def died(self, fault: ModelFault, load: Load) -> None:
+        """Under a chunk of this load; the governor hears of it from `bury`."""
+        is_barren = self._answers < load.slots
+        self._death, self._answers = fault, 0
+        self._restarts = self._restarts.after_death(self._clock.monotonic(), is_barren)
+
+    def bury(self, load: Load, window_tokens_min: int) -> None:
+        """Somebody wants the server again: what a death of this load means for the next one."""
+        fault, self._death = self._death, None
+        if fault is None:
+            return
+        if fault.category is Category.TIMEOUT:
+            self.decide(Hung(load, shortened(fault)))
+            return
+        is_memory, now = fault.category is Category.OOM, self._clock.monotonic()
+        self.decide(Died(load, window_tokens_min, is_memory, shortened(fault), now))
+
+    def is_overspent(self) -> bool:
+        """Whether it died too often to be restarted at once."""
+        return self._restarts.excess(self._clock.monotonic()) > 0
+
+    def pause_s(self, chance: float) -> float:
+        """The wait before it is."""
+        return self._restarts.pause_s(self._clock.monotonic(), chance)
+
+    def dying_words(self, detail: str) -> str:
+        """Why it is waited for."""
+        return f"the model server died {len(self._restarts.deaths)} times of late; the last time: {detail}"
+
+    def judged(self, guilty: tuple[str, ...], deaths: int) -> None:
+        """All suspects are cleared but these, who caused so many deaths."""
+        if guilty:
+            self._restarts = self._restarts.without(deaths)
+        self.decide(Judged(guilty))
+
+    def is_too_large(self, fault: ModelFault, load: Load, window_tokens_min: int) -> bool:
+        """Out of memory at load: whether less will be asked for."""
+        event = TooLarge(load, window_tokens_min, shortened(fault), self._clock.monotonic())
+        return self.decide(event) is not None
+
+    def press(self, load: Load, window_tokens_min: int, evidence: str) -> None:
+        """A reading is above the mark at which less must be asked."""
+        self.decide(Pressed(load, window_tokens_min, evidence, self._clock.monotonic()))
+
+    def fitted(self, load: Load, load_s: float) -> None:
+        """A load was proven."""
+        self._best_per_s, self._speed = 0.0, NO_SPEED
+        self.decide(Fitted(load, load_s))
+
+    def shrinks_spill(self, loaded: Loaded, load: Load, window_tokens_min: int) -> bool:
+        """Whether less will be asked for because a part lies beside the card, where there is a card."""
+        size, on_card = loaded.size_bytes, loaded.gpu_bytes
+        if size is None or on_card is None:
+            return False
+        self._has_card = self._has_card or on_card > 0
+        if not self._has_card or on_card >= size:
+            return False
+        text = f"{on_card / 1e9:.2f} of {size / 1e9:.2f} GB are on the card"
+        event = Spilled(load, window_tokens_min, size - on_card, text, self._clock.monotonic())
+        return self.decide(event) is not None
+
+    def is_doubtful(self, cohort: Cohort) -> bool:
+        """Whether the server is much slower than it was since its last load."""
+        if not cohort.is_full:
+            return False
+        answers, tokens, duration_s = self._speed
+        answers, tokens, duration_s = (
+            answers + cohort.answers,
+            tokens + cohort.tokens,
+            duration_s + cohort.duration_s,
+        )
+        self._speed = (answers, tokens, duration_s)
+        if answers < DOUBTED_ANSWERS or duration_s < DOUBTED_S:
+            return False
+        self._speed = NO_SPEED
+        per_s, best = tokens / duration_s, self._best_per_s
+        self._best_per_s = max(best, per_s)
+        return per_s < DOUBTED_SHARE * best
+
+    def goes_on(self, cohort: Cohort) -> str:
+        """What the governor says to a cohort: "" to go on, else the name of its decision."""
+        self._answers += cohort.answers
+        change = self.decide(cohort)
+        return "" if change is None else change.name
+
+    def decide(self, event: Happening) -> Change | None:
+        """Ask the governor, and tell what it says."""
+        self._course, change = decide(self._course, event)
+        if change is not None:
+            logger.bind(event="governor").warning(
+                "{}: {} -> {}, because {} ({})",
+                change.name,
+                change.old,
+                change.new,
+                change.cause,
+                change.evidence,
+            )
+            self._on_change(change)
+        return change

@@ -1,0 +1,89 @@
+"""Suspects: the lines that a dying model server held, in companies that are halved until one is alone.
+
+SUMMARY
+    `note` each line that was held at a death; `split` makes two companies of them once all lanes have ended.
+    `first` is the company to be tried next. One that comes through is cleared by its answers; one under which
+    the server dies again is split again. One poison among 64 is found in seven halvings.
+
+DIAGNOSTICS
+    None: plain memory; the journal knows which lines were ever held at a death.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Suspects that are tried together, from a moment on."""
+
+    members: tuple[int, ...]
+    due: float = 0.0
+
+
+class Suspects:
+    """The companies that wait, the next one first."""
+
+    def __init__(self) -> None:
+        self._companies: list[Company] = []
+        self._noted: list[int] = []
+        self._guilty: list[str] = []
+        self._deaths = 0
+        self._is_open = False
+
+    def __repr__(self) -> str:
+        return f"Suspects({[len(company.members) for company in self._companies]}, {len(self._noted)} noted)"
+
+    def __len__(self) -> int:
+        return sum(len(company.members) for company in self._companies) + len(self._noted)
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self._noted
+        for company in self._companies:
+            yield from company.members
+
+    def note(self, index: int) -> None:
+        """It was held at the death that just happened."""
+        self._noted.append(index)
+        self._is_open = True
+
+    def split(self) -> None:
+        """Everything that was held is known: halves of it are tried next."""
+        noted, self._noted = self._noted, []
+        middle = (len(noted) + 1) // 2
+        halves = [Company(tuple(half)) for half in (noted[:middle], noted[middle:]) if half]
+        self._companies[:0] = halves
+
+    def put(self, members: Sequence[int], due: float = 0.0) -> None:
+        """These wait, behind the others."""
+        if members:
+            self._companies.append(Company(tuple(members), due))
+            self._is_open = True
+
+    def first(self, now: float) -> Company | None:
+        """The next company whose moment has come."""
+        return next((company for company in self._companies if company.due <= now), None)
+
+    def take(self, company: Company) -> None:
+        """It is being tried."""
+        self._companies.remove(company)
+
+    def left_s(self, now: float) -> float:
+        """Seconds until the next one is due; 0 when there is none."""
+        return max(0.0, min((company.due for company in self._companies), default=now) - now)
+
+    def died(self) -> None:
+        """The server died under lines of which not all were suspects."""
+        self._deaths += 1
+
+    def convict(self, custom_id: str) -> None:
+        """This one alone was to blame."""
+        self._guilty.append(custom_id)
+
+    def verdict(self) -> tuple[tuple[str, ...], int] | None:
+        """When none is left: the guilty, and the deaths since the last one. None: not yet, or not again."""
+        if not self._is_open or len(self):
+            return None
+        found = (tuple(self._guilty), self._deaths)
+        self._guilty, self._deaths, self._is_open = [], 0, False
+        return found

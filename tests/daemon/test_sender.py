@@ -1,0 +1,110 @@
+"""The sender alone: how long it waits, and what it makes of the answer."""
+
+from dataclasses import replace
+
+from batchd.core.request import Request
+from batchd.core.rules import Rules
+from batchd.daemon.ledger import Ledger
+from batchd.daemon.lines import Lines
+from batchd.daemon.section import Section
+from batchd.daemon.sender import Sender
+from tests.daemon.test_section import section
+from tests.fakes.fake_clock import FakeClock
+from tests.fakes.made_batch import chat, made_batch
+from tests.fakes.memory_spool import MemorySpool
+from tests.fakes.scripted_model import Played, Script, ScriptedModel, answer, crash, loaded, overflow
+
+
+class TimedModel(ScriptedModel):
+    """Keeps the limit of each request."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
+        self.limits_s: list[float] = []
+
+    async def answer(self, request: Request, slot: int, timeout_s: float) -> Played:
+        self.limits_s.append(timeout_s)
+        return await super().answer(request, slot, timeout_s)
+
+
+class Post:
+    def __init__(self, count: int, script: Script | None = None) -> None:
+        self.batch = made_batch([chat(f"r{n}") for n in range(count)])
+        self.model = TimedModel(script or Script())
+        self.section: Section = section(count)
+        rules = Rules(slots=1, request_timeout_s=300.0)
+        self.lines = Lines(self.batch, rules)
+        ledger = Ledger(self.batch, MemorySpool(), lambda outcome: None)
+        ledger.follow(self.batch.journal.plan())
+        self.sender = Sender(self.batch, self.model, FakeClock(), rules, self.lines, ledger)
+        self.loaded = loaded(self.section.load)
+        self.sender.begin(self.loaded)
+
+    async def send(self, index: int) -> None:
+        await self.sender.attempt(self.section, self.loaded, await self.lines.fetch(index), 0)
+
+
+async def test_the_operators_limit_holds_until_the_servers_speed_is_known() -> None:
+    script = Script()
+    for number in range(12):
+        script.answers(f"r{number}", answer(prompt=40, completion=40))
+    post = Post(12, script)
+    for index in range(12):
+        await post.send(index)
+    assert post.model.limits_s[:8] == [300.0] * 8
+    assert post.model.limits_s[-1] == 30.0
+    assert len(post.model.cohorts) == 6
+    assert repr(post.sender).endswith("ready)")
+
+
+async def test_another_load_has_a_speed_of_its_own() -> None:
+    script = Script()
+    for number in range(10):
+        script.answers(f"r{number}", answer(prompt=40, completion=40))
+    post = Post(10, script)
+    for index in range(9):
+        await post.send(index)
+    post.sender.begin(loaded(post.section.load, 9_999))
+    await post.send(9)
+    assert post.model.limits_s[-2:] == [30.0, 300.0]
+
+
+async def test_a_death_closes_the_sender_until_the_model_is_asked_for_again() -> None:
+    post = Post(1, Script().answers("r0", crash()))
+    await post.send(0)
+    assert post.sender.lost.is_set()
+    assert list(post.section.suspects) == [0]
+    post.sender.forget_loss()
+    assert not post.sender.lost.is_set()
+
+
+async def test_a_cohort_that_changes_the_chunk_turns_the_lanes_and_a_trial_does_not() -> None:
+    post = Post(4)
+    post.model.has_more = True
+    with post.sender.trial(is_alone=False):
+        await post.send(0)
+        await post.send(1)
+    assert not post.sender.turn.is_set()
+    await post.send(2)
+    await post.send(3)
+    assert post.sender.turn.is_set()
+
+
+async def test_what_will_not_fit_is_not_sent_to_be_refused() -> None:
+    """The first is refused and says how long it is; the like ones after it wait for the larger window."""
+    script = Script().answers("r0", overflow(2_000, 1_024)).counts("r2", 10)
+    post = Post(3, script)
+    for index in range(3):
+        await post.send(index)
+    assert post.model.sent == ["r0", "r2"]  # of r2 the server's own tokenizer says that it fits
+    assert post.section.too_long == [0, 1]
+    assert 2_000 < post.section.window_needed <= 2_560
+    assert post.model.counted == ["r1", "r2"]
+
+
+async def test_a_window_that_was_given_once_is_not_waited_for_again() -> None:
+    post = Post(2, Script().answers("r0", overflow(2_000, 1_024)))
+    await post.send(0)
+    post.section.load = replace(post.section.load, window_tokens=4_096)
+    await post.send(1)
+    assert post.model.sent == ["r0", "r1"]

@@ -1,0 +1,138 @@
+"""Steering: what is told of deaths, speeds and decisions."""
+
+from batchd.core.course import Cohort
+from batchd.core.limits import Change, Limits
+from batchd.core.model import Load, Loaded
+from batchd.daemon.steering import DOUBTED_SHARE, Steering
+from tests.fakes.fake_clock import FakeClock
+from tests.fakes.scripted_model import crash, hung, loaded, out_of_memory
+
+LOAD = Load("m", 4_096, 4)
+
+
+class Bridge:
+    """A steering with its clock, after a first load."""
+
+    def __init__(self, slots: int = 4, has_gpu: bool = False) -> None:
+        self.clock = FakeClock()
+        self.changes: list[Change] = []
+        self.steering = Steering(Limits(slots, True, has_card=has_gpu), self.clock, self.changes.append)
+        self.steering.fitted(LOAD, 1.0)
+
+    def die(self) -> None:
+        self.steering.died(crash(), self.steering.allowed(LOAD))
+        self.steering.bury(self.steering.allowed(LOAD), 1_024)
+
+    @property
+    def names(self) -> list[str]:
+        return [change.name for change in self.changes]
+
+
+def cohort(per_s: float, is_full: bool = True) -> Cohort:
+    return Cohort(4, int(per_s * 10), 10.0, is_full, 0.0)
+
+
+def beside(gpu: int | None) -> Loaded:
+    plain = loaded(LOAD)
+    return Loaded(
+        plain.model, "", None, plain.window_tokens, 4, None if gpu is None else 10, gpu, None, plain.load_s
+    )
+
+
+def test_a_decision_is_logged_with_its_evidence_and_told(said: list[str]) -> None:
+    bridge = Bridge()
+    bridge.die()
+    assert bridge.names == ["slots_halved"]
+    assert any(
+        "slots_halved: 4 -> 2, because the server died under its chunk (unexpected EOF)" in line
+        for line in said
+    )
+    assert repr(bridge.steering).endswith("1 deaths)")
+
+
+def test_a_death_is_buried_once() -> None:
+    bridge = Bridge()
+    bridge.die()
+    bridge.steering.bury(LOAD, 1_024)
+    assert bridge.names == ["slots_halved"]
+
+
+def test_silence_and_memory_are_told_apart() -> None:
+    bridge = Bridge()
+    bridge.steering.died(hung(), LOAD)
+    bridge.steering.bury(LOAD, 1_024)
+    one = Load("m", 4_096, 1)
+    bridge.steering.died(out_of_memory(), one)
+    bridge.steering.bury(one, 1_024)
+    assert bridge.names == ["slots_reduced", "window_reduced"]
+    assert bridge.steering.window_tokens_max == 2_048
+    bridge.steering.begin_batch()
+    assert bridge.steering.window_tokens_max is None
+
+
+def test_too_many_deaths_are_waited_for_and_a_guilty_request_strikes_them_out() -> None:
+    bridge = Bridge()
+    for _ in range(4):
+        bridge.die()
+    assert bridge.steering.is_overspent()
+    assert bridge.steering.pause_s(1.0) == 10.0
+    assert "died 4 times of late; the last time: EOF" in bridge.steering.dying_words("EOF")
+    bridge.steering.judged(("poison",), 2)
+    assert not bridge.steering.is_overspent()
+    assert bridge.names[-1] == "limits_restored"
+
+
+def test_a_server_that_answers_between_its_deaths_is_not_left_alone_for_longer_each_time() -> None:
+    bridge = Bridge()
+    for _ in range(9):
+        bridge.steering.goes_on(cohort(10.0, is_full=False))
+        bridge.die()
+    assert bridge.steering.pause_s(1.0) == 5.0
+
+
+def test_another_model_is_begun_anew() -> None:
+    bridge = Bridge()
+    bridge.die()
+    other = Load("other", 4_096, 4)
+    assert bridge.steering.allowed(other).slots == 2
+    bridge.steering.begin(other)
+    assert bridge.steering.allowed(other).slots == 4
+
+
+def test_a_part_beside_the_card_counts_only_where_there_is_a_card() -> None:
+    assert not Bridge().steering.shrinks_spill(beside(0), LOAD, 1_024)
+    assert Bridge(has_gpu=True).steering.shrinks_spill(beside(0), LOAD, 1_024)
+    assert not Bridge(has_gpu=True).steering.shrinks_spill(beside(None), LOAD, 1_024)
+    assert not Bridge(has_gpu=True).steering.shrinks_spill(beside(10), LOAD, 1_024)
+
+
+def test_a_card_that_was_seen_once_is_missed_when_it_is_gone() -> None:
+    bridge = Bridge()
+    assert not bridge.steering.shrinks_spill(beside(10), LOAD, 1_024)
+    assert bridge.steering.shrinks_spill(beside(0), LOAD, 1_024)
+    assert bridge.changes[0].evidence == "0.00 of 0.00 GB are on the card"
+
+
+def test_a_server_far_below_its_own_best_is_doubted() -> None:
+    steering = Bridge().steering
+
+    def is_doubtful(per_s: float, is_full: bool = True) -> bool:
+        doubts = [steering.is_doubtful(cohort(per_s, is_full)) for _ in range(8)]
+        return any(doubts)
+
+    assert not is_doubtful(100.0)
+    assert not is_doubtful(100.0 * DOUBTED_SHARE)
+    assert not is_doubtful(1.0, is_full=False)
+    assert not steering.is_doubtful(cohort(1.0))  # one cohort is no speed
+    steering.fitted(LOAD, 1.0)
+    assert not is_doubtful(100.0)
+    assert is_doubtful(100.0 * DOUBTED_SHARE - 1)
+    steering.fitted(LOAD, 1.0)
+    assert not is_doubtful(1.0)
+
+
+def test_a_load_that_is_too_large_shrinks_until_nothing_is_left() -> None:
+    steering = Bridge(slots=1).steering
+    one = Load("m", 8_192, 1)
+    assert steering.is_too_large(out_of_memory(), one, 1_024)
+    assert not steering.is_too_large(out_of_memory(), Load("m", 1_024, 1), 1_024)
