@@ -54,6 +54,9 @@ RATE_WINDOW_TOKENS = 2_560
 RATE_SHARE = 0.25
 RATE_S_MIN, RATE_S_MAX = 5.0, 30.0
 
+#: Answers of one slot below which a rate is rough.
+ANSWERS_FEW = 3
+
 #: One of so many requests of the proof is long: a share of the window, or what is read in this time.
 LONG_EVERY = 8
 LONG_SHARE = 0.75
@@ -181,6 +184,11 @@ class _Course:
             if tally.fault is not None:
                 self._notes.append(f"{row.slots} slots failed under load: {tally.fault.message[:200]}")
                 row = replace(row, safe_tokens=0)
+            elif tally.requests < ANSWERS_FEW * row.slots:
+                self._notes.append(
+                    f"{row.slots} slots gave only {tally.requests} answers in {tally.lasted_s:.0f} s: their "
+                    "rate is rough; with more --minutes it is measured for longer"
+                )
             measured.append(
                 replace(
                     row,

@@ -96,7 +96,7 @@ class _Visit:
         self._clock = SystemClock()
         self._reading: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
         self._engine: Engine | None = None
-        self._mode = "attach"
+        self._mode = "own" if settings.engine == "ollama" and settings.ollama.mode == "own" else "attach"
         self._address = ""
         self._models: list[ModelFacts] = []
 
@@ -175,7 +175,8 @@ class _Visit:
             embedded=embedded_version(),
             has_model_file=any(path.is_file() for path in _model_files(chosen)),
         )
-        self._mode = facts.mode
+        if facts.mode == "child":
+            self._mode = facts.mode
         if facts.mode == "child" and not (facts.embedded and facts.has_model_file):
             return [judge_engine(facts)]
         self._engine = engine = await build_engine(chosen, self._clock)

@@ -162,7 +162,7 @@ def _map(profile: Profile) -> Iterator[str]:
     for trial in profile.trials:
         if trial.fits and trial.size_bytes and trial.window_tokens == largest.get(trial.slots):
             x, y = place(trial.slots, trial.window_tokens)
-            yield _text(x, y - 10, in_units(trial.size_bytes), anchor="middle", size=10)
+            yield _text(x + 9, y - 7, in_units(trial.size_bytes), size=10)
     if profile.slots in counts:
         x, y = place(profile.slots, profile.window_tokens)
         yield _dot(x, y, _CHOSEN, f"chosen: {profile.slots} x {profile.window_tokens:,}", 6.5, "#ffffff")
