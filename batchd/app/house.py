@@ -118,6 +118,7 @@ class House:
             Pulse(lambda: self.roster.held).moves,
             lambda: self._intake.waiting,
             self.outlook.notice,
+            waits_for_operator=only is None,
         )
         self.roster = Roster(spool, clock, self._controls, self.board, lambda path: LmdbJournal.open(path))
         self._tools = Tools(

@@ -170,6 +170,14 @@ def simulated(chance: Random, lines: int, groups: int, slots: int, mean_tokens: 
     return work_s / slots, float(told.low_s <= work_s / slots <= told.high_s)
 
 
+def test_the_beginning_of_each_group_is_paid_for_once() -> None:
+    pairs = [sample(prefill_s=8.2), sample(prefill_s=0.2)] * 10
+    told = [conclude(pairs, 0, 200, groups, 4).estimate for groups in (1, 101)]
+    assert told[0] is not None
+    assert told[1] is not None
+    assert told[1].expected_s - told[0].expected_s == pytest.approx(100 * 8.0 / 4)
+
+
 @pytest.mark.parametrize("groups", [1, 8, 100])
 def test_the_range_holds_the_truth_for_batches_whose_costs_are_known(groups: int) -> None:
     chance = Random(groups)
