@@ -20,9 +20,13 @@ fix:
 check *arguments:
     {{ tests }} {{ arguments }}
 
-# the slow, cruel tests
-chaos *arguments:
-    {{ tests }} tests/chaos {{ arguments }}
+# blows of every kind for so many minutes: kills, power cuts, full disks, failing calls, hostile inboxes, fuzz
+chaos minutes='10' *arguments:
+    {{ python }} -m tests.chaos {{ minutes }} {{ arguments }}
+
+# the product is broken in one place at a time, and some test must go red; only mutants with one of these words
+teeth *words:
+    {{ python }} -m tests.chaos.mutants {{ words }}
 
 # the headline job's size against a server that answers at once: memory, and the restart after a kill
 large lines='170000':

@@ -13,6 +13,7 @@ SUMMARY
       NoSpaceError       the disk is full, or a quota used up: what can wait waits
     JournalError       a journal cannot be opened, read or written    exit 1
       DamagedJournalError  what it holds cannot be believed: the next start salvages what is whole
+      FullJournalError     its disk is full: nothing of it is lost, what can wait waits
       JournalVersionError  another batchd wrote it, in a form that this one does not know    exit 78
 
 DIAGNOSTICS
@@ -74,6 +75,10 @@ class JournalError(BatchdError):
 
 class DamagedJournalError(JournalError):
     """What a journal holds cannot be believed; recovery keeps it and salvages what is whole."""
+
+
+class FullJournalError(JournalError):
+    """The disk of a journal is full, or the quota is used up."""
 
 
 class JournalVersionError(JournalError):

@@ -8,6 +8,7 @@ import pytest
 
 from batchd.edges.model_store import ensure_small_model
 from batchd.errors import UnavailableError
+from tests.chaos.tally import LINES, table
 from tests.house import OURS
 
 
@@ -28,3 +29,10 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tester has set, for the tests or for a batchd of their own, is not what the test sees."""
     for name in [name for name in os.environ if name.startswith(OURS)]:
         monkeypatch.delenv(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was struck, and what was lost of it."""
+    if LINES:
+        terminalreporter.section("blows")
+        terminalreporter.write_line(table(LINES))

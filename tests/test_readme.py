@@ -9,6 +9,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+import orjson
 import pytest
 
 from batchd.core.lifecycle import State
@@ -69,6 +70,7 @@ RUN_HERE = {
     "verify": "batchd verify --spool ./spool",
     "config": "batchd config",
     "doctor": "batchd doctor",
+    "calibrate": "batchd calibrate smollm2:135m",
     "demo": SET_UP_AND_DEMO,
 }
 
@@ -117,6 +119,22 @@ def test_the_doctor_looks_at_a_machine_with_a_server(tmp_path: Path) -> None:
         done = call(RUN_HERE["doctor"], tmp_path, OLLAMA_HOST=server.address)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ran at one time" in done.stdout
+
+
+def test_a_calibration_leaves_a_profile_that_the_next_run_uses(tmp_path: Path) -> None:
+    write_batch(tmp_path / "requests.jsonl", 5, system="You are terse.")
+    with ChildSimulator(slots=2, decode_rate=200.0) as server:
+        command = f"{RUN_HERE['calibrate']} --minutes 0.05 --json"
+        done = call(command, tmp_path, OLLAMA_HOST=server.address)
+        assert done.returncode == 0, done.stderr
+        run = call(RUN_HERE["run"], tmp_path, OLLAMA_HOST=server.address)
+    found = orjson.loads(done.stdout)
+    assert found["profile"]["slots"] == 2
+    assert Path(found["picture"]).read_text().startswith("<svg")
+    assert run.returncode == 0, run.stderr
+    metrics = orjson.loads((Path(run.stdout.strip()) / "metrics.json").read_bytes())
+    [model] = metrics["provenance"]["models"]
+    assert model["slots"] == 2, "attached, and nobody said how many slots there are"
 
 
 def test_config_says_where_each_value_came_from(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_the_defaults_are_the_promised_ones() -> None:
     assert settings.window_tokens_max == 32_768
     assert settings.strict is False
     assert settings.request_timeout_s == 300
+    assert (settings.give_up_s, settings.idle_unload_s) == (None, 300)
     assert settings.completion_tokens_default == 1_024
     assert settings.enforce_window is False
     assert settings.settle_s is None

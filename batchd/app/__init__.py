@@ -24,7 +24,9 @@ from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engine, out_of_reach
 from batchd.app.foreground import Ended as Ended
 from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
 from batchd.app.gauges import MachineGauges, programs_of
-from batchd.app.house import House, Outside
+from batchd.app.house import House
+from batchd.app.outside import Outside
+from batchd.app.profiles import with_profiles
 from batchd.app.provenance import describe_model, provenance
 from batchd.app.reload import Reloading
 from batchd.core.fault import ModelFault
@@ -50,7 +52,7 @@ async def serve(read: Callable[[], Settings], around: Surroundings) -> None:
     spool = Spool.open(settings.spool)
     try:
         clock = SystemClock()
-        engine = await build_engine(settings, clock)
+        engine = with_profiles(await build_engine(settings, clock), settings)
         service = _service(around)
         house = _house(settings, service, spool, engine, None, lambda report: None)
 
@@ -89,7 +91,7 @@ async def run_files(
     spool = Spool.open(settings.spool, outbox)
     try:
         clock = SystemClock()
-        engine = await build_engine(settings, clock)
+        engine = with_profiles(await build_engine(settings, clock), settings)
         described = await wait_for(engine, clock)
         wanted = await _identified(settings, engine, described.version, files, options)
         await to_its_end(hand_in, spool, settings.spool, wanted)
@@ -151,7 +153,9 @@ def _house(
         provenance=lambda supervisor: provenance(engine, supervisor),
         gauges=MachineGauges(programs_of(settings)),
         inhibitor=SleepInhibitor(),
+        advise=engine.advise,
         pid=os.getpid(),
+        forget=engine.forget,
     )
     only = None if wanted is None else frozenset(item.batch_id for item in wanted)
     rules = _rules(settings, spool, engine, is_run=wanted is not None)
@@ -170,11 +174,14 @@ def _rules(settings: Settings, spool: Spool, engine: Engine, is_run: bool) -> Ru
         slots=engine.limits.slots,
         window_tokens_max=settings.window_tokens_max,
         request_timeout_s=settings.request_timeout_s,
+        give_up_s=settings.give_up_s,
+        idle_unload_s=settings.idle_unload_s,
         completion_tokens_default=settings.completion_tokens_default,
         line_bytes_max=settings.line_bytes_max,
         attempts_max=settings.attempts_max,
         pilot=settings.pilot,
         strict=settings.strict,
+        deduplicate=settings.deduplicate,
         enforce_window=settings.enforce_window,
         # What a foreground run hands in itself is complete from the first moment.
         settle_s=0.0 if is_run else settle_s,

@@ -8,7 +8,7 @@ DIAGNOSTICS
     Fatal: JournalError of the writer.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from batchd.app.blocking import to_its_end
 from batchd.app.judging import Judging
@@ -22,7 +22,10 @@ from batchd.daemon.ports import Journal, ReadyModel
 
 
 class AccountedModel:
-    """The port `ReadyModel`, for one batch. `now` tells of engine and machine, and may block."""
+    """The port `ReadyModel`, for one batch. `now` tells of engine and machine, and may block.
+
+    `advise` turns a wished load into the one that is known to be best on this machine.
+    """
 
     def __init__(
         self,
@@ -30,8 +33,10 @@ class AccountedModel:
         journal: Journal,
         now: Callable[[], Mapping[str, object]],
         judging: Judging,
+        advise: Callable[[Load], Awaitable[Load]],
     ) -> None:
         self._model = model
+        self._advise = advise
         self._journal = journal
         self._judging = judging
         self._now = now
@@ -58,7 +63,7 @@ class AccountedModel:
         self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
     ) -> Loaded | ModelFault | None:
         """See `ports.ReadyModel`."""
-        loaded = await self._model.ensure(load, is_wanted, window_tokens_min)
+        loaded = await self._model.ensure(await self._advise(load), is_wanted, window_tokens_min)
         if isinstance(loaded, Loaded) and (self._new_loads or loaded != self._entered):
             await self._enter(loaded)
         return loaded
@@ -66,6 +71,10 @@ class AccountedModel:
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         """One request in one slot."""
         return await self._judging.ask(self._model.answer, request, slot, timeout_s)
+
+    async def count_tokens(self, request: Request) -> int | None:
+        """The prompt's tokens, exactly."""
+        return await self._model.count_tokens(request)
 
     def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         """The server died or hangs."""

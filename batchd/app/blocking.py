@@ -13,9 +13,12 @@ DIAGNOSTICS
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ParamSpec, TypeVar
+
+from batchd.core.waiting import PAUSE_FIRST_S, PAUSE_LAST_S
+from batchd.errors import NoSpaceError
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -57,3 +60,25 @@ async def abandonable(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _
 
     threading.Thread(target=call, name="look", daemon=True).start()
     return await coming
+
+
+async def with_room(
+    step: Callable[[], _T],
+    on_full: Callable[[], None],
+    is_stopped: Callable[[], bool],
+    sleep: Callable[[float], Awaitable[None]],
+) -> _T | None:
+    """Call this in a thread until the disk has room for it; None when we are stopped before."""
+    pause_s = PAUSE_FIRST_S
+    while True:
+        try:
+            return await to_its_end(step)
+        except NoSpaceError:
+            on_full()
+        left_s = pause_s
+        while left_s > 0:
+            if is_stopped():
+                return None
+            await sleep(PAUSE_FIRST_S)
+            left_s -= PAUSE_FIRST_S
+        pause_s = min(2 * pause_s, PAUSE_LAST_S)

@@ -2,29 +2,32 @@
 
 SUMMARY
     Sets the phase, lets the dispatcher work, and when every line has its outcome has the batch assembled and
-    published. It also decides why a batch closes early: refused at intake, cancelled, or expired where the
-    operator enforces windows. A paused batch is left by `work` as it stands, for another desk to go on with.
+    published; where the disk has no room for that, it is tried again until it has. It also decides why a
+    batch closes early: refused at intake, cancelled, or expired where the operator enforces windows. A paused
+    batch is left by `work` as it stands, for another desk to go on with.
 
 DIAGNOSTICS
     Fatal: SpoolError, JournalError, from the rooms.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from batchd.app.account import AccountedModel
-from batchd.app.blocking import to_its_end
+from batchd.app.blocking import to_its_end, with_room
+from batchd.app.closing import CANCELLED, CLOSING, ENDED, EXPIRED, REFUSED, close_early, go_on, pause_batch
 from batchd.app.judging import Judging
 from batchd.app.piloting import Piloting
-from batchd.core.fault import Category, ModelFault
+from batchd.core.fault import ModelFault
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
 from batchd.core.limits import Change
-from batchd.core.metrics import Run, build_metrics, token_scale
+from batchd.core.metrics import Run, build_metrics, listed_groups, token_scale
+from batchd.core.model import Load
 from batchd.core.options import window_s
-from batchd.core.pause import NOT_PAUSED, PAUSE, Cause, Pause
+from batchd.core.pause import Cause, Pause
 from batchd.core.peaks import Peaks
 from batchd.core.pilot import pilot_of
 from batchd.core.provenance import account_of, render
@@ -40,52 +43,8 @@ from batchd.daemon.publisher import Publisher
 from batchd.daemon.status import StatusBoard
 from batchd.daemon.supervisor import Supervisor
 
-REFUSED = ModelFault(
-    Category.VALIDATION,
-    "This request was not executed because the batch failed; see 'errors' in batch.json.",
-    is_temporary=False,
-    code="batch_failed",
-)
-EXPIRED = ModelFault(
-    Category.EXPIRED,
-    "This request could not be executed before the completion window expired.",
-    is_temporary=False,
-)
-CANCELLED = ModelFault(
-    Category.CANCELLED, "This request was not executed because the batch was cancelled.", is_temporary=False
-)
-
-#: OpenAI's word for a batch that ended so.
-_ENDED = {None: "completed", EXPIRED: "expired", CANCELLED: "cancelled", REFUSED: "failed"}
-
 #: The meta value that keeps the peaks of the readings over a restart.
 _PEAKS = "peaks"
-
-#: The event that makes a closing outlive the daemon: its new value is the word for it.
-_CLOSING = "closing"
-
-
-def close_early(batch: Batch, fault: ModelFault, now: float) -> None:
-    """What is pending in this batch ends with this fault. The first reason stands, also after a restart."""
-    if batch.closing is None:
-        batch.closing = fault
-        batch.journal.log_event(Event(now, _CLOSING, "in_progress", _ENDED[fault], fault.message))
-
-
-def pause_batch(batch: Batch, pause: Pause) -> None:
-    """Nothing new of this batch is sent until somebody resumes it. The first reason stands."""
-    if batch.pause is None:
-        batch.pause = pause
-        batch.journal.note(PAUSE, pause.to_meta())
-        batch.journal.log_event(Event(pause.at, "paused", "in_progress", pause.cause.value, pause.reason))
-
-
-def go_on(batch: Batch, now: float) -> None:
-    """The end of a pause of a batch that was not put away."""
-    if batch.pause is not None:
-        batch.journal.note(PAUSE, NOT_PAUSED)
-        batch.journal.log_event(Event(now, "resumed", batch.pause.cause.value, "in_progress", "asked for"))
-        batch.pause = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +61,8 @@ class Tools:
     provenance: Callable[[], Mapping[str, object]]
     settings_shown: Mapping[str, object]
     may_send: Callable[[], bool]
+    on_full: Callable[[], None]
+    advise: Callable[[Load], Awaitable[Load]]
 
 
 class Desk:
@@ -111,7 +72,9 @@ class Desk:
         self._tools = tools
         self.batch = batch
         self._judging = Judging(batch.id, batch.journal, tools.clock, tools.rules.completion_tokens_default)
-        self._model = AccountedModel(tools.supervisor, batch.journal, tools.provenance, self._judging)
+        self._model = AccountedModel(
+            tools.supervisor, batch.journal, tools.provenance, self._judging, tools.advise
+        )
         self._piloting = Piloting(batch.id, batch.journal, tools.clock, self._judging, tools.rules.pilot)
         self._dispatcher = Dispatcher(
             batch,
@@ -121,10 +84,11 @@ class Desk:
             tools.rules,
             self._durable,
             tools.may_send,
+            tools.on_full,
             lambda reason: self.pause(Pause(Cause.BREAKER, reason, tools.clock.now())),
         )
         self._is_working = False
-        self._is_publishing = False
+        self._is_publishing = self._is_stopped = False
         self._left_s = math.inf  # of the completion window, where the operator enforces it
         self._peaks = Peaks()
         self._reading: Reading | None = None
@@ -134,6 +98,7 @@ class Desk:
 
     def stop(self) -> None:
         """Drain."""
+        self._is_stopped = True
         self._dispatcher.stop()
 
     def cancel(self) -> None:
@@ -194,8 +159,11 @@ class Desk:
         tools.board.enter(
             self.batch.id, acceptance.name, "finalizing", tools.board.progress_of(self.batch.id)
         )
-        path = await to_its_end(self._publish, acceptance)
-        tools.board.leave(self.batch.id)
+        path = await with_room(
+            lambda: self._publish(acceptance), tools.on_full, lambda: self._is_stopped, tools.clock.sleep
+        )
+        if path is not None:
+            tools.board.leave(self.batch.id)
         return path
 
     async def _dispatch(self) -> bool:
@@ -234,20 +202,23 @@ class Desk:
         if self._tools.rules.enforce_window:
             self._left_s = window_s(acceptance.options.completion_window) - progress.worked_s
         closings = self._closings()
-        words = {word: fault for fault, word in _ENDED.items()}
+        words = {word: fault for fault, word in ENDED.items()}
         return acceptance, progress, words[closings[0].new] if closings else None
 
     def _closings(self) -> list[Event]:
-        return [event for event in self.batch.journal.events() if event.name == _CLOSING]
+        return [event for event in self.batch.journal.events() if event.name == CLOSING]
 
     def _durable(self, outcome: Outcome) -> None:
         self._tools.board.durable(self.batch.id, outcome)
 
     def _publish(self, acceptance: Acceptance) -> str:
         tools, journal = self._tools, self.batch.journal
+        if journal.phase() is Phase.PUBLISHING:  # sealed before the disk was full
+            return tools.publisher.finish(self.batch)
         progress, plan, meta = journal.progress(), journal.plan(), journal.meta()
         facts = self._facts(acceptance, progress)
         account = account_of(meta)
+        shares = journal.shares(listed_groups(plan.groups))
         shared = measure_shared(plan, token_scale(acceptance, progress), self._samples())
         told = render(account, tools.provenance())
         memory = told.get("memory")
@@ -260,8 +231,9 @@ class Desk:
             Run(
                 float(meta["in_progress_at"]),
                 tools.clock.now(),
-                account.canary_tokens,
+                account,
                 shared,
+                shares,
                 extra_of(meta),
                 pilot_of(meta),
             ),
@@ -282,7 +254,7 @@ class Desk:
 
     def _facts(self, acceptance: Acceptance, progress: Progress) -> BatchFacts:
         journal, now = self.batch.journal, self._tools.clock.now()
-        status = _ENDED[self.batch.closing]
+        status = ENDED[self.batch.closing]
         moments = {
             "in_progress_at": float(journal.meta()["in_progress_at"]),
             "finalizing_at": now,

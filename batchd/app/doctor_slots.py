@@ -8,30 +8,25 @@ DIAGNOSTICS
     None raised: a load or an answer that fails is a finding.
 """
 
-import asyncio
 from collections.abc import Sequence
 
+from batchd.app.drill import together
 from batchd.app.engines import Engine
 from batchd.core.doctor.finding import Finding, Verdict
-from batchd.core.doctor.server import ModelFacts, judge_share, judge_slots, slots_seen
+from batchd.core.doctor.server import ModelFacts, judge_share, judge_slots
 from batchd.core.fault import ModelFault
-from batchd.core.model import Answer, Load, Loaded
-from batchd.core.request import Endpoint, Message, Request
+from batchd.core.model import Load, Loaded
 from batchd.daemon.ports import Clock
 from batchd.settings import Settings
 
-#: Small, so that the load is quick and fits; the question has some thirty tokens.
+#: Small, so that the load is quick and fits; the question has some 100 tokens.
 WINDOW_TOKENS = 512
-
-#: An answer long enough to overlap with its neighbours, and short enough for a CPU.
-ANSWER_TOKENS = 24
 
 #: More than anybody sets, and few enough to end soon where they run one after the other.
 PROBES_MIN = 8
 PROBES_MAX = 32
 
 LOAD_S = 300.0
-ANSWER_S = 240.0
 UNLOAD_S = 20.0
 
 
@@ -83,27 +78,8 @@ def _share(loaded: Loaded, card_count: int) -> list[Finding]:
 
 async def _probed(engine: Engine, load: Load, clock: Clock) -> Finding:
     probes = max(PROBES_MIN, min(2 * load.slots, PROBES_MAX))
-
-    async def probe(number: int) -> tuple[Answer | ModelFault, float]:
-        text = f"Count from 1 to 100, one number on each line. Begin with {number}."
-        request = Request(
-            "probe",
-            Endpoint.CHAT,
-            load.model,
-            (Message("user", text),),
-            (),
-            {"temperature": 0},
-            ANSWER_TOKENS,
-        )
-        return await engine.server.answer(request, number, ANSWER_S), clock.monotonic()
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(probe(number)) for number in range(probes)]
-    ran = []
-    for answer, came_at in (task.result() for task in tasks):
-        if isinstance(answer, ModelFault):
-            saw = f"{load.model} is loaded and does not answer: {answer.message}"
-            return Finding("slots", Verdict.PROBLEM, saw, "A batch for this model would meet the same.")
-        ran_s = (answer.usage.prefill_s or 0.0) + (answer.usage.decode_s or 0.0)
-        ran.append((came_at - ran_s, came_at))
-    return judge_slots(load.slots, slots_seen(ran), probes, load.model, engine.limits.owns_slots)
+    measured = await together(engine.server, load.model, probes, clock)
+    if isinstance(measured, ModelFault):
+        saw = f"{load.model} is loaded and does not answer: {measured.message}"
+        return Finding("slots", Verdict.PROBLEM, saw, "A batch for this model would meet the same.")
+    return judge_slots(load.slots, measured, probes, load.model, engine.limits.owns_slots)

@@ -9,17 +9,19 @@ DIAGNOSTICS
 """
 
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
 from batchd.app.own_models import refuse_unreadable
 from batchd.core.fault import ModelFault
 from batchd.core.limits import Limits
-from batchd.core.model import ServerDescription
+from batchd.core.model import Load, ServerDescription
 from batchd.daemon.ports import Clock, ModelServer
+from batchd.edges.gpu import read_cards
 from batchd.edges.llamacpp import LlamaServer
 from batchd.edges.llamacpp_child import THREADS, start_child
-from batchd.edges.ollama import OllamaServer
+from batchd.edges.ollama import OllamaServer, is_loopback
 from batchd.edges.ollama_server import OwnOllama, find_mode
 from batchd.errors import ConfigError, UnavailableError
 from batchd.settings import Settings
@@ -43,15 +45,22 @@ _URL_HINT = "Start that llama-server, or mend llamacpp.url and llamacpp.api_key;
 _CHILD_HINT = "Install the engine into the environment of this batchd."
 
 
+async def as_wished(load: Load) -> Load:
+    """Where nothing was measured on this machine."""
+    return load
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A model server, what it is allowed, and where it is."""
+    """A model server, what it is allowed, where it is, and the load that is best instead of a wished one."""
 
     server: ModelServer
     limits: Limits
     name: str
     address: str
     hint: str  # what a person may do when it cannot be used
+    forget: Callable[[str], None] = lambda batch_id: None  # a batch is done
+    advise: Callable[[Load], Awaitable[Load]] = as_wished
 
 
 async def build_engine(settings: Settings, clock: Clock) -> Engine:
@@ -69,7 +78,9 @@ async def build_engine(settings: Settings, clock: Clock) -> Engine:
         own = OwnOllama(binary, slots, os.environ, clock, models)
     server = OllamaServer(ollama.host, mode, clock, allow_remote=settings.allow_remote_models, own=own)
     address = "a private server" if mode == "own" else ollama.host
-    return Engine(server, Limits(slots, owns_slots=mode == "own"), "ollama", address, _OLLAMA_HINT)
+    has_card = (mode == "own" or is_loopback(ollama.host)) and bool(read_cards()[0])
+    limits = Limits(slots, owns_slots=mode == "own", has_card=has_card)
+    return Engine(server, limits, "ollama", address, _OLLAMA_HINT)
 
 
 async def wait_for(engine: Engine, clock: Clock) -> ServerDescription:
@@ -100,10 +111,23 @@ def _llamacpp(settings: Settings) -> Engine:
         if not path.is_file():
             raise ConfigError(f"There is no model file {path}.", "Name a GGUF file that exists.")
 
-    start = partial(start_child, cache_ram_mib=chosen.cache_ram_mib, threads=chosen.threads or THREADS)
-    server = LlamaServer(models=chosen.models, any_gguf=chosen.gguf, start_child=start)
+    snapshots_in = settings.spool / "snapshots" if chosen.snapshot_mib else None
+    start = partial(
+        start_child,
+        cache_ram_mib=chosen.cache_ram_mib,
+        threads=chosen.threads or THREADS,
+        snapshots_in=snapshots_in,
+    )
+    server = LlamaServer(
+        models=chosen.models,
+        any_gguf=chosen.gguf,
+        start_child=start,
+        snapshots_in=snapshots_in,
+        snapshot_bytes_max=chosen.snapshot_mib * 2**20,
+    )
     slots = settings.slots_for(is_attached=False)
-    return Engine(server, Limits(slots, owns_slots=True), "llamacpp", "a child process", _CHILD_HINT)
+    limits = Limits(slots, owns_slots=True)
+    return Engine(server, limits, "llamacpp", "a child process", _CHILD_HINT, server.forget)
 
 
 def out_of_reach(engine: Engine, fault: ModelFault) -> UnavailableError:

@@ -15,62 +15,34 @@ DIAGNOSTICS
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from batchd.app.blocking import to_its_end
 from batchd.app.chores import Chores
 from batchd.app.desk import Desk, Tools
 from batchd.app.doorway import Doorway
 from batchd.app.outlook import Outlook
+from batchd.app.outside import Outside
 from batchd.app.pulse import Pulse
 from batchd.app.roster import Roster
 from batchd.core.limits import Change, Limits
 from batchd.core.rules import Rules
 from batchd.core.space import Space
-from batchd.core.status import STOPPED, ModelStatus, StatusReport
+from batchd.core.status import STOPPED, StatusReport
 from batchd.daemon.controls import Controls
 from batchd.daemon.intake import Intake
-from batchd.daemon.ports import (
-    Batch,
-    Bell,
-    Clock,
-    Gauges,
-    ModelServer,
-    ServiceManager,
-    SleepInhibitor,
-    Spool,
-)
+from batchd.daemon.ports import Batch
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.recovery import recover
 from batchd.daemon.status import StatusBoard
 from batchd.daemon.supervisor import Supervisor
 from batchd.edges.journal import Journal as LmdbJournal
 
-#: A model that nobody has needed for this long is put out, so that others may use the card.
-IDLE_RELEASE_S = 300.0
-
 TICK_S = 1.0
 
 #: While nothing is at work, it is looked this often whether a batch was resumed.
 RESUMED_CHECK_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """The edges, built for this spool and this server."""
-
-    spool: Spool
-    clock: Clock
-    service: ServiceManager
-    bell: Bell
-    server: ModelServer
-    final_name: Callable[[bytes, str], str]
-    new_batch_id: Callable[[], str]
-    describe_model: Callable[[Supervisor], ModelStatus]
-    provenance: Callable[[Supervisor], dict[str, object]]
-    gauges: Gauges
-    inhibitor: SleepInhibitor
-    pid: int
 
 
 class House:
@@ -86,6 +58,7 @@ class House:
         only: frozenset[str] | None = None,
         on_tick: Callable[[StatusReport], None] = lambda report: None,
     ) -> None:
+        self._is_leaving = False  # the drain is over
         self._on_tick = on_tick
         self._outside = outside
         self._rules = rules
@@ -95,6 +68,7 @@ class House:
         self._supervisor = Supervisor(
             outside.server, clock, limits, self._on_change, waits_for_operator=only is None
         )
+        self._supervisor.give_up_s = rules.give_up_s
         self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
         self.outlook = Outlook(outside.gauges, outside.inhibitor, clock, self.space, lambda: self._desk)
         self._controls = Controls(spool, clock)
@@ -104,23 +78,14 @@ class House:
             clock,
             rules,
             self.space,
-            lambda path: LmdbJournal.create(path),
+            partial(LmdbJournal.create, may_wait=lambda: not self._is_leaving),
             outside.new_batch_id,
             only,
         )
-        self.board = StatusBoard(
-            spool,
-            outside.service,
-            clock,
-            outside.pid,
-            lambda: outside.describe_model(self._supervisor),
-            lambda: self._intake.unclaimable,
-            Pulse(lambda: self.roster.held).moves,
-            lambda: self._intake.waiting,
-            self.outlook.notice,
-            waits_for_operator=only is None,
-        )
-        self.roster = Roster(spool, clock, self._controls, self.board, lambda path: LmdbJournal.open(path))
+        self.board = self._new_board()
+        # For room on the disk nobody waits who leaves.
+        self._open_journal = partial(LmdbJournal.open, may_wait=lambda: not self._is_leaving)
+        self.roster = Roster(spool, clock, self._controls, self.board, self._open_journal)
         self._tools = Tools(
             spool,
             clock,
@@ -132,6 +97,8 @@ class House:
             lambda: outside.provenance(self._supervisor),
             settings_shown,
             self.outlook.may_send,
+            self.space.refuse,
+            outside.advise,
         )
         self._doorway = Doorway(
             self._intake,
@@ -144,6 +111,21 @@ class House:
         self._desk: Desk | None = None
         self._stopping = asyncio.Event()
 
+    def _new_board(self) -> StatusBoard:
+        outside = self._outside
+        return StatusBoard(
+            outside.spool,
+            outside.service,
+            outside.clock,
+            outside.pid,
+            lambda: outside.describe_model(self._supervisor),
+            lambda: self._intake.unclaimable,
+            Pulse(lambda: self.roster.held).moves,
+            lambda: self._intake.waiting,
+            self.outlook.notice,
+            waits_for_operator=self._only is None,
+        )
+
     @property
     def is_stopping(self) -> bool:
         """Whether the drain has begun."""
@@ -153,6 +135,7 @@ class House:
         """Other rules: at once for intake, archive and drain, from the next batch on for the work."""
         self._rules, self._drain_s = rules, drain_s
         self._intake.adopt(rules)
+        self._supervisor.give_up_s = rules.give_up_s
         self._tools = replace(self._tools, rules=rules, settings_shown=settings_shown)
 
     def stop(self) -> None:
@@ -181,6 +164,7 @@ class House:
                 self.board.become("draining")
                 self._outside.service.stopping(self._drain_s)
                 await asyncio.wait({working}, timeout=self._drain_s if self._desk is not None else 0)
+                self._is_leaving = True
                 await self._outside.bell.close()
                 for task in (*tasks, working):
                     task.cancel()
@@ -191,7 +175,7 @@ class House:
         """Finish what a crash left, and let the rest go on where it stopped."""
         spool = self._outside.spool
         self.space.measure(spool.free_bytes())
-        recovered = await to_its_end(recover, spool, lambda path: LmdbJournal.open(path))
+        recovered = await to_its_end(recover, spool, self._open_journal)
         publisher, roster = self._tools.publisher, self.roster
         work = [await to_its_end(roster.open, batch_id) for batch_id in self._wanted(recovered.work)]
         for batch_id in self._wanted(recovered.publish):
@@ -244,12 +228,13 @@ class House:
         """It is published."""
         self.roster.leave(batch.id)
         self._intake.leave(batch.id)
+        self._outside.forget(batch.id)
         if self._only is not None:
             self.published[batch.id] = path
 
     async def _next_batch(self) -> Batch | None:
         """The next accepted batch; None after a while without one."""
-        left_s = IDLE_RELEASE_S
+        left_s = self._rules.idle_unload_s
         while left_s > 0:
             batch = self.roster.next_ready() or await self._doorway.next_accepted(
                 min(left_s, RESUMED_CHECK_S)
@@ -262,6 +247,8 @@ class House:
     async def _tick(self, until: Callable[[], bool]) -> None:
         while True:
             self.space.measure(self._outside.spool.free_bytes())
+            if self.roster.waits_for_room:
+                self.space.refuse()
             await self._obey()
             self._on_tick(self.board.tick())
             if self._desk is not None:

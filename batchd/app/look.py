@@ -105,8 +105,12 @@ class Look:
             yield from audit_strangers(room, odd)
 
     def status(self) -> Iterator[Finding]:
-        """Whether status.json can be read at all; there is none before a daemon's first start."""
-        if (raw := self._evidence.content(self._evidence.root / "status.json")) is not None:
+        """Whether status.json can be read at all; there is none before a daemon's first start.
+
+        It is never synced, so a power cut may leave it without content.
+        """
+        raw = self._evidence.content(self._evidence.root / "status.json")
+        if raw is not None and raw.strip(b"\0"):
             try:
                 parse(raw)
             except SpoolError as error:

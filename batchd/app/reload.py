@@ -28,6 +28,8 @@ CHANGEABLE = frozenset(
         "input_bytes_max",
         "owner_bytes_max",
         "request_timeout_s",
+        "give_up_s",
+        "idle_unload_s",
         "attempts_max",
         "pilot",
         "enforce_window",

@@ -16,7 +16,8 @@ from bisect import insort
 from collections.abc import Callable
 
 from batchd.app.blocking import to_its_end
-from batchd.app.desk import CANCELLED, Desk, close_early, go_on, pause_batch
+from batchd.app.closing import CANCELLED, close_early, go_on, pause_batch
+from batchd.app.desk import Desk
 from batchd.core.pause import NOT_PAUSED, PAUSE, Cause, Pause, pause_of
 from batchd.core.pilot import findings_of
 from batchd.core.record import Event
@@ -56,6 +57,11 @@ class Roster:
     def ready_count(self) -> int:
         """Recovered and resumed batches that nobody has begun."""
         return len(self._ready)
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether something cannot become durable because the disk is full."""
+        return any(batch.journal.waits_for_room for batch in list(self.held.values()))
 
     def open(self, batch_id: str) -> Batch:
         """With its journal. Blocking."""

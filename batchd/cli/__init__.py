@@ -27,6 +27,7 @@ from typing import Annotated
 import typer
 
 from batchd import __version__
+from batchd.cli.calibrate import calibrate
 from batchd.cli.cancel import cancel
 from batchd.cli.check import check
 from batchd.cli.config import config
@@ -57,6 +58,7 @@ VERBS: tuple[Verb, ...] = (
     verify,
     config,
     doctor,
+    calibrate,
     demo,
 )
 

@@ -34,8 +34,8 @@ def find_earlier(outbox: Path, file: Path, answer_settings: Mapping[str, object]
     """Results of this very file, under settings that are the same in all that can change an answer."""
     with file.open("rb") as source:
         sha256 = file_digest(source, "sha256").hexdigest()
-    # `strict` is an option of a batch too, and stands there as it was for that batch.
-    ours = {name: value for name, value in answer_settings.items() if name != "strict"}
+    # These are options of a batch too, and stand there as they were for that batch.
+    ours = {name: value for name, value in answer_settings.items() if name not in ("strict", "deduplicate")}
     section = answer_settings["llamacpp"]
     assert isinstance(section, dict)  # of the settings
     for metrics in sorted(outbox.glob("*/metrics.json")):

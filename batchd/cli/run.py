@@ -19,6 +19,7 @@ import typer
 
 from batchd.app import Ended, run_files
 from batchd.cli.beside import checked_options, opened
+from batchd.cli.engine import EngineOption, GgufOption, check_engine, engine_flags, only_this_file
 from batchd.cli.outcome import exit_code, find_earlier, read_result
 from batchd.cli.paused import EXIT_PAUSED, as_json_of_paused, go_on
 from batchd.cli.progress import progress_display
@@ -28,21 +29,14 @@ from batchd.settings import Settings, load_settings, surroundings
 
 OUT = Path("batchd-results")
 
-#: The first bytes of every model file that llama.cpp reads.
-_GGUF_MAGIC = b"GGUF"
-
 
 def run(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Batch files, JSONL.")],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where results go; else ./batchd-results.")
     ] = None,
-    engine: Annotated[
-        str | None, typer.Option("--engine", metavar="NAME", help="ollama or llamacpp.")
-    ] = None,
-    gguf: Annotated[
-        Path | None, typer.Option("--gguf", metavar="FILE", help="Answer from this model file, by llamacpp.")
-    ] = None,
+    engine: EngineOption = None,
+    gguf: GgufOption = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Answer every line with this model.")
     ] = None,
@@ -73,16 +67,12 @@ def run(
     settings = load_settings(
         {
             "spool": spool if outbox is None else outbox / ".spool",
-            "engine": "llamacpp" if gguf is not None and engine is None else engine,
-            "llamacpp.gguf": gguf,
+            **engine_flags(engine, gguf),
             "model": model,
         },
         config,
     )
-    if gguf is not None:
-        # The flag wins over every model and server that the configuration names.
-        only_this = settings.llamacpp.model_copy(update={"models": {}, "url": None})
-        settings = settings.model_copy(update={"llamacpp": only_this})
+    settings = only_this_file(settings, gguf)
     for file in files:
         opened(file).close()  # a wrong path is said before a server is waited for
     options = [checked_options(file) for file in files]
@@ -125,21 +115,7 @@ def _check_flags(out: Path | None, engine: str | None, gguf: Path | None, spool:
         raise UsageError(
             "--out and --spool cannot be given together.", "With --spool, results go to its outbox."
         )
-    if engine not in (None, "ollama", "llamacpp"):
-        raise UsageError(f"There is no engine '{engine}'.", "Give --engine ollama or --engine llamacpp.")
-    if gguf is None:
-        return
-    if engine == "ollama":
-        raise UsageError("--gguf is a file for llamacpp, not for ollama.", "Leave one of the two out.")
-    try:
-        with gguf.open("rb") as file:
-            is_gguf = file.read(len(_GGUF_MAGIC)) == _GGUF_MAGIC
-    except OSError as error:
-        raise UsageError(
-            f"{gguf} cannot be read: {error.strerror}.", "Give --gguf the path of a model file."
-        ) from error
-    if not is_gguf:
-        raise UsageError(f"{gguf} is not a GGUF file.", "Give --gguf a model in llama.cpp's format.")
+    check_engine(engine, gguf)
 
 
 def _make(outbox: Path) -> None:

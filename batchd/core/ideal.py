@@ -30,6 +30,13 @@ from batchd.core.record import Group, Plan
 #: Answers that are looked at: reading them takes 0.1 s, and a few of each group are enough.
 SAMPLES_MAX = 2_000
 
+#: Of the estimated beginning, which may be twice as long as the real one: with less of it in the slot, it was
+#: not there.
+HIT_SHARE = 0.25
+
+#: A shorter beginning says nothing: some templates are as long.
+TELLING_TOKENS = 128
+
 #: Of the estimated beginning; an answer that had less of it in its slot was cold.
 _WARM_SHARE = 0.5
 
@@ -59,6 +66,15 @@ def measure_shared(plan: Plan, scale: float, samples: Iterable[tuple[int, int]])
             if cached.get(index, 0) >= warm_from:
                 seen[number].append(cached[index])
     return {number: sorted(warm)[int(len(warm) * _ODD_SHARE)] for number, warm in seen.items()}
+
+
+def is_cold(cached_tokens: int | None, prefix_tokens: int) -> bool:
+    """Whether so few tokens were in the slot that the beginning, as estimated, was not."""
+    return (
+        prefix_tokens >= TELLING_TOKENS
+        and cached_tokens is not None
+        and cached_tokens < prefix_tokens * HIT_SHARE
+    )
 
 
 def saved_tokens(group: Group) -> int:

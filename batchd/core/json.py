@@ -2,6 +2,7 @@
 
 SUMMARY
     `dumps`         a value as compact UTF-8 bytes, without a newline
+    `dumps_line`    the same, for one line of a file
     `loads`         bytes that a program wrote: fast, and as trusting as orjson is
     `loads_strict`  bytes that a person may have written: refuses all that could be read in two ways
 
@@ -30,6 +31,13 @@ NESTING_MAX = 200
 
 #: From here on a float may be an integer that orjson could not hold.
 _FLOAT_SUSPECT = 2.0**63
+
+#: JSON allows them as they are; `str.splitlines` cuts there, and many a reader of results uses it.
+_LINE_ENDS = (
+    (b"\xc2\x85", b"\\u0085"),
+    (b"\xe2\x80\xa8", b"\\u2028"),
+    (b"\xe2\x80\xa9", b"\\u2029"),
+)
 
 #: Digits of a text that int() may convert without being slow; 64 bits have at most 20.
 _INTEGER_DIGITS_MAX = 20
@@ -73,6 +81,14 @@ class JsonFault(ValueError):  # noqa: N818  (a fault is expected trouble, not an
 def dumps(value: object) -> bytes:
     """Compact UTF-8, keys in the order of the value."""
     return orjson.dumps(value)
+
+
+def dumps_line(value: object) -> bytes:
+    """The same, and no reader finds an end of line in it."""
+    line = dumps(value)
+    for raw, escaped in _LINE_ENDS:
+        line = line.replace(raw, escaped)
+    return line
 
 
 def loads(raw: bytes) -> object:

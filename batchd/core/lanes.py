@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from batchd.core.deal import Piece, Queues, Slot, cost, deal, ground_of
+from batchd.core.ideal import TELLING_TOKENS, is_cold
 from batchd.core.model import Source, Usage
 from batchd.core.record import Group
 
@@ -33,12 +34,6 @@ _RATES_RATIO = 2.0
 
 #: So many times in a row the beginning was not in the slot that must have it: it will not be.
 MISSES_MAX = 4
-
-#: Of the estimated beginning; with less of it in the slot, it was not there. An estimate may be twice that.
-_HIT_SHARE = 0.25
-
-#: A shorter beginning says nothing: some templates are as long.
-_TELLING_TOKENS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +122,10 @@ class Lanes:
         before, self._answered[slot] = self._answered[slot], run
         self._measure(usage)
         expected = self._ground.prefix[run]
-        if usage.cached_source is not Source.ENGINE or before != run or expected < _TELLING_TOKENS:
+        if usage.cached_source is not Source.ENGINE or before != run or expected < TELLING_TOKENS:
             return None
         cached = usage.cached_tokens or 0
-        if cached >= expected * _HIT_SHARE:
+        if not is_cold(cached, expected):
             self._has_hit = True
             self._misses.pop(run, None)
             return None

@@ -17,12 +17,14 @@ from batchd.core.model import Load, Loaded, ServerDescription
 class Limits:
     """`slots` bounds the chunk. `owns_slots`: whether the number of slots is ours to change.
 
-    `window_tokens`: a larger window did not fit in memory; None where none failed.
+    `window_tokens`: a larger window did not fit in memory; None where none failed. `has_card`: the server's
+    machine has a graphics card, so a model beside it is in the wrong place.
     """
 
     slots: int
     owns_slots: bool
     window_tokens: int | None = None
+    has_card: bool = False
 
     def applied_to(self, load: Load) -> Load:
         """The load that may be asked for."""

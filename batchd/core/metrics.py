@@ -7,8 +7,8 @@ SUMMARY
 
         evaluated = prompt - cached + canaries + answers that were not taken        naive = prompt
 
-    Every number has its source: `engine` (reported for each answer), `estimate`, or `unknown`. Where the
-    engine does not say what was cached, nothing is claimed as saved.
+    Every number has its source: `engine` (reported for each answer), `clock` (ours), `estimate` or `unknown`.
+    Where the engine does not say what was cached, nothing is claimed as saved.
 
 DIAGNOSTICS
     None: values in, values out.
@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, field
 
 from batchd.core.ideal import ideal_tokens
 from batchd.core.model import Source
-from batchd.core.record import Event, Group, Progress
+from batchd.core.provenance import Account
+from batchd.core.record import NO_REUSE, Event, Group, Progress, Share, Shares
 from batchd.core.runaway import Extra
 from batchd.core.summary import Acceptance
 
@@ -29,24 +30,34 @@ METRICS_VERSION = 1
 #: Groups listed one by one, largest first; the rest is in the sums.
 GROUPS_LISTED_MAX = 1_000
 
+#: The source of what we measured ourselves.
+CLOCK = "clock"
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the counters do not hold: moments (seconds since the epoch), the canaries, and of each group that
-    was measured, the tokens of its shared beginning; what answers cost that were not taken; the pilot."""
+    """What the counters do not hold: moments (seconds since the epoch), the account of loads and canaries, of
+    each group that was measured the tokens of its shared beginning, who did what; what answers cost that were
+    not taken; the pilot."""
 
     started_at: float
     finished_at: float
-    canary_tokens: int
+    account: Account
     shared_tokens: Mapping[int, int]
+    shares: Shares
     extra: Extra = field(default_factory=Extra)
     pilot: object = None
+
+
+def listed_groups(groups: Sequence[Group]) -> list[int]:
+    """The numbers of the groups that are told one by one."""
+    return sorted(range(len(groups)), key=lambda number: -groups[number].count)[:GROUPS_LISTED_MAX]
 
 
 def saved_share(progress: Progress) -> float | None:
     """The share of prompt tokens that was not read again; None where nobody knows."""
     spent = progress.spent
-    if not spent.prompt_tokens or spent.unknown_answers == progress.completed:
+    if not spent.prompt_tokens or spent.unknown_answers == _computed(progress):
         return None
     return spent.cached_tokens / spent.prompt_tokens
 
@@ -62,6 +73,8 @@ def build_metrics(
     events: Sequence[Event],
 ) -> dict[str, object]:
     """The whole of `metrics.json`."""
+    options = acceptance.options
+    asked = {} if options.deduplicate is None else {"deduplicate": options.deduplicate}
     return {
         "version": METRICS_VERSION,
         "batch_id": batch_id,
@@ -69,17 +82,25 @@ def build_metrics(
             **provenance,
             "input": {"name": acceptance.name, "sha256": acceptance.sha256, "bytes": acceptance.size_bytes},
         },
-        "settings": {**settings, "strategy": "prefix", "strict": acceptance.is_strict},
-        "notes": [*acceptance.notes, *_notes(acceptance, progress), *run.extra.notes()],
+        "settings": {**settings, **asked, "strategy": "prefix", "strict": acceptance.is_strict},
+        "notes": [*acceptance.notes, *_notes(acceptance, progress, events), *run.extra.notes()],
         "tokens": _tokens(acceptance, progress, groups, run),
-        "groups": _groups(groups, run.shared_tokens),
-        "lanes": {"slots": _slots(provenance)},
+        "groups": _groups(groups, run, _cached_source(progress)),
+        "lanes": {"slots": _slots(provenance), "lanes": _lanes(run, _cached_source(progress))},
         "time": _time(progress, run),
+        "rates": _rates(progress),
+        "pace": {
+            "started_at": run.shares.pace.started_at,
+            "step_s": run.shares.pace.step_s,
+            "answers": run.shares.pace.answers,
+            "source": CLOCK,
+        },
         "answers": {
             "completed": progress.completed,
             "failed": progress.failed,
             "empty": progress.spent.empty_answers,
             "cut_at_bound": progress.spent.cut_answers,
+            "deduplicated": progress.spent.deduplicated_answers,
             "asked_again": asdict(run.extra),
         },
         "pilot": run.pilot,
@@ -99,7 +120,7 @@ def build_metrics(
     }
 
 
-def _notes(acceptance: Acceptance, progress: Progress) -> list[str]:
+def _notes(acceptance: Acceptance, progress: Progress, events: Sequence[Event]) -> list[str]:
     notes = []
     if acceptance.total > 50_000:
         notes.append(
@@ -107,64 +128,98 @@ def _notes(acceptance: Acceptance, progress: Progress) -> list[str]:
         )
     if progress.spent.empty_answers:
         notes.append(f"{progress.spent.empty_answers} answers are empty.")
+    if copies := progress.spent.deduplicated_answers:
+        notes.append(f"{copies} requests equal an earlier one and were not computed again.")
+    lost = next((event for event in events if event.name == NO_REUSE), None)
+    if lost is not None:
+        notes.append(
+            f"A shared beginning was read again for each request: some {lost.old} tokens were expected in "
+            f"the slot, and at most {lost.new} were there. {lost.cause.capitalize()}."
+        )
     if progress.spent.cut_answers:
         notes.append(f"{progress.spent.cut_answers} answers were cut at their bound: finish_reason 'length'.")
     return notes
 
 
+def _computed(progress: Progress) -> int:
+    """Answers that the model gave: without copies, which may be of errors too."""
+    return max(0, progress.completed - progress.spent.deduplicated_answers)
+
+
 def token_scale(acceptance: Acceptance, progress: Progress) -> float:
     """What the engine counted for each token that intake estimated, over the lines that were answered."""
-    answerable = acceptance.total - acceptance.faulty
-    if not acceptance.prompt_tokens or not answerable or not progress.completed:
+    answerable = acceptance.total - acceptance.faulty - acceptance.copies
+    if not acceptance.prompt_tokens or not answerable or not _computed(progress):
         return 0.0
-    estimated = acceptance.prompt_tokens * progress.completed / answerable
+    estimated = acceptance.prompt_tokens * _computed(progress) / answerable
     return progress.spent.prompt_tokens / estimated
 
 
 def _tokens(
     acceptance: Acceptance, progress: Progress, groups: Sequence[Group], run: Run
 ) -> dict[str, object]:
-    spent = progress.spent
+    spent, canary_tokens = progress.spent, run.account.canary_tokens
     source = _cached_source(progress)
     scale = token_scale(acceptance, progress)
-    ideal = ideal_tokens(spent.prompt_tokens, progress.completed, groups, scale, run.shared_tokens)
+    ideal = ideal_tokens(spent.prompt_tokens, _computed(progress), groups, scale, run.shared_tokens)
+    saved = saved_share(progress)
+    is_known = source is not Source.UNKNOWN
     return {
         "prompt": _number(spent.prompt_tokens, Source.ENGINE),
         "completion": _number(spent.completion_tokens, Source.ENGINE),
-        "cached": _number(None if source is Source.UNKNOWN else spent.cached_tokens, source),
+        "cached": _number(spent.cached_tokens if is_known else None, source),
         "evaluated": _number(
-            spent.prompt_tokens - spent.cached_tokens + run.canary_tokens + run.extra.evaluated_tokens, source
+            spent.prompt_tokens - spent.cached_tokens + canary_tokens + run.extra.evaluated_tokens, source
         ),
-        "canary": _number(run.canary_tokens, Source.ENGINE),
+        "canary": _number(canary_tokens, Source.ENGINE),
         "naive": _number(spent.prompt_tokens, Source.ENGINE),
         "ideal": _number(ideal, Source.ESTIMATE),
+        "saved_share": _number(None if saved is None else round(saved, 4), source),
+        "cold_prefills": _number(spent.cold_answers if is_known else None, source),
     }
 
 
 def _cached_source(progress: Progress) -> Source:
     if progress.spent.unknown_answers:
-        return Source.UNKNOWN if progress.spent.unknown_answers == progress.completed else Source.ESTIMATE
+        return Source.UNKNOWN if progress.spent.unknown_answers == _computed(progress) else Source.ESTIMATE
     return Source.ESTIMATE if progress.spent.estimated_answers else Source.ENGINE
 
 
-def _number(value: int | None, source: Source) -> dict[str, object]:
-    return {"value": value, "source": source.value}
+def _number(value: float | None, source: str) -> dict[str, object]:
+    return {"value": value, "source": str(source)}
 
 
-def _groups(groups: Sequence[Group], shared_tokens: Mapping[int, int]) -> dict[str, object]:
-    largest = sorted(enumerate(groups), key=lambda item: -item[1].count)[:GROUPS_LISTED_MAX]
+def _groups(groups: Sequence[Group], run: Run, source: Source) -> dict[str, object]:
     return {
         "count": len(groups),
         "largest": [
             {
-                "model": group.model,
-                "requests": group.count,
-                "shared_tokens": shared_tokens.get(number),
-                "shared_tokens_estimated": group.prefix_tokens,
-                "window_tokens_estimated": group.window_tokens,
+                "model": groups[number].model,
+                "requests": groups[number].count,
+                "shared_tokens": run.shared_tokens.get(number),
+                "shared_tokens_estimated": groups[number].prefix_tokens,
+                "window_tokens_estimated": groups[number].window_tokens,
+                **_share(run.shares.groups.get(number, Share()), source),
             }
-            for number, group in largest
+            for number in listed_groups(groups)
         ],
+    }
+
+
+def _lanes(run: Run, source: Source) -> list[dict[str, object]]:
+    return [{"lane": lane, **_share(share, source)} for lane, share in sorted(run.shares.lanes.items())]
+
+
+def _share(share: Share, source: Source) -> dict[str, object]:
+    """Of a group or a lane. Where nobody knows what was cached, all counts as evaluated."""
+    return {
+        "answers": share.answers,
+        "prompt_tokens": share.prompt_tokens,
+        "evaluated_tokens": share.prompt_tokens - share.cached_tokens,
+        "completion_tokens": share.completion_tokens,
+        "cold_prefills": share.cold_answers,
+        "busy_s": round(share.busy_s, 3),
+        "source": source.value,
     }
 
 
@@ -174,12 +229,35 @@ def _slots(provenance: Mapping[str, object]) -> object:
 
 
 def _time(progress: Progress, run: Run) -> dict[str, object]:
-    wall_s = run.finished_at - run.started_at
+    spent, wall_s = progress.spent, run.finished_at - run.started_at
+    read_tokens = spent.prompt_tokens - spent.cached_tokens
+    saved_s = spent.cached_tokens * spent.prefill_s / read_tokens if read_tokens and spent.prefill_s else None
     return {
         "started_at": run.started_at,
         "finished_at": run.finished_at,
         "wall_s": round(wall_s, 3),
         "worked_s": round(progress.worked_s, 3),
-        "prefill_s": round(progress.spent.prefill_s, 3),
-        "decode_s": round(progress.spent.decode_s, 3),
+        "prefill_s": round(spent.prefill_s, 3),
+        "decode_s": round(spent.decode_s, 3),
+        "loads": run.account.loads,
+        "load_s": run.account.load_s,
+        # What was not read, at the rate at which the rest was read. Of all slots together, as prefill_s is.
+        "prefill_saved_s": _number(None if saved_s is None else round(saved_s, 3), Source.ESTIMATE),
     }
+
+
+def _rates(progress: Progress) -> dict[str, object]:
+    """Each per second. Prefill and decode are those of one slot while others work beside it."""
+    spent = progress.spent
+    read_tokens = spent.prompt_tokens - spent.cached_tokens
+    all_tokens = spent.prompt_tokens + spent.completion_tokens
+    return {
+        "prefill_tokens_per_s": _number(_per_s(read_tokens, spent.prefill_s), _cached_source(progress)),
+        "decode_tokens_per_s": _number(_per_s(spent.completion_tokens, spent.decode_s), Source.ENGINE),
+        "total_tokens_per_s": _number(_per_s(all_tokens, progress.worked_s), CLOCK),
+        "requests_per_s": _number(_per_s(_computed(progress), progress.worked_s), CLOCK),
+    }
+
+
+def _per_s(count: int, duration_s: float) -> float | None:
+    return round(count / duration_s, 3) if duration_s else None

@@ -44,11 +44,12 @@ class Options:
     metadata: Mapping[str, str] = field(default_factory=dict)
     completion_window: str = "24h"
     strict: bool | None = None
+    deduplicate: bool | None = None
     pilot: int | None = None
     pilot_confirm: bool = False
 
 
-_KNOWN = ("batch_id", "metadata", "completion_window", "strict", "pilot", "pilot_confirm")
+_KNOWN = ("batch_id", "metadata", "completion_window", "strict", "deduplicate", "pilot", "pilot_confirm")
 
 #: Those that say when a batch runs and never what it answers: with others it is the same batch.
 UNANSWERING = frozenset({"pilot", "pilot_confirm"})
@@ -77,11 +78,12 @@ def parse_options(raw: bytes | None) -> tuple[Options, list[Refusal]]:
     if not isinstance(value, dict):
         return Options(), [_refuse(None, "The options file must hold one JSON object.")]
     refusals = _unknown(key for key in value if key not in _KNOWN)
-    checks = {
+    checks: dict[str, Callable[[object], str]] = {
         "batch_id": _batch_id,
         "metadata": _metadata,
         "completion_window": _completion_window,
         "strict": _yes_or_no("strict"),
+        "deduplicate": _yes_or_no("deduplicate"),
         "pilot": _pilot,
         "pilot_confirm": _yes_or_no("pilot_confirm"),
     }

@@ -19,8 +19,20 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 
+from batchd.core.curve import Curve
 from batchd.core.fault import Category
-from batchd.core.record import Event, Group, LineRow, LineState, LineStatus, Progress, Spent, spent_numbers
+from batchd.core.record import (
+    Event,
+    Group,
+    LineRow,
+    LineState,
+    LineStatus,
+    Progress,
+    Share,
+    Spent,
+    share_numbers,
+    spent_numbers,
+)
 from batchd.errors import DamagedJournalError
 
 SCHEMA_VERSION = 2
@@ -41,11 +53,13 @@ _KEY = struct.Struct(">Q")
 _ROW = struct.Struct(">QIIiI")
 _STATE = struct.Struct(">BIIB")
 _RESULT = struct.Struct(">BBI")
-_SPENT = struct.Struct(">QQQddQQQQ")
+_SPENT = struct.Struct(">QQQddQQQQQQ")
 _PROGRESS = struct.Struct(">QQQd")
 _GROUP = struct.Struct(">QQQQQI")
 _COUNT = struct.Struct(">Q")
 _LENGTH = struct.Struct(">I")
+_SHARE = struct.Struct(">QQQQQd")
+_PACE = struct.Struct(">dd")
 _AT = struct.Struct(">d")
 
 #: The numbers are on disk: never give one a new meaning. 0 is no category.
@@ -89,6 +103,20 @@ def pack_row(row: LineRow) -> bytes:
 
 def unpack_row(value: bytes) -> LineRow:
     return LineRow(*_unpack(_ROW, value, "the place of a line"))
+
+
+def pack_copy(custom_id: str, number: int) -> bytes:
+    """What a copy's outcome needs besides that of its original: its custom_id and the number of its line."""
+    return _LENGTH.pack(number) + custom_id.encode()
+
+
+def unpack_copy(value: bytes) -> tuple[str, int]:
+    what = "a copy of a line"
+    (number,) = _unpack(_LENGTH, value[: _LENGTH.size], what)
+    try:
+        return value[_LENGTH.size :].decode(), number
+    except UnicodeDecodeError:
+        raise _damaged(what) from None
 
 
 def pack_state(state: LineState) -> bytes:
@@ -168,6 +196,27 @@ def unpack_group(value: bytes) -> Group:
     model, at = _unpack_text(value, _GROUP.size, what)
     endpoint, _ = _unpack_text(value, at, what)
     return Group(model, endpoint, *numbers)
+
+
+def pack_share(share: Share) -> bytes:
+    return _SHARE.pack(*share_numbers(share))
+
+
+def unpack_share(value: bytes) -> Share:
+    return Share(*_unpack(_SHARE, value, "the share of a group or lane"))
+
+
+def pack_curve(pace: Curve) -> bytes:
+    return _PACE.pack(pace.started_at, pace.step_s) + struct.pack(f">{len(pace.answers)}I", *pace.answers)
+
+
+def unpack_curve(value: bytes) -> Curve:
+    what = "the pace"
+    started_at, step_s = _unpack(_PACE, value[: _PACE.size], what)
+    answers = value[_PACE.size :]
+    if len(answers) % 4:
+        raise _damaged(what)
+    return Curve(started_at, step_s, struct.unpack(f">{len(answers) // 4}I", answers))
 
 
 def pack_order(order: "array[int]") -> Iterator[bytes]:

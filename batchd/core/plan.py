@@ -43,11 +43,12 @@ def build_plan(found: PrefixGroups, line_count: int) -> Plan:
     loads = [_loads(needs) for needs in _needs(found, tree)]
     runs: defaultdict[_Run, int] = defaultdict(int)
     windows: dict[_Run, int] = {}
-    run_of = []
+    run_of: list[_Run] = []
+    known: dict[_Run, _Run] = {}
     for number, group in enumerate(tree.group_of):
         need = found.need[number]
         run = (bisect_left(loads[tree.family[group]], need), group)
-        run_of.append(run)
+        run_of.append(known.setdefault(run, run))  # one object for all: there may be a million
         if not found.is_copy[number]:
             runs[run] += 1
             windows[run] = max(windows.get(run, 0), need)
@@ -114,12 +115,11 @@ def _order(
 ) -> "array[int]":
     """The line indices, run by run."""
     numbers = [number for number, is_copy in enumerate(found.is_copy) if not is_copy]
-    clusters = [found.cluster(number, group, tree) for number, group in enumerate(tree.group_of)]
+    clusters = array("I", (found.cluster(number, group, tree) for number, group in enumerate(tree.group_of)))
     numbers.sort(key=clusters.__getitem__)
-    ranks = [
-        places[run] << _BOUND_BITS | (_BOUND_MAX - bound) if run in places else 0
-        for run, bound in zip(run_of, found.bound, strict=True)
-    ]
+    ranks = array("Q")
+    for run, bound in zip(run_of, found.bound, strict=True):
+        ranks.append(places[run] << _BOUND_BITS | (_BOUND_MAX - bound) if run in places else 0)
     numbers.sort(key=ranks.__getitem__)
     return array("I", (found.index[number] for number in numbers))
 

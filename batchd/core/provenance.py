@@ -12,10 +12,10 @@ SUMMARY
     The canary of a load is paid by the batch in whose time the load was made.
 
 DIAGNOSTICS
-    Bug: a meta value that `to_meta` did not write.
+    Bug: a meta value that `to_meta` did not write, unless it was found in a damaged journal (`read_back`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -43,11 +43,14 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """All uses of one batch. `forgotten_loads`: of uses beyond `USES_MAX`."""
+    """All uses of one batch. `forgotten_loads`: of uses beyond `USES_MAX`. `loads` and `load_s` are of all
+    uses; of several loads without a request between them, each counts for as long as the last."""
 
     uses: tuple[Use, ...] = ()
     canary_tokens: int = 0
     forgotten_loads: int = 0
+    loads: int = 0
+    load_s: float = 0.0
 
     def to_meta(self) -> str:
         """As the journal keeps it."""
@@ -68,6 +71,8 @@ class Account:
             self,
             uses=uses[-USES_MAX:],
             canary_tokens=self.canary_tokens + canary_tokens,
+            loads=self.loads + new_loads,
+            load_s=round(self.load_s + new_loads * loaded.load_s, 3),
             forgotten_loads=self.forgotten_loads + sum(use.loads for use in forgotten),
         )
 
@@ -80,12 +85,31 @@ def account_of(meta: Mapping[str, str]) -> Account:
     return Account(tuple(Use(**use) for use in kept.pop("uses")), **kept)
 
 
+def read_back(kept: str) -> Account | None:
+    """An account found in a damaged journal; None for what only looks like one."""
+    try:
+        account = account_of({USES: kept})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    numbers = (account.loads, account.canary_tokens, account.forgotten_loads)
+    is_whole = all(
+        isinstance(use.facts, dict) and isinstance(use.facts.get("name"), str) and isinstance(use.loads, int)
+        for use in account.uses
+    )
+    return account if account.uses and is_whole and all(isinstance(it, int) for it in numbers) else None
+
+
+def latest(accounts: Iterable[Account]) -> Account:
+    """Of several states of one account the last: it only ever grows."""
+    return max(accounts, key=lambda it: (it.loads, it.canary_tokens, len(it.uses)), default=Account())
+
+
 def render(account: Account, now: Mapping[str, object]) -> dict[str, object]:
     """What `metrics.json` says. `now` is true of the daemon that publishes; the latest use wins over it."""
-    latest = account.uses[-1].facts if account.uses else {}
+    last = account.uses[-1].facts if account.uses else {}
     return {
         **now,
-        **{name: latest[name] for name in ("engine", "gpus") if name in latest},
+        **{name: last[name] for name in ("engine", "gpus") if name in last},
         "models": [{**use.facts, "loads": use.loads, "load_s": use.load_s} for use in account.uses],
         "forgotten_loads": account.forgotten_loads,
     }

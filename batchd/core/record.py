@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from operator import add, attrgetter
 
+from batchd.core.curve import Curve
 from batchd.core.fault import Category
 
 
@@ -32,12 +33,21 @@ class LineRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """A line that asks what an earlier one asks, and gets its outcome under its own custom_id."""
+
+    original: int
+    custom_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewLine:
     """A line as intake writes it. `error_line` is the finished error line of a faulty one."""
 
     index: int
     row: LineRow
     error_line: bytes | None = None
+    copy: Copy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +72,23 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Groups, and the line indices in the order of work: each group is one run in `order` (array 'I')."""
+    """Groups, and the line indices in the order of work: each group is one run in `order` (array 'I').
+
+    Copies are not in it; `copies` says how many a line has, and is kept with the lines themselves.
+    """
 
     line_count: int
     groups: tuple[Group, ...]
     order: "array[int]"
+    copies: Mapping[int, int] = field(default_factory=dict)
+
+    def group_of(self) -> "array[int]":
+        """Of each line, the number of its group; 0 too for a line that is in none."""
+        found = array("I", bytes(4 * self.line_count))
+        for number, group in enumerate(self.groups):
+            for index in self.order[group.start : group.start + group.count]:
+                found[index] = number
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +104,57 @@ class Spent:
     cut_answers: int = 0
     estimated_answers: int = 0  # cached count is an estimate
     unknown_answers: int = 0  # cached count is unknown
+    cold_answers: int = 0  # the group's beginning was not in the slot
+    deduplicated_answers: int = 0  # of copies, without those of errors
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What the answers of one group, or those of one lane, have cost."""
+
+    answers: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    cold_answers: int = 0
+    busy_s: float = 0.0
+
+    def with_answer(self, spent: Spent) -> "Share":
+        """One more."""
+        return Share(
+            self.answers + 1,
+            self.prompt_tokens + spent.prompt_tokens,
+            self.cached_tokens + spent.cached_tokens,
+            self.completion_tokens + spent.completion_tokens,
+            self.cold_answers + spent.cold_answers,
+            self.busy_s + spent.prefill_s + spent.decode_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Who did what: by group of the plan, by lane, and over time."""
+
+    groups: Mapping[int, Share]
+    lanes: Mapping[int, Share]
+    pace: Curve
+
+
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """What came out of a damaged journal: results that were new, and whether it said what gave them."""
+
+    results: int
+    has_uses: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and when an answer was given: the group of the plan, the lane, seconds since the epoch."""
+
+    group: int
+    lane: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +163,7 @@ class Outcome:
 
     With `line`, it is the outcome of the request: its finished result line (or error line). Without, the
     attempt failed and the request will be tried again. `attempts` and `crashes` are the counts from now on.
+    `place` is known of an answer.
     """
 
     index: int
@@ -99,6 +173,7 @@ class Outcome:
     attempts: int = 0
     crashes: int = 0
     spent: Spent = field(default_factory=Spent)
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +222,9 @@ class LineState:
     category: Category | None
 
 
-#: The fields of Spent, in order.
+#: The fields, in order.
 spent_numbers = attrgetter(*(item.name for item in fields(Spent)))
+share_numbers = attrgetter(*(item.name for item in fields(Share)))
 NO_SPENT = Spent()
 NO_PROGRESS = Progress(0, 0, 0, NO_SPENT, {}, 0.0)
 

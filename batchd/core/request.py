@@ -34,12 +34,21 @@ from batchd.core.parameters import read_parameters
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix:
+    """A beginning that many requests share: a name for it, and its tokens, estimated."""
+
+    name: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One valid request.
 
     `messages` is for chat; `inputs` has the one prompt of a completion, or the texts to embed.
     `parameters` holds the neutral names of `core/parameters` that the line gives; what is unset is not there.
     `completion_tokens_max` is the bound of the answer; 0 for embeddings, which have none.
+    `prefix` stands in no line: the plan knows it, and an engine may make use of it.
     """
 
     custom_id: str
@@ -49,6 +58,7 @@ class Request:
     inputs: tuple[str, ...]
     parameters: Mapping[str, object]
     completion_tokens_max: int
+    prefix: Prefix | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,20 +27,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchd.core.fault import UNANSWERED, Category, LineFault, ModelFault, Refusal
-from batchd.core.json import dumps
+from batchd.core.json import dumps_line
 from batchd.core.model import Answer, Source, Usage
 from batchd.core.parameters import Endpoint
 from batchd.core.request import Request
 
 #: Entries of `errors.data`; the error file has all of them.
 ERRORS_MAX = 1000
-
-#: JSON allows them as they are; `str.splitlines` cuts there, and many a reader of results uses it.
-_LINE_ENDS = (
-    (b"\xc2\x85", b"\\u0085"),
-    (b"\xe2\x80\xa8", b"\\u2028"),
-    (b"\xe2\x80\xa9", b"\\u2029"),
-)
 
 #: For these, OpenAI has a code of its own, and one message whatever the cause.
 _NEVER_RAN = {
@@ -50,6 +43,9 @@ _NEVER_RAN = {
     ),
     Category.CANCELLED: ("batch_cancelled", "This request was not executed because the batch was cancelled."),
 }
+
+#: Hexadecimal digits of the line index, at the end of every identity.
+INDEX_DIGITS = 8
 
 #: The codes of a refusal that brings none.
 _REFUSED_CODES = {
@@ -100,7 +96,7 @@ class BatchFacts:
 
 def request_id(batch_id: str, index: int) -> str:
     """The hex identity of one line of one batch, the same however often the line is written."""
-    return f"{batch_id.removeprefix('batch_')}{index:08x}"
+    return f"{batch_id.removeprefix('batch_')}{index:0{INDEX_DIGITS}x}"
 
 
 def result_line(
@@ -158,10 +154,7 @@ def _line(
     error: dict[str, object] | None,
 ) -> bytes:
     name = f"batch_req_{request_id}"
-    line = dumps({"id": name, "custom_id": custom_id, "response": response, "error": error})
-    for raw, escaped in _LINE_ENDS:
-        line = line.replace(raw, escaped)
-    return line
+    return dumps_line({"id": name, "custom_id": custom_id, "response": response, "error": error})
 
 
 def _response(status_code: int, request_id: str, body: dict[str, object]) -> dict[str, object]:

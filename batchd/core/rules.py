@@ -18,10 +18,13 @@ class Rules:
     slots: int
     window_tokens_max: int = 32_768
     request_timeout_s: float = 300.0
+    give_up_s: float | None = None
+    idle_unload_s: float = 300.0
     completion_tokens_default: int = 1_024
     line_bytes_max: int = 8 * 2**20
     attempts_max: int = 3
     strict: bool = False
+    deduplicate: bool = True
     enforce_window: bool = False
     settle_s: float = 2.0
     archive_days: float = 30.0

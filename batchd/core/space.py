@@ -6,8 +6,11 @@ SUMMARY
     new is sent to the model, and it goes on above one and a half times the reserve, so that it does not
     flutter. What runs may end and be published: that is what the reserve is for.
 
+    A disk may refuse a write while it says that there is room: a quota is used up, or what is left is kept
+    for others. That pauses as well, for some looks.
+
 DIAGNOSTICS
-    None: values in, decisions out. Where a file system does not say its size, nothing ever pauses.
+    None: values in, decisions out. Where a file system does not say its size, only a refused write pauses.
 """
 
 #: The reserve: a twentieth of the disk, at least 1 GiB. At most 4 GiB, because what is in flight and one
@@ -20,6 +23,10 @@ RESERVE_SHARE_MAX = 1 / 8
 
 #: Paused below the reserve, on again above this many times the reserve.
 RESUME_FACTOR = 1.5
+
+#: So many looks after a write was refused, sending is tried again: often enough for who has made room, and
+#: seldom enough to cost nothing.
+REFUSED_LOOKS = 5
 
 #: One result line: some 500 bytes of envelope and an answer of 150 tokens. A guess, with the reserve for its
 #: error.
@@ -58,6 +65,7 @@ class Space:
         self.reserve_bytes = default_reserve_bytes(disk_bytes) if reserve_bytes is None else reserve_bytes
         self._promised: dict[str, int] = {}
         self._free_bytes = disk_bytes
+        self._looks_left = 0  # until what was refused is tried again
         self.is_short = False
 
     def __repr__(self) -> str:
@@ -68,12 +76,23 @@ class Space:
         """So much is free now."""
         self._free_bytes = free_bytes
         limit = self.reserve_bytes * (RESUME_FACTOR if self.is_short else 1)
-        self.is_short = self._is_known and free_bytes < limit
+        self._looks_left = max(0, self._looks_left - 1)
+        self.is_short = self._looks_left > 0 or (self._is_known and free_bytes < limit)
+
+    def refuse(self) -> None:
+        """A write was refused for want of space, whatever the numbers say."""
+        self._looks_left = REFUSED_LOOKS
+        self.is_short = True
 
     def notice(self) -> str:
         """What a person must know; empty while there is room."""
         if not self.is_short:
             return ""
+        if self._looks_left and self._free_bytes >= self.reserve_bytes:
+            return (
+                f"the disk takes nothing more, though {in_units(self._free_bytes)} are free: make room, or "
+                "raise the quota; batchd tries again every few seconds"
+            )
         again = in_units(self.reserve_bytes * RESUME_FACTOR)
         return (
             f"the disk is short of space: {in_units(self._free_bytes)} are free; "

@@ -37,6 +37,7 @@ class Acceptance:
     is_strict: bool
     notes: tuple[str, ...]
     refusals: tuple[Refusal, ...]
+    copies: int = 0  # lines that are not computed, because an earlier one asks the same
 
     def to_meta(self) -> dict[str, str]:
         """One string for each fact."""

@@ -11,7 +11,7 @@ DIAGNOSTICS
 from batchd.core.course import Cohort
 from batchd.core.model import Usage
 
-#: A server that gave an answer within this time is not hung, however long another answer takes.
+#: A server that gave an answer within this time, and within half of another one's limit, is not hung.
 QUIET_S = 30.0
 
 
@@ -49,9 +49,9 @@ class Tempo:
         self._reset(now)
         return cohort
 
-    def is_quiet(self, now: float) -> bool:
-        """Whether no answer came for so long that the server may hang."""
-        return self._answered_at is None or now - self._answered_at >= QUIET_S
+    def is_quiet(self, now: float, limit_s: float) -> bool:
+        """Whether the server may hang when an answer took longer than its limit: no other came of late."""
+        return self._answered_at is None or now - self._answered_at >= min(QUIET_S, limit_s / 2)
 
     def _reset(self, now: float) -> None:
         self._began, self._answers, self._tokens, self._is_full = now, 0, 0, True

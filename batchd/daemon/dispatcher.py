@@ -64,6 +64,7 @@ class Dispatcher:
         rules: Rules,
         on_durable: Callable[[Outcome], None],
         may_send: Callable[[], bool] = lambda: True,
+        on_full: Callable[[], None] = lambda: None,
         on_blown: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._batch = batch
@@ -71,7 +72,7 @@ class Dispatcher:
         self._clock = clock
         self._rules = rules
         self._may_send = may_send
-        self._ledger = Fuse(batch, spool, on_durable, self._blown)
+        self._ledger = Fuse(batch, spool, on_durable, self._blown, on_full)
         self._on_blown = on_blown
         self._refusal, self._is_pilot = "", False
         self._lines = Lines(batch, rules)
@@ -98,6 +99,7 @@ class Dispatcher:
         plan, finished, attempts, meta = await asyncio.to_thread(
             lambda: (journal.plan(), journal.finished(), journal.attempts(), journal.meta())
         )
+        self._ledger.follow(plan)
         self._ledger.begin(trips_of(meta))
         self._is_pilot = only is not None
         if only is not None:
@@ -209,14 +211,10 @@ class Dispatcher:
         """Suspects, and nobody else: a death now is the doing of one of them."""
         section.suspects.take(company)
         waiting = deque(company.members)
+        slots = range(min(max(loaded.slots, 1), len(waiting)))
         try:
             with self._sender.trial(is_alone=len(waiting) == 1):
-                await self._run_all(
-                    [
-                        self._run_trial(section, loaded, waiting, slot)
-                        for slot in range(min(max(loaded.slots, 1), len(waiting)))
-                    ]
-                )
+                await self._run_all([self._run_trial(section, loaded, waiting, slot) for slot in slots])
         finally:
             section.suspects.put(waiting)
 

@@ -43,8 +43,9 @@ class Fuse(Ledger):
         spool: Spool,
         on_durable: Callable[[Outcome], None],
         on_blown: Callable[[str], None],
+        on_full: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(batch, spool, on_durable)
+        super().__init__(batch, spool, on_durable, on_full)
         self._on_blown = on_blown
         self._breaker: Breaker[_Failure] = Breaker({})
         self._is_blown = False
@@ -54,9 +55,11 @@ class Fuse(Ledger):
         """The work begins; so often the fuse of this batch has blown before."""
         self._breaker = Breaker(trips)
 
-    def answered(self, index: int, request: Request, model: str, answer: Answer, now: float) -> None:
+    def answered(
+        self, index: int, request: Request, model: str, answer: Answer, now: float, slot: int
+    ) -> None:
         """See `Ledger`."""
-        super().answered(index, request, model, answer, now)
+        super().answered(index, request, model, answer, now, slot)
         self._record_all(self._breaker.succeeded())
 
     def given_up(self, index: int, line: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:

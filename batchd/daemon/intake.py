@@ -17,6 +17,7 @@ DIAGNOSTICS
 
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
 
 from loguru import logger
 
@@ -36,7 +37,14 @@ from batchd.core.waiting import (
 )
 from batchd.daemon.ports import Batch, Clock, Journal, Spool
 from batchd.daemon.reading import Reading
-from batchd.errors import InputChangedError, JournalError, NoSpaceError, NotUsableError
+from batchd.errors import (
+    FullJournalError,
+    InputChangedError,
+    JournalError,
+    NoSpaceError,
+    NotUsableError,
+    SpoolError,
+)
 
 #: Claims of one sweep; the rest waits for the next, so that a million small files do not hold up the work.
 CLAIMS_PER_SWEEP_MAX = 16
@@ -127,8 +135,13 @@ class Intake:
             if reason:
                 stays.append(Seen(item.name, item.kind, item.signature, reason, item.uid))
             # What stays where it is (a writer holds it, it is not of `only`) takes no room from the others.
-            elif (batch_id := self._claim(item)) is not None:
-                claimed.append(batch_id)
+            else:
+                try:
+                    batch_id = self._claim(item)
+                except NoSpaceError as error:
+                    stays.append(replace(item, reason=f"the disk is full: {error.message}"))
+                    break
+                claimed += [batch_id] if batch_id is not None else []
         self._list(stays, {item.name for item in seen})
         return claimed
 
@@ -147,9 +160,7 @@ class Intake:
         waiting = self._waiting[batch_id]
         try:
             return self._look(waiting, self._clock.monotonic())
-        except (NoSpaceError, JournalError) as error:
-            if isinstance(error, JournalError) and not self._is_disk_full():
-                raise
+        except (NoSpaceError, FullJournalError) as error:
             self._spool.reset_intake(batch_id)
             reason = f"the disk is full: {error.message}"
             self._hold(hold_without_room(waiting, self._clock.monotonic(), reason))
@@ -183,14 +194,14 @@ class Intake:
         if self._only is None and self._spool.is_known(batch_id):
             old, batch_id = batch_id, self._new_batch_id()
             logger.bind(event="id_taken", batch_id=batch_id).warning("the id {} is taken: {}", old, batch_id)
-        try:
-            if not self._spool.claim(name, batch_id):
-                return None
-        except NoSpaceError as error:
-            logger.bind(event="no_space").warning("nothing can be claimed: {}", error.message)
+        if not self._spool.claim(name, batch_id):
             return None
         # At once: once the name is free, options that come under it belong to the next file.
-        self._spool.claim_options(name, batch_id)
+        try:
+            self._spool.claim_options(name, batch_id)
+        except NoSpaceError as error:
+            # Ours, and without its options another batch: only recovery may go on with it.
+            raise SpoolError(error.message, error.next_step) from error
         self._owned[batch_id] = (item.uid, item.size_bytes)
         self._keep(Waiting(batch_id, name))
         shown = name.decode("utf-8", "replace")
@@ -222,10 +233,6 @@ class Intake:
 
     def _no_room(self, original: Original) -> str:
         return self._space.refusal(original.size_bytes, original.lines, self._spool.free_bytes())
-
-    def _is_disk_full(self) -> bool:
-        """The journal's error does not say why; the disk does."""
-        return self._spool.free_bytes() < self._space.reserve_bytes
 
     def _hold(self, waiting: Waiting) -> None:
         if self._waiting[waiting.batch_id].reason != waiting.reason:

@@ -8,23 +8,27 @@ SUMMARY
 
 DIAGNOSTICS
     Fatal: JournalError of the writer, raised at the next `room` or `drain`.
-    Warning: a partial file that cannot be written; the journal has the answers.
+    Warning: a partial file that cannot be written; the journal has the answers. On a full disk its lines
+    wait, and whoever sends is told to pause.
 """
 
 import asyncio
+from array import array
 from collections.abc import Callable
+from dataclasses import replace
 
 from loguru import logger
 
 from batchd import failpoints
 from batchd.core.fault import Category, LineFault, ModelFault
+from batchd.core.ideal import TELLING_TOKENS, is_cold
 from batchd.core.model import Answer, Source
-from batchd.core.record import Outcome, Spent
-from batchd.core.request import Request
+from batchd.core.record import Outcome, Place, Plan, Spent
+from batchd.core.request import Prefix, Request
 from batchd.core.result import line_fault_line, model_fault_line, request_id, result_line
 from batchd.core.retry import Decision
 from batchd.daemon.ports import Batch, Spool
-from batchd.errors import JournalError, SpoolError
+from batchd.errors import JournalError, NoSpaceError, SpoolError
 
 #: Outcomes that may wait for a commit. A commit takes 0.3 to 10 ms and up to 256 outcomes, so this is some
 #: tens of milliseconds of a fast server; what is waiting is lost in a crash and computed again.
@@ -33,6 +37,10 @@ UNACKNOWLEDGED_MAX = 256
 #: Durable answers that may wait to be written to `partial/` with one call, while others are not durable yet.
 PARTIAL_LINES_MAX = 64
 
+#: Durable answers that may wait while the disk is full. Sending pauses then, so these are what was in flight;
+#: beyond it they stay out of `partial/`.
+PARTIAL_KEPT_MAX = 4_096
+
 #: The longest that a commit may take before we say that the disk is gone. The journal retries for less.
 DURABLE_TIMEOUT_S = 120.0
 
@@ -40,11 +48,20 @@ DURABLE_TIMEOUT_S = 120.0
 class Ledger:
     """The outcomes of one batch, from attempt to acknowledgement."""
 
-    def __init__(self, batch: Batch, spool: Spool, on_durable: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        spool: Spool,
+        on_durable: Callable[[Outcome], None],
+        on_full: Callable[[], None] = lambda: None,
+    ) -> None:
         self._batch = batch
+        self._on_full = on_full
         self._spool = spool
         self._on_durable = on_durable
         self._waiting: set[asyncio.Future[None]] = set()
+        self._plan = Plan(0, (), array("I"))
+        self._group_of = self._plan.group_of()
         self._fault: BaseException | None = None
         self._partial: list[bytes] = []
         self._warned = False
@@ -58,10 +75,25 @@ class Ledger:
         while len(self._waiting) >= UNACKNOWLEDGED_MAX:
             await self._wait(asyncio.FIRST_COMPLETED)
 
-    def answered(self, index: int, request: Request, model: str, answer: Answer, now: float) -> None:
-        """The request has its answer; `model` gave it."""
+    def follow(self, plan: Plan) -> None:
+        """What answers are counted by."""
+        self._plan, self._group_of = plan, plan.group_of()
+
+    def prefix_of(self, index: int) -> Prefix | None:
+        """The beginning that this line shares with others, where it is long enough to speak of."""
+        number = self._group_of[index]
+        group = self._plan.groups[number]
+        is_shared = group.count > 1 and group.prefix_tokens >= TELLING_TOKENS
+        return Prefix(f"{self._batch.id}.{number}", group.prefix_tokens) if is_shared else None
+
+    def answered(
+        self, index: int, request: Request, model: str, answer: Answer, now: float, slot: int
+    ) -> None:
+        """The request has its answer; `model` gave it in this slot."""
         line = result_line(request, answer, request_id(self._batch.id, index), now, model)
-        self._record(Outcome(index, line, spent=_spent(request, answer)))
+        group = self._group_of[index]
+        spent = _spent(request, answer, self._plan.groups[group].prefix_tokens)
+        self._record(Outcome(index, line, spent=spent, place=Place(group, slot, now)))
 
     def given_up(self, index: int, line: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:
         """The request ends without an answer. `line` is the number of its line, from 1."""
@@ -89,6 +121,7 @@ class Ledger:
         if self._waiting:
             await self._wait(asyncio.ALL_COMPLETED)
         self._raise_fault()
+        self._show()  # what waited for room: here it is tried for the last time
 
     async def _wait(self, until: str) -> None:
         left: set[asyncio.Future[None]] = set()
@@ -113,18 +146,28 @@ class Ledger:
             failpoints.reach("answer.durable")
             self._append(outcome)
             self._on_durable(outcome)
+            for _ in range(self._plan.copies.get(outcome.index, 0) if outcome.line is not None else 0):
+                copied = Spent(deduplicated_answers=int(not outcome.is_error))
+                self._on_durable(replace(outcome, spent=copied))
 
     def _append(self, outcome: Outcome) -> None:
         if outcome.line is not None:
             self._partial.append(outcome.line)
         # A commit acknowledges many at once: they are written with one call, at the last of them.
-        if not self._partial or (self._waiting and len(self._partial) < PARTIAL_LINES_MAX):
+        if not self._waiting or len(self._partial) >= PARTIAL_LINES_MAX:
+            self._show()
+
+    def _show(self) -> None:
+        if not self._partial:
             return
         lines, self._partial = self._partial, []
         try:
             self._spool.append_partial(self._batch.id, b"".join(line + b"\n" for line in lines))
             failpoints.reach("partial.done")
         except SpoolError as error:
+            if isinstance(error, NoSpaceError):
+                self._partial = lines[:PARTIAL_KEPT_MAX]
+                self._on_full()
             if not self._warned:
                 logger.bind(event="partial_failed", batch_id=self._batch.id).warning(
                     "partial answers of {} are not written: {}", self._batch.id, error
@@ -136,7 +179,7 @@ class Ledger:
             raise self._fault
 
 
-def _spent(request: Request, answer: Answer) -> Spent:
+def _spent(request: Request, answer: Answer, prefix_tokens: int) -> Spent:
     usage = answer.usage
     return Spent(
         prompt_tokens=usage.prompt_tokens,
@@ -148,4 +191,5 @@ def _spent(request: Request, answer: Answer) -> Spent:
         cut_answers=int(answer.finish_reason == "length" and bool(request.completion_tokens_max)),
         estimated_answers=int(usage.cached_source is Source.ESTIMATE),
         unknown_answers=int(usage.cached_source is Source.UNKNOWN),
+        cold_answers=int(is_cold(usage.cached_tokens, prefix_tokens)),
     )

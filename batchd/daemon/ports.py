@@ -30,7 +30,7 @@ from batchd.core.lifecycle import Phase
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.pause import Pause
 from batchd.core.readings import Reading
-from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Salvaged, Shares
 from batchd.core.request import Request
 from batchd.daemon.spool_port import Spool as Spool
 
@@ -98,14 +98,17 @@ class Journal(Protocol):
     def plan(self) -> Plan:
         """Groups and order, as accepted."""
 
+    def shares(self, groups: Sequence[int]) -> Shares:
+        """What the answers of these groups have cost, of all lanes, and over time."""
+
     def finished(self) -> bytearray:
         """One byte for each line: 1 where it has its outcome."""
 
     def attempts(self) -> Mapping[int, tuple[int, int]]:
         """Index to (attempts, crashes) of unfinished lines that had a fault before."""
 
-    def salvage_from(self, path: str) -> int:
-        """Before the end of intake: take over each whole result of a damaged journal; how many were new."""
+    def salvage_from(self, path: str) -> Salvaged:
+        """Before the end of intake: take over each whole result of a damaged journal, and what gave them."""
 
     def forget_intents(self) -> int:
         """Recovery: drop the rows of what was running when the daemon died; how many."""
@@ -161,6 +164,9 @@ class ModelServer(Protocol):
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         """One request in one slot of the last load."""
 
+    async def count_tokens(self, request: Request) -> int | None:
+        """The prompt's tokens, exactly; None where the server cannot tell."""
+
     async def restart(self, timeout_s: float) -> ModelFault | None:
         """Make room for a fresh load after a death or a hang; None when that was possible."""
 
@@ -201,6 +207,9 @@ class ReadyModel(Protocol):
 
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         """One request in one slot."""
+
+    async def count_tokens(self, request: Request) -> int | None:
+        """The prompt's tokens, exactly; None where the server cannot tell."""
 
     def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         """The server died or hangs: the next `ensure` begins with a restart and a canary.

@@ -4,17 +4,20 @@ SUMMARY
     `assemble` writes the result files in input order from the journal, checks that every line has exactly one
     outcome, and seals them; then the final name and the hash become durable with the phase `publishing`.
     `metrics.json` is written last and has the figures of the others, so that a directory can prove itself
-    whole wherever it is taken. `finish` makes the one rename, archives the original and discards the rest; it
-    may be repeated after a crash, because an absent publish/ is the proof of publication.
+    whole wherever it is taken. `finish` makes the one rename, archives the original and discards the rest.
+    Both may be repeated, after a crash or where the disk had no room: `assemble` begins anew, and for
+    `finish` an absent publish/ is the proof of publication.
 
     After a crash `is_sealed` asks whether publish/ is still what was sealed. If a disk made something else of
     it, `unseal` takes the batch back to work, where nothing is left to do but to assemble it again.
 
 DIAGNOSTICS
-    Warning: a sealed directory that has changed.
+    Warning: a sealed directory that has changed; NoSpaceError where the disk is full, with nothing left of
+    what was begun.
     Fatal: SpoolError, JournalError; a line without an outcome is a JournalError, and nothing is published.
 """
 
+import errno
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -28,7 +31,7 @@ from batchd.core.record import LineRow
 from batchd.core.result import BatchFacts, batch_object
 from batchd.core.tally import Tally
 from batchd.daemon.ports import Batch, Spool
-from batchd.errors import JournalError, SpoolError
+from batchd.errors import JournalError, NoSpaceError, SpoolError
 
 #: Rows of failed lines are read from the journal in blocks of this many, for `retry.jsonl`.
 RETRY_BLOCK_LINES = 1_000
@@ -36,6 +39,9 @@ RETRY_BLOCK_LINES = 1_000
 OUTPUT = "output.jsonl"
 ERRORS = "errors.jsonl"
 RETRY = "retry.jsonl"
+
+#: What a full disk and a used-up quota answer.
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _Write = Callable[[bytes], None]
 
@@ -50,13 +56,15 @@ class Publisher:
         """Write publish/, seal it, and make name and hash durable."""
         try:
             self._write(batch, facts, metrics)
-        except OSError as error:
-            raise SpoolError(
-                f"The results of {batch.id} cannot be written: {error.strerror}.",
-                "Mend the disk or free some space, and start batchd again; nothing is lost.",
-            ) from error
-        failpoints.reach("assembly.done")
-        sha256 = self._spool.seal_publish(batch.id)
+            failpoints.reach("assembly.done")
+            sha256 = self._spool.seal_publish(batch.id)
+        except NoSpaceError as error:
+            # Nobody has been told of it yet; from the next commit on its absence would be a proof.
+            self._spool.drop_publish(batch.id)
+            logger.bind(event="results_wait", batch_id=batch.id).warning(
+                "{}: its results wait for room on the disk: {}", batch.id, error.message
+            )
+            raise
         batch.journal.set_phase(Phase.PUBLISHING, {"final_name": final_name, "publish_sha256": sha256})
 
     def is_sealed(self, batch: Batch) -> bool:
@@ -77,9 +85,9 @@ class Publisher:
         path = self._spool.publish(batch.id, batch.journal.meta()["final_name"])
         logger.bind(event="published", batch_id=batch.id).info("{} published: {}", batch.id, path)
         self._spool.archive(batch.id)
+        self._spool.discard(batch.id)
         batch.journal.close()
         batch.input.close()
-        self._spool.discard(batch.id)
         return path
 
     def _write(self, batch: Batch, facts: BatchFacts, metrics: dict[str, object]) -> None:
@@ -90,9 +98,16 @@ class Publisher:
                 "{}: {} answers are empty", batch.id, empty
             )
         draft = _Draft(self._spool, batch)
-        draft.write_retry(draft.write_lines())
-        draft.write_whole("batch.json", dumps(batch_object(facts)) + b"\n")
-        draft.write_whole("metrics.json", dumps({**metrics, "files": draft.figures()}) + b"\n")
+        try:
+            draft.write_retry(draft.write_lines())
+            draft.write_whole("batch.json", dumps(batch_object(facts)) + b"\n")
+            draft.write_whole("metrics.json", dumps({**metrics, "files": draft.figures()}) + b"\n")
+        except OSError as error:
+            kind = NoSpaceError if error.errno in _NO_SPACE else SpoolError
+            raise kind(
+                f"The results of {batch.id} cannot be written: {error.strerror}.",
+                "Mend the disk or free some space, and start batchd again; nothing is lost.",
+            ) from error
 
 
 class _Draft:

@@ -23,7 +23,7 @@ from batchd.core.lines import Line, Lines
 from batchd.core.options import Options
 from batchd.core.plan import build_plan
 from batchd.core.prefix import PrefixGroups
-from batchd.core.record import Event, LineRow, NewLine
+from batchd.core.record import Copy, Event, LineRow, NewLine
 from batchd.core.request import Endpoint, LineLimits, Request, duplicate_custom_id, parse_line
 from batchd.core.result import line_fault_line, request_id
 from batchd.core.rules import Rules
@@ -52,7 +52,8 @@ class Reading:
         self._limits = LineLimits(rules.line_bytes_max, rules.completion_tokens_default)
         self._is_strict = rules.strict if options.strict is None else options.strict
         self._sieve = Sieve(self._limits, self._is_strict)
-        self._groups = PrefixGroups(self._request_of)
+        deduplicate = rules.deduplicate if options.deduplicate is None else options.deduplicate
+        self._groups = PrefixGroups(self._request_of, deduplicate)
         self._offsets = array("Q")
         self._lengths = array("I")
         self._again: BinaryIO | None = None  # the same file, to look at an earlier line
@@ -98,6 +99,7 @@ class Reading:
             is_strict=self._is_strict,
             notes=self._notes,
             refusals=tuple(self._reasons(refusals, total)),
+            copies=self._groups.copies,
         )
         failpoints.reach("accept.begun")
         self._journal.accept(plan, acceptance.to_meta())
@@ -107,11 +109,14 @@ class Reading:
     def _salvage(self, now: float) -> None:
         """Take over what is whole in damaged journals of this batch; said in log, decisions and results."""
         for path in self._spool.journals_aside(self._batch_id):
-            kept, total = self._journal.salvage_from(path), len(self._offsets)
+            salvaged, total = self._journal.salvage_from(path), len(self._offsets)
+            kept = salvaged.results
             text = f"a damaged journal was replaced: {kept} of its results were whole and are kept"
             logger.bind(event="salvaged", batch_id=self._batch_id).warning("{}: {}", self._batch_id, text)
             self._journal.log_event(Event(now, "salvaged", str(total), str(kept), "the journal was damaged"))
             self._notes += (f"{text}; times before that are not counted",)
+            if kept and not salvaged.has_uses:
+                self._notes += ("which models gave these results could not be read from the damaged journal",)
 
     def _reasons(self, refusals: list[Refusal], total: int) -> list[Refusal]:
         """Why the whole batch fails; empty when it runs. Bad lines are named one by one."""
@@ -148,8 +153,9 @@ class Reading:
                 self._faults.append(Refusal(parsed.code, parsed.message, parsed.param, parsed.line))
             row = LineRow(line.offset, length, crc, -1, line.number)
             return NewLine(index, row, line_fault_line(parsed, request_id(self._batch_id, index)))
-        self._groups.add(index, parsed)
-        return NewLine(index, LineRow(line.offset, length, crc, 0, line.number))
+        original = self._groups.add(index, parsed)
+        copy = None if original is None else Copy(original, parsed.custom_id)
+        return NewLine(index, LineRow(line.offset, length, crc, 0, line.number), None, copy)
 
     def _request_of(self, index: int) -> Request:
         """An earlier line, read again."""

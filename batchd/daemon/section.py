@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchd.core.fault import Category, ModelFault
-from batchd.core.fit import window_for
+from batchd.core.fit import refit, window_for
 from batchd.core.model import Answer, Load, Loaded
 from batchd.core.record import Group
 from batchd.core.request import Request
@@ -127,17 +127,24 @@ class Section:
     ) -> Trial:
         """What is known of a failed attempt. `window_tokens_max`: the operator's; the model's may be less."""
         attempts, crashes = self.counts.get(index, (0, 0))
-        largest = min(
-            window_tokens_max,
-            loaded.window_tokens_max or window_tokens_max,
-            loaded.memory_window_tokens_max or window_tokens_max,
-        )
+        largest = _largest(loaded, window_tokens_max)
         bound = request.completion_tokens_max
         if bound:  # room for the tokens before the end of the window that the engine leaves unused
             bound = max(bound, min(bound + WINDOW_SLACK_TOKENS, largest - (fault.prompt_tokens or 0)))
         # A window that was asked for once is not asked for again, whatever the server made of it.
         window = max(fault.window_tokens or 0, loaded.window_tokens, self.load.window_tokens)
         return Trial(attempts, crashes, bound, window, largest, is_alone)
+
+    def put_off(self, index: int, need_tokens: int, loaded: Loaded, window_tokens_max: int) -> bool:
+        """Whether this line waits for a larger window, because it will not fit into the present one."""
+        window = refit(need_tokens, loaded.window_tokens, _largest(loaded, window_tokens_max))
+        if (
+            window is None or loaded.window_tokens < self.load.window_tokens
+        ):  # what is not given is not asked twice
+            return False
+        self.too_long.append(index)
+        self.window_needed = max(self.window_needed, window)
+        return True
 
     def place(self, index: int, decision: Decision, now: float) -> None:
         """Put a line where the decision says."""
@@ -170,6 +177,15 @@ class Section:
             self.suspects.put([index], due)
         else:
             self.again.put(index, due)
+
+
+def _largest(loaded: Loaded, window_tokens_max: int) -> int:
+    """The largest window that operator, model and memory allow."""
+    return min(
+        window_tokens_max,
+        loaded.window_tokens_max or window_tokens_max,
+        loaded.memory_window_tokens_max or window_tokens_max,
+    )
 
 
 def cut_by_window(answer: Answer, request: Request, loaded: Loaded) -> ModelFault | None:

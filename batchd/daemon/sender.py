@@ -13,6 +13,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,7 +27,7 @@ from batchd.core.request import Request
 from batchd.core.retry import DEADLY, Decision, Next, decide
 from batchd.core.rules import Rules
 from batchd.core.tempo import Tempo
-from batchd.core.tokens import estimate
+from batchd.core.tokens import MARGIN, Ratio, estimate_request
 from batchd.daemon.ledger import Ledger
 from batchd.daemon.lines import Lines
 from batchd.daemon.ports import Batch, Clock, ReadyModel
@@ -47,6 +48,7 @@ class Sender:
         self._lines = lines
         self._ledger = ledger
         self._tempo, self._pace = Tempo(), Pace()
+        self._ratios: dict[str, Ratio] = {}
         self._loaded: Loaded | None = None
         self._is_deadly = False  # of the loss: whether a request may have caused it
         self._is_trial = self._is_alone = False
@@ -86,9 +88,11 @@ class Sender:
             section.finished[item.index] = 1
             self._ledger.refused(item.index, request)
             return
-        served = replace(request, model=section.load.model)
-        tokens = estimate(item.row.length, 0)  # of the whole line: more than the prompt has
-        limit_s = self._pace.limit_s(tokens, request.completion_tokens_max, self._rules.request_timeout_s)
+        served = replace(request, model=section.load.model, prefix=self._ledger.prefix_of(item.index))
+        estimated = estimate_request(request)
+        if await self._is_put_off(section, loaded, item.index, request, estimated):
+            return
+        limit_s = self._pace.limit_s(estimated, request.completion_tokens_max, self._rules.request_timeout_s)
         try:
             answer = await self._model.answer(served, slot, limit_s)
         except asyncio.CancelledError:
@@ -101,12 +105,33 @@ class Sender:
             cut = cut_by_window(answer, request, loaded)
             if cut is None:
                 section.finished[item.index] = 1
-                self._ledger.answered(item.index, request, served.model, answer, self._clock.now())
+                self._ledger.answered(item.index, request, served.model, answer, self._clock.now(), slot)
                 item.learn(slot, answer.usage, self._clock.now())
+                # The estimate of several texts is of the longest, the count of all.
+                if len(request.inputs) <= 1:
+                    self._ratio(served.model).note(estimated, answer.usage.prompt_tokens)
                 self._count(answer)
                 return
             answer = cut
-        self._failed(section, loaded, item, request, answer)
+        if answer.category is Category.CONTEXT_LENGTH and answer.prompt_tokens is not None:
+            self._ratio(served.model).note_overflow(estimated, answer.prompt_tokens)
+        self._failed(section, loaded, item, request, self._weighed(answer, limit_s))
+
+    def _ratio(self, model: str) -> Ratio:
+        return self._ratios.setdefault(model, Ratio())
+
+    async def _is_put_off(
+        self, section: Section, loaded: Loaded, index: int, request: Request, estimated: int
+    ) -> bool:
+        """A request that will not fit is not sent to be refused: it waits for a larger window."""
+        tokens, bound = self._ratio(section.load.model).tokens(estimated), request.completion_tokens_max
+        if tokens is None or tokens + bound <= loaded.window_tokens or len(request.inputs) > 1:
+            return False
+        exact = await self._model.count_tokens(replace(request, model=section.load.model))
+        need = (math.ceil(tokens * MARGIN) if exact is None else exact) + bound
+        return need > loaded.window_tokens and section.put_off(
+            index, need, loaded, self._rules.window_tokens_max
+        )
 
     def _count(self, answer: Answer) -> None:
         """An answer is here: its speed, and whether it ends a cohort."""
@@ -123,7 +148,6 @@ class Sender:
     def _failed(
         self, section: Section, loaded: Loaded, item: Item, request: Request, fault: ModelFault
     ) -> None:
-        fault = self._weighed(fault)
         trial = section.trial(
             item.index, request, fault, loaded, self._rules.window_tokens_max, self._is_alone
         )
@@ -142,9 +166,9 @@ class Sender:
         if decision.next is not Next.GIVE_UP or fault.category in UNANSWERED:
             self._say(item.index, request.custom_id, fault, decision)
 
-    def _weighed(self, fault: ModelFault) -> ModelFault:
+    def _weighed(self, fault: ModelFault, limit_s: float) -> ModelFault:
         """A server that answers others is not hung: what took too long is this request's own doing."""
-        if fault.category is not Category.TIMEOUT or self._tempo.is_quiet(self._clock.monotonic()):
+        if fault.category is not Category.TIMEOUT or self._tempo.is_quiet(self._clock.monotonic(), limit_s):
             return fault
         return replace(fault, is_server_lost=False)
 

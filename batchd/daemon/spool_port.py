@@ -83,6 +83,9 @@ class Spool(Protocol):
     def begin_publish(self, batch_id: str) -> None:
         """Make an empty publish/, deleting one that a crash left."""
 
+    def drop_publish(self, batch_id: str) -> None:
+        """Delete publish/ before it is sealed: its room is needed. Done already is fine."""
+
     def create_result(self, batch_id: str, name: str) -> BinaryIO:
         """A new file in publish/, for writing; the caller closes it."""
 
@@ -92,7 +95,7 @@ class Spool(Protocol):
     def publish(self, batch_id: str, final_name: str) -> str:
         """Rename publish/ to outbox/<final_name>, sync both; the path of it.
 
-        Nothing is overwritten; an empty directory, which a collector left, makes room.
+        Nothing is overwritten; an empty directory, which a collector left, makes room. Done already is fine.
         """
 
     def archive(self, batch_id: str) -> None:

@@ -29,13 +29,11 @@ DOUBTED_SHARE = 0.25
 class Steering:
     """The limits of one model server, and what changes them."""
 
-    def __init__(
-        self, given: Limits, clock: Clock, on_change: Callable[[Change], None], has_gpu: bool
-    ) -> None:
+    def __init__(self, given: Limits, clock: Clock, on_change: Callable[[Change], None]) -> None:
         self._given = given  # by the operator; what was learned is of one model
         self._clock = clock
         self._on_change = on_change
-        self._has_gpu = has_gpu
+        self._has_card = given.has_card
         self._course = Course.begin(given)
         self._restarts = Restarts()
         self._death: ModelFault | None = None
@@ -113,8 +111,8 @@ class Steering:
         size, on_card = loaded.size_bytes, loaded.gpu_bytes
         if size is None or on_card is None:
             return False
-        self._has_gpu = self._has_gpu or on_card > 0
-        if not self._has_gpu or on_card >= size:
+        self._has_card = self._has_card or on_card > 0
+        if not self._has_card or on_card >= size:
             return False
         text = f"{on_card / 1e9:.2f} of {size / 1e9:.2f} GB are on the card"
         event = Spilled(load, window_tokens_min, size - on_card, text, self._clock.monotonic())

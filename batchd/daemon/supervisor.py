@@ -79,18 +79,17 @@ class Supervisor:
         limits: Limits,
         on_change: Callable[[Change], None],
         waits_for_operator: bool = True,
-        give_up_s: float | None = None,
-        has_gpu: bool = False,
     ) -> None:
         self._server = server
         self._clock = clock
-        self._steering = Steering(limits, clock, on_change, has_gpu)
+        self._steering = Steering(limits, clock, on_change)
         self._on_change = on_change
         self._waits_for_operator = waits_for_operator
-        self._give_up_s = give_up_s
         self._wanted: Load | None = None
         self._in_flight = 0
+        self._began = 0.0  # of the load at hand; with what a server of our own takes to start
         self._canary_s: float | None = None  # of this load
+        self.give_up_s: float | None = None  # how long a server that cannot be used is waited for
         self.description: ServerDescription | None = None
         self.standing = Standing(State.ABSENT)
 
@@ -108,6 +107,10 @@ class Supervisor:
             self._in_flight -= 1
             if not self._in_flight and self.standing.state is State.BUSY:
                 self._move(Event.DRAINED)
+
+    async def count_tokens(self, request: Request) -> int | None:
+        """See `ports.ReadyModel`."""
+        return await self._server.count_tokens(request)
 
     def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         """See `ports.ReadyModel`."""
@@ -202,7 +205,7 @@ class Supervisor:
         load = self._steering.allowed(wish.load)
         if load != self._wanted:
             self._canary_s = None
-        self._wanted = load
+        self._wanted, self._began = load, self._clock.monotonic()
         self.standing = Standing(State.LOADING, load.model)
         loaded = await self._server.load(load, LOAD_TIMEOUT_S)
         if isinstance(loaded, ModelFault):
@@ -231,7 +234,7 @@ class Supervisor:
         if before_s is not None and self._canary_s > max(CANARY_SLOW_S, CANARY_SLOW_FACTOR * before_s):
             self._canary_s = None
             return Event.LOST
-        self._steering.fitted(load, loaded.load_s)
+        self._steering.fitted(load, self._clock.monotonic() - self._began)
         self._on_change(after_load(loaded, described, answer.usage.prompt_tokens))
         logger.bind(event="model_ready").info(
             "model {} ready: window {} tokens, {} slots, loaded in {:.1f} s",
@@ -256,8 +259,9 @@ class Supervisor:
         trouble, now = wish.trouble, self._clock.monotonic()
         fault, chance = trouble.fault, 0.5 + self._clock.random() / 2
         trouble.since = now if trouble.since is None else trouble.since
-        if self._give_up_s is not None and now - trouble.since >= self._give_up_s:
-            trouble.fault = given_up(self._give_up_s, self.standing.detail, fault)
+        if self.give_up_s is not None and now - trouble.since >= self.give_up_s:
+            said = self.standing.detail if fault is None else shortened(fault)
+            trouble.fault = given_up(self.give_up_s, said, fault)
             return Event.EXPIRED
         if fault is None:
             text, wait_s = self._steering.dying_words(self.standing.detail), self._steering.pause_s(chance)

@@ -79,6 +79,7 @@ PR_SET_PDEATHSIG = 1
 class ChildSettings:
     """What the child is told. `window_tokens` is one slot's.
 
+    `snapshots_in`: the directory in which slots are saved, ending with a slash; empty: they are not.
     `cache_ram_mib`: host memory in which llama.cpp may keep the prefixes of slots that changed their group.
     """
 
@@ -89,6 +90,7 @@ class ChildSettings:
     is_embedding: bool = False
     cache_ram_mib: int = 0
     threads: int = THREADS
+    snapshots_in: str = ""
 
 
 class LlamaChild:
@@ -206,6 +208,7 @@ async def start_child(
     command: Sequence[str] = COMMAND,
     cache_ram_mib: int = 0,
     threads: int = THREADS,
+    snapshots_in: Path | None = None,
 ) -> LlamaChild:
     """A child that listens, or one that has ended (`exit_code` is then not None)."""
     settings = ChildSettings(
@@ -216,6 +219,7 @@ async def start_child(
         is_embedding=load.is_embedding,
         cache_ram_mib=cache_ram_mib,
         threads=threads,
+        snapshots_in="" if snapshots_in is None else f"{snapshots_in}/",
     )
     child = LlamaChild(settings, command)
     await child.start(timeout_s)
@@ -251,6 +255,8 @@ def _parameters(engine: ModuleType, settings: ChildSettings) -> object:
     params.ctx_shift = False  # nothing is ever cut
     params.fit_params = False  # what does not fit shall fail, and not move to the CPU in silence
     params.cache_ram_mib = settings.cache_ram_mib
+    if settings.snapshots_in:
+        params.slot_save_path = settings.snapshots_in
     params.port = 0
     params.api_keys = [settings.key]
     params.endpoint_slots = True

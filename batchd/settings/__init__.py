@@ -118,6 +118,13 @@ def default_spool(environ: Mapping[str, str], system_spool: Path = SYSTEM_SPOOL)
     return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "batchd" / "spool"
 
 
+def default_profiles(environ: Mapping[str, str], system_spool: Path = SYSTEM_SPOOL) -> Path:
+    """Where this machine's calibrations lie: the daemon of the system may only write below its spool."""
+    if system_spool.is_dir():
+        return system_spool / "profiles"
+    return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "batchd" / "profiles"
+
+
 def config_path(config_file: Path | None, system_config: Path = SYSTEM_CONFIG) -> Path | None:
     """The file to read, if any."""
     if config_file is not None:
@@ -156,7 +163,7 @@ _Layers = tuple[tuple[str, Mapping[str, object]], ...]
 
 def _layers(flags: Mapping[str, object], config_file: Path | None, environ: Mapping[str, str]) -> _Layers:
     path = config_path(config_file)
-    machine: dict[str, object] = {"spool": default_spool(environ)}
+    machine: dict[str, object] = {"spool": default_spool(environ), "profiles": default_profiles(environ)}
     host = environ.get("OLLAMA_HOST", "").strip(" \"'")
     return (
         ("flag", flag_layer(flags, _TYPES)),

@@ -52,6 +52,8 @@ class LlamacppSettings(BaseModel):
     # llama.cpp's own cache of whole slots in host memory (its default is 8192): it copies tens of MB for each
     # request, and lanes leave it nothing to do.
     cache_ram_mib: int = Field(default=0, ge=0, le=1 << 20)
+    # Files with the cells of one slot each: a prefix is read once and restored into the other slots. 0: none.
+    snapshot_mib: int = Field(default=4096, ge=0, le=1 << 24)
     threads: int | None = Field(default=None, ge=1, le=1024)  # None: one for each core, as llama.cpp does
 
 
@@ -65,7 +67,12 @@ class Settings(BaseSettings):
     slots: int | None = Field(default=None, ge=1, le=256)
     window_tokens_max: int = Field(default=32_768, ge=256, le=1 << 24)
     strict: bool = False
+    deduplicate: bool = True
     request_timeout_s: float = Field(default=300.0, ge=1, le=86_400)
+    # A model that cannot be used is waited for; after so long its requests end with error lines. None: never.
+    give_up_s: float | None = Field(default=None, ge=0, le=31_536_000)
+    # A model that nobody has needed for this long is put out, so that others may use the card.
+    idle_unload_s: float = Field(default=300.0, ge=0, le=31_536_000)
     completion_tokens_default: int = Field(default=1_024, ge=1, le=1 << 20)
     enforce_window: bool = False
     settle_s: float | None = Field(default=None, ge=0, le=86_400)  # None: by the file system of the inbox
@@ -82,6 +89,7 @@ class Settings(BaseSettings):
     owner_bytes_max: int = Field(default=128 << 30, ge=1 << 20, le=1 << 50)
     reserve_bytes: int | None = Field(default=None, ge=0, le=1 << 50)  # None: by the size of the disk
     attempts_max: int = Field(default=3, ge=1, le=100)
+    profiles: LocalPath | None = None  # what `calibrate` wrote; by `load_settings`, depends on the machine
     pilot: int = Field(
         default=20, ge=0, le=1_000
     )  # lines that a batch of more than 1,000 begins with; 0: none
@@ -127,6 +135,7 @@ class Settings(BaseSettings):
                 "window_tokens_max": True,
                 "line_bytes_max": True,
                 "strict": True,
+                "deduplicate": True,
                 "llamacpp": {"models", "gguf", "url"},
             },
         )

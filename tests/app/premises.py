@@ -13,14 +13,17 @@ DIAGNOSTICS
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchd.app.house import House, Outside
+from batchd.app.engines import as_wished
+from batchd.app.house import House
+from batchd.app.outside import Outside
 from batchd.core.json import dumps, loads
 from batchd.core.limits import Limits
+from batchd.core.model import Load
 from batchd.core.rules import Rules
 from batchd.core.status import ModelStatus
 from batchd.daemon.supervisor import Supervisor
@@ -72,6 +75,7 @@ class Premises:
         self.drain_s = 30.0
         self.final_name: Callable[[bytes, str], str] = final_name
         self.gpus = ["a card"]
+        self.advise: Callable[[Load], Awaitable[Load]] = as_wished
         self.gauges = FakeGauges()
         self.inhibitor = FakeInhibitor()
         self.house = self.build()
@@ -93,6 +97,7 @@ class Premises:
             provenance=lambda supervisor: {"engine": self.engine_of(supervisor), "gpus": self.gpus},
             gauges=self.gauges,
             inhibitor=self.inhibitor,
+            advise=self.advise,
             pid=1,
         )
         self.house = House(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from batchd.app import chores
-from batchd.app.desk import CANCELLED, EXPIRED, close_early
+from batchd.app.closing import CANCELLED, EXPIRED, close_early
 from tests.app.premises import Premises, batch_of, codes, metrics_of
 from tests.fakes.made_batch import chat, made_batch
 from tests.fakes.scripted_model import Script, hiccup, missing_model, out_of_memory
@@ -145,7 +145,7 @@ async def test_a_decision_of_the_governor_stands_in_the_metrics(premises: Build)
     [decision, load] = metrics_of(result)["decisions"]
     assert load["name"] == "model_loaded"
     assert (decision["name"], decision["old"], decision["new"]) == ("slots_halved", "2", "1")
-    assert metrics_of(result)["lanes"] == {"slots": [1]}
+    assert metrics_of(result)["lanes"]["slots"] == [1]
 
 
 async def test_what_was_in_flight_when_the_daemon_died_is_said_and_not_charged(premises: Build) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from batchd.app.doorway import ACTIVE_BATCHES_MAX
 from batchd.core.status import StatusReport, parse
+from batchd.errors import NoSpaceError
 from tests.app.premises import Premises, batch_of, codes
 from tests.fakes.made_batch import chat
 from tests.fakes.scripted_model import Script
@@ -84,6 +85,51 @@ async def test_while_the_disk_is_short_nothing_may_be_sent_and_the_status_says_s
         free[0] = 1_500_000
         await world.until(world.house.outlook.may_send)
         await world.until(lambda: shown(world).notice == "")
+
+
+@pytest.mark.parametrize("step", ["create_result", "publish", "discard"])
+async def test_results_wait_for_room_with_the_reason_and_are_published_when_there_is_some(
+    premises: Build, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    world = premises()
+    batch_id = world.drop([chat("a")])
+    refused = refusing(world, monkeypatch, step)
+    async with world.at_work():
+        await world.until(lambda: len(refused) >= 2)
+        await world.until(lambda: "takes nothing more" in shown(world).notice)
+        monkeypatch.undo()
+        result = await world.result(batch_id)
+        await world.until(lambda: world.processing() == [])
+    assert codes(result) == {"a": "answered"}
+    assert len(world.server.sent) == 1
+
+
+async def test_a_house_whose_results_wait_for_room_can_be_stopped_and_the_next_one_publishes(
+    premises: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = premises()
+    batch_id = world.drop([chat("a")])
+    refused = refusing(world, monkeypatch, "create_result")
+    async with world.at_work():
+        await world.until(lambda: refused)
+    assert world.processing() == [batch_id]
+    monkeypatch.undo()
+    world.build()
+    async with world.at_work():
+        assert codes(await world.result(batch_id)) == {"a": "answered"}
+    assert len(world.server.sent) == 1
+
+
+def refusing(world: Premises, monkeypatch: pytest.MonkeyPatch, step: str) -> list[str]:
+    """From now on this step finds a full disk; grows with each try."""
+    tries: list[str] = []
+
+    def refuse(*_: object) -> None:
+        tries.append(step)
+        raise NoSpaceError(f"no room for {step}")
+
+    monkeypatch.setattr(type(world.spool), step, refuse)
+    return tries
 
 
 async def test_a_watcher_that_never_rings_and_a_name_that_is_no_text_lose_no_file(premises: Build) -> None:

@@ -10,6 +10,7 @@ from batchd.core.fault import ModelFault
 from batchd.core.limits import Limits
 from batchd.core.model import ServerDescription
 from batchd.edges.clock import SystemClock
+from batchd.edges.gpu import read_cards
 from batchd.errors import ConfigError, UnavailableError
 from batchd.settings import Settings
 from tests.fakes.fake_clock import FakeClock
@@ -23,7 +24,14 @@ def settings(tmp_path: Path, **more: Any) -> Settings:
 async def test_an_attached_ollama_keeps_its_slots_to_itself(tmp_path: Path) -> None:
     engine = await build_engine(settings(tmp_path, ollama={"mode": "attach"}), SystemClock())
     assert (engine.name, engine.address) == ("ollama", "http://127.0.0.1:11434")
-    assert engine.limits == Limits(1, owns_slots=False)
+    assert engine.limits == Limits(1, owns_slots=False, has_card=bool(read_cards()[0]))
+    await engine.server.close()
+
+
+async def test_a_remote_ollamas_card_is_not_the_one_of_this_machine(tmp_path: Path) -> None:
+    remote = settings(tmp_path, ollama={"mode": "attach", "host": "http://192.0.2.1:11434"})
+    engine = await build_engine(remote, SystemClock())
+    assert not engine.limits.has_card
     await engine.server.close()
 
 
@@ -33,7 +41,7 @@ async def test_an_own_ollama_has_slots_of_ours(tmp_path: Path) -> None:
     program.chmod(0o755)
     own = settings(tmp_path, ollama={"mode": "own", "binary": program})
     engine = await build_engine(own, SystemClock())
-    assert engine.limits == Limits(4, owns_slots=True)
+    assert engine.limits == Limits(4, owns_slots=True, has_card=bool(read_cards()[0]))
     assert engine.address == "a private server"
     await engine.server.close()
 
@@ -47,7 +55,7 @@ async def test_an_own_ollama_without_a_program_is_a_matter_of_configuration(tmp_
 async def test_a_named_number_of_slots_is_asked_for_whoever_owns_them(tmp_path: Path) -> None:
     attached = settings(tmp_path, slots=3, ollama={"mode": "attach"})
     engine = await build_engine(attached, SystemClock())
-    assert engine.limits == Limits(3, owns_slots=False)
+    assert engine.limits == Limits(3, owns_slots=False, has_card=bool(read_cards()[0]))
     await engine.server.close()
 
 

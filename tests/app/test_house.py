@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import batchd.app.house as house_module
 from batchd.core.lifecycle import Phase
 from batchd.core.readings import Card, Reading
 from batchd.core.status import parse
@@ -15,7 +14,7 @@ from batchd.edges.journal import Journal
 from batchd.errors import SpoolError
 from tests.app.premises import Premises, batch_of, codes, metrics_of, records
 from tests.fakes.made_batch import chat
-from tests.fakes.scripted_model import Script
+from tests.fakes.scripted_model import Script, hiccup
 
 Build = Callable[..., Premises]
 
@@ -32,7 +31,7 @@ async def test_a_dropped_file_is_published_in_input_order(premises: Build) -> No
     assert [line["custom_id"] for line in records(result / "output.jsonl")] == ["c", "a", "b"]
     assert batch_of(result)["status"] == "completed"
     assert batch_of(result)["request_counts"] == {"total": 4, "completed": 3, "failed": 1}
-    assert metrics_of(result)["lanes"] == {"slots": [2]}
+    assert metrics_of(result)["lanes"]["slots"] == [2]
     assert (world.root / "archive" / batch_id / "reviews.jsonl").exists()
     assert world.service.told == ["ready", "stopping"]
     assert world.server.calls[-2:] == ["unload", "close"]
@@ -232,9 +231,10 @@ async def test_only_the_wanted_batches_are_taken_and_the_house_ends_with_them(pr
     assert (world.root / "inbox" / "other.jsonl").exists()
 
 
-async def test_a_model_that_nobody_needs_is_put_out(premises: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(house_module, "IDLE_RELEASE_S", 0.02)
+async def test_a_model_that_nobody_needs_is_put_out(premises: Build) -> None:
     world = premises()
+    world.set_rules(idle_unload_s=0.02)
+    world.build()
     batch_id = world.drop([chat("a")])
     async with world.at_work():
         await world.result(batch_id)
@@ -242,6 +242,27 @@ async def test_a_model_that_nobody_needs_is_put_out(premises: Build, monkeypatch
         again = world.drop([chat("b")], "b.jsonl")
         await world.result(again)
     assert sum(call.startswith("load") for call in world.server.calls) == 2
+
+
+async def test_a_model_that_never_loads_is_given_up_where_the_operator_says_so(premises: Build) -> None:
+    world = premises(Script().loads(*[hiccup("no memory")] * 1_000))
+    world.set_rules(give_up_s=60.0)
+    world.build()
+    batch_id = world.drop([chat("a"), chat("b")])
+    async with world.at_work():
+        result = await world.result(batch_id)
+    assert codes(result) == {"a": "model_unavailable", "b": "model_unavailable"}
+    [first, _] = records(result / "errors.jsonl")
+    assert "60 s (give_up_s); the last time: no memory" in first["error"]["message"]
+    assert first["response"] is None
+
+
+async def test_a_model_that_does_not_load_is_waited_for_and_goes_on_when_it_does(premises: Build) -> None:
+    world = premises(Script().loads(*[hiccup("no memory")] * 9))
+    batch_id = world.drop([chat("a")])
+    async with world.at_work():
+        result = await world.result(batch_id)
+    assert codes(result) == {"a": "answered"}
 
 
 async def test_old_originals_leave_the_archive(premises: Build) -> None:

@@ -132,6 +132,10 @@ def shown_before_intake_had_ended(spot: Spot) -> None:
     path.write_bytes(path.read_bytes().replace(counted, uncounted))
 
 
+def a_status_that_a_power_cut_emptied(spot: Spot) -> None:
+    (spot.root / "status.json").write_bytes(b"")
+
+
 def no_status(spot: Spot) -> None:
     (spot.root / "status.json").unlink()
 
@@ -156,6 +160,7 @@ def submitters_business(spot: Spot) -> None:
         behind,
         shown_before_intake_had_ended,
         no_status,
+        a_status_that_a_power_cut_emptied,
         submitters_business,
     ],
 )

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,8 @@ PROCESSING = "batchd/edges/spool/processing.py"
 INBOX = "batchd/edges/spool/inbox.py"
 ENVIRONMENT = "batchd/edges/journal/environment.py"
 ROWS = "batchd/edges/journal/rows.py"
+INTAKE = "batchd/daemon/intake.py"
+ATTACKS = "tests/edges/test_attacks.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ MUTANTS = (
         ENVIRONMENT,
         "            _sync_directory(directory)\n",
         "            pass\n",
-        (POWER,),
+        (JOURNAL,),
     ),
     Mutant(
         "no sync of commits",
@@ -151,8 +154,8 @@ MUTANTS = (
     Mutant(
         "the phase comes before the seal",
         "batchd/daemon/publisher.py",
-        "        sha256 = self._spool.seal_publish(batch.id)\n        batch.journal",
-        '        sha256 = ""\n        batch.journal',
+        "            sha256 = self._spool.seal_publish(batch.id)\n",
+        '            sha256 = ""\n',
         (POWER, FAILPOINTS, "tests/daemon/test_publisher.py"),
     ),
     Mutant(
@@ -197,6 +200,76 @@ MUTANTS = (
         "index < self._counted.total",
         ("tests/edges/test_journal_salvage.py",),
     ),
+    Mutant(
+        "what gave the answers is not salvaged",
+        "batchd/edges/journal/__init__.py",
+        "            self._writer.run(lambda rows: rows.note(USES, uses.to_meta()))\n",
+        "            self._writer.run(lambda rows: rows.note(USES, account_of({}).to_meta()))\n",
+        ("tests/edges/test_journal_salvage.py",),
+    ),
+    Mutant(
+        "a lock file with a hole",
+        ENVIRONMENT,
+        "        self._reserve_lock()\n",
+        "",
+        (JOURNAL,),
+    ),
+    Mutant(
+        "a file that somebody writes is claimed",
+        INTAKE,
+        "        if self._spool.has_writer(name):\n",
+        "        if False:\n",
+        ("tests/daemon/test_intake_sweep.py", "tests/daemon/test_intake.py", "tests/chaos/test_inbox.py"),
+    ),
+    Mutant(
+        "a file that changed under the copy is believed",
+        PROCESSING,
+        "    if has_writer or not is_same or size_bytes != after.st_size:\n",
+        "    if False:\n",
+        (SPOOL_CONTRACT, ATTACKS),
+    ),
+    Mutant(
+        "a file with a second name is taken",
+        PROCESSING,
+        "found.st_nlink != 1",
+        "found.st_nlink < 1",
+        (ATTACKS,),
+    ),
+    Mutant(
+        "links are followed",
+        PROCESSING,
+        "_READ = os.O_RDONLY | os.O_NOFOLLOW |",
+        "_READ = os.O_RDONLY |",
+        (ATTACKS, SPOOL_CONTRACT),
+    ),
+    Mutant(
+        "two daemons on one spool",
+        "batchd/edges/spool/layout.py",
+        "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
+        ("tests/edges/test_spool.py",),
+    ),
+    Mutant(
+        "a full disk gives a journal up",
+        "batchd/edges/journal/writer.py",
+        "self.waits_for_room and not self._is_closing",
+        "False and not self._is_closing",
+        ("tests/edges/test_journal_writer.py",),
+    ),
+    Mutant(
+        "results that found no room end the daemon",
+        "batchd/app/blocking.py",
+        "        except NoSpaceError:\n",
+        "        except ZeroDivisionError:\n",
+        ("tests/app/test_doorway.py",),
+    ),
+    Mutant(
+        "what was promised is deleted on a full disk",
+        "batchd/app/desk.py",
+        "        if journal.phase() is Phase.PUBLISHING:",
+        "        if False:",
+        ("tests/app/test_doorway.py",),
+    ),
 )
 
 
@@ -239,7 +312,7 @@ def _is_caught(tree: Path, mutant: Mutant) -> bool:
     return code == RED
 
 
-def _run(tree: Path, tests: "tuple[str, ...] | list[str]") -> int:
+def _run(tree: Path, tests: Sequence[str]) -> int:
     """pytest's exit code. A mutant that hangs is caught as well."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}

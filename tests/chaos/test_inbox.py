@@ -32,7 +32,7 @@ from batchd.edges.clock import SystemClock
 from batchd.edges.journal import Journal
 from batchd.edges.spool import Spool
 from tests.chaos.nursery import ROOT
-from tests.chaos.tally import tally
+from tests.chaos.tally import Books, tally
 
 DROPS = int(os.environ.get("BATCHD_TEST_DROPS", "300"))
 SEED = int(os.environ.get("BATCHD_TEST_SEED", "20261121"))
@@ -84,14 +84,19 @@ class Daemon:
 
 @pytest.mark.timeout(120 + DROPS)
 def test_every_dropped_file_becomes_one_batch_and_none_is_claimed_early(folder: Path) -> None:
+    with tally("inbox drops", SEED, Books()) as books:
+        drop_and_judge(folder, books)
+
+
+def drop_and_judge(folder: Path, books: Books) -> None:
     logger.disable("batchd")
     daemon = Daemon(folder)
-    books = []
+    papers = []
     submitters = []
     for number in range(SUBMITTERS):
         outside, book = folder / f"outside-{number}", folder / f"book-{number}"
         outside.mkdir()
-        books.append(book)
+        papers.append(book)
         arguments = [folder / "spool" / "inbox", outside, book, DROPS // SUBMITTERS, SEED + number, SETTLE_S]
         command = [sys.executable, "-m", "tests.chaos.submitters", *map(str, arguments)]
         submitters.append(subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}))
@@ -109,10 +114,10 @@ def test_every_dropped_file_becomes_one_batch_and_none_is_claimed_early(folder: 
     assert [submitter.returncode for submitter in submitters] == [0] * SUBMITTERS
     left = {path.name for path in (folder / "spool" / "inbox").iterdir()}
     assert left <= {".~tmp~", ".partial"}
-    booked = [json.loads(line) for book in books for line in book.read_text().splitlines()]
+    booked = [json.loads(line) for book in papers for line in book.read_text().splitlines()]
     lost, doubled, early, misnamed = judged(booked, daemon.taken)
-    numbers = {"lost": len(lost), "doubled": len(doubled), "early_claims": len(early)}
-    tally("inbox drops", len(booked), SEED, requests=sum(entry["lines"] for entry in booked), **numbers)
+    books.blows, books.requests = len(booked), sum(entry["lines"] for entry in booked)
+    books.lost, books.doubled, books.early_claims = len(lost), len(doubled), len(early)
     print(f"{len(daemon.taken)} batches; {dict(sorted(Counter(entry['way'] for entry in booked).items()))}")
     wrong = [*lost, *doubled, *early, *misnamed]
     assert not wrong, f"seed {SEED}: {lost=} {doubled=} {early=} {misnamed=}"

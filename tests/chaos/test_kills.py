@@ -16,6 +16,8 @@ import pytest
 from batchd.edges.journal import Journal
 from batchd.errors import JournalError
 from tests.batches import user_text, write_batch
+from tests.chaos.checker import outcomes_of
+from tests.chaos.tally import Books, tally
 from tests.house import LivingDaemon, read_lines
 from tests.simulator.answers import tag_of
 from tests.simulator.child import ChildSimulator
@@ -53,34 +55,39 @@ def test_kills_at_random_moments_lose_nothing_double_nothing_and_pay_nothing_twi
     tags = [tag_of(user_text(number)) for number in range(LINES)]
     spool = tmp_path / "spool"
     paid: list[tuple[float, set[int]]] = []  # (moment of the kill, what was answered by then)
-    with ChildSimulator(
-        tmp_path / "seen.jsonl", slots=SLOTS, delay_s=DELAY_S, jitter_s=DELAY_S / 2
-    ) as server:
+    with (
+        ChildSimulator(tmp_path / "seen.jsonl", slots=SLOTS, delay_s=DELAY_S, jitter_s=DELAY_S / 2) as server,
+        tally("daemon kills", SEED, Books(requests=LINES)) as books,
+    ):
         daemon = LivingDaemon(spool, BATCHD_OLLAMA__HOST=server.address, BATCHD_SLOTS=str(SLOTS))
         with daemon:
             batch_id = daemon.submit(batch)
             for _ in range(KILLS):
                 time.sleep(chance.uniform(0.3, 1.6))
                 daemon.kill()
+                books.blows += 1
                 paid.append((time.time_ns() / 1e9, answered(spool, batch_id, tmp_path / "copy")))
                 if list((spool / "outbox").glob(f"*.{batch_id}")):
                     break
                 daemon.start()
             result = daemon.result(batch_id, wait_s=90 + LINES * DELAY_S)
         seen = server.seen()
-    assert read_lines(result / "errors.jsonl") == []
-    lines = read_lines(result / "output.jsonl")
-    assert [line["custom_id"] for line in lines] == [f"package-{number}" for number in range(LINES)]
-    for line, tag in zip(lines, tags, strict=True):
-        assert tag in str(line["response"]), "an answer went to another request"
-    index_of = {tag: index for index, tag in enumerate(tags)}
-    repeated = [
-        (index_of[entry["tag"]], entry["at"] - moment)
-        for moment, finished in paid
-        for entry in seen
-        if entry["tag"] in index_of and entry["at"] > moment and index_of[entry["tag"]] in finished
-    ]
-    assert repeated == [], f"seed {SEED}: finished answers were computed again"
+        lost, doubled = outcomes_of(result, batch.read_bytes())
+        books.lost, books.doubled = len(lost), len(doubled)
+        index_of = {tag: index for index, tag in enumerate(tags)}
+        repeated = [
+            (index_of[entry["tag"]], entry["at"] - moment)
+            for moment, finished in paid
+            for entry in seen
+            if entry["tag"] in index_of and entry["at"] > moment and index_of[entry["tag"]] in finished
+        ]
+        books.recomputed = len(repeated)
+        assert read_lines(result / "errors.jsonl") == []
+        lines = read_lines(result / "output.jsonl")
+        assert [line["custom_id"] for line in lines] == [f"package-{number}" for number in range(LINES)]
+        for line, tag in zip(lines, tags, strict=True):
+            assert tag in str(line["response"]), "an answer went to another request"
+        assert repeated == [], f"seed {SEED}: finished answers were computed again"
     at_work = [moment for moment, finished in paid if 0 < len(finished) < LINES]
     print(f"{len(paid)} kills, {len(at_work)} of them at work, {LINES} lines, {len(seen)} calls, seed {SEED}")
     assert at_work, "no kill fell while the batch was at work"

@@ -4,6 +4,7 @@ SUMMARY
     BATCHD_TEST_CUTS is the number of cuts at random moments, BATCHD_TEST_SEED their seed.
 """
 
+import contextlib
 import os
 import random
 import shutil
@@ -18,6 +19,7 @@ from batchd.core.lifecycle import Phase
 from batchd.edges.journal import Journal
 from tests.chaos.disks import PowerDisk
 from tests.chaos.nursery import Nursery
+from tests.chaos.tally import tally
 from tests.chaos.world import World
 
 CUTS = int(os.environ.get("BATCHD_TEST_CUTS", "3"))
@@ -47,12 +49,13 @@ OF_THE_JOURNAL = (
 )
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[tuple[World, PowerDisk]]:
+@contextlib.contextmanager
+def a_world(tmp_path: Path) -> Iterator[tuple[World, PowerDisk]]:
     with (
         Nursery() as nursery,
         PowerDisk(tmp_path) as disk,
         World(tmp_path, nursery, spool=disk.path / "spool", delay_s=0.01) as made,
+        tally("power cuts", SEED, made.books),
     ):
         yield made, disk
 
@@ -84,59 +87,58 @@ def stop_at(world: World, name: str, count: int) -> str:
 
 @pytest.mark.timeout(120)
 def test_what_was_synced_at_a_moment_is_there_after_a_power_cut_at_that_moment(
-    world: tuple[World, PowerDisk],
+    tmp_path: Path,
 ) -> None:
-    here, disk = world
-    here.start()
-    for name, pattern in PROMISES.items():
-        batch_id = stop_at(here, name, 1)
-        before = seen(here.spool, batch_id, pattern)
-        assert before, f"nothing is promised at {name}"
-        here.cut(disk)
-        assert seen(here.spool, batch_id, pattern) == before, f"{name} was not kept"
+    with a_world(tmp_path) as (here, disk):
         here.start()
-    for name, count in OF_THE_JOURNAL:
-        batch_id = stop_at(here, name, count)
-        said = journaled(here, batch_id)
-        here.cut(disk)
-        assert journaled(here, batch_id) == said, f"{name} {count} was not kept"
-        here.start()
-    here.finish()
-    here.check()
+        for name, pattern in PROMISES.items():
+            batch_id = stop_at(here, name, 1)
+            before = seen(here.spool, batch_id, pattern)
+            assert before, f"nothing is promised at {name}"
+            here.cut(disk)
+            assert seen(here.spool, batch_id, pattern) == before, f"{name} was not kept"
+            here.start()
+        for name, count in OF_THE_JOURNAL:
+            batch_id = stop_at(here, name, count)
+            said = journaled(here, batch_id)
+            here.cut(disk)
+            assert journaled(here, batch_id) == said, f"{name} {count} was not kept"
+            here.start()
+        here.finish()
+        here.check()
 
 
 @pytest.mark.timeout(60 + 10 * CUTS)
-def test_power_cuts_at_random_moments_lose_no_acknowledged_answer(world: tuple[World, PowerDisk]) -> None:
-    here, disk = world
-    chance = random.Random(SEED)
-    here.start()
-    for number in range(CUTS):
-        if number % 3 == 0:
-            here.finish()
-            for batch_id in list(here.batches)[-1:]:
-                here.collect(batch_id)
-        here.drop(chance.randint(30, 90))
-        time.sleep(chance.uniform(0.02, 0.6))
-        here.daemon.kill(signal.SIGSTOP)
-        here.cut(disk)
+def test_power_cuts_at_random_moments_lose_no_acknowledged_answer(tmp_path: Path) -> None:
+    with a_world(tmp_path) as (here, disk):
+        chance = random.Random(SEED)
         here.start()
-    here.finish()
-    here.check()
-    print(f"{here.books.cuts} power cuts, {here.books.requests} requests, seed {SEED}")
+        for number in range(CUTS):
+            if number % 3 == 0:
+                here.finish()
+                for batch_id in list(here.batches)[-1:]:
+                    here.collect(batch_id)
+            here.drop(chance.randint(30, 90))
+            time.sleep(chance.uniform(0.02, 0.6))
+            here.daemon.kill(signal.SIGSTOP)
+            here.cut(disk)
+            here.start()
+        here.finish()
+        here.check()
 
 
 def test_without_a_sync_of_directories_and_files_a_power_cut_is_noticed(
-    world: tuple[World, PowerDisk],
+    tmp_path: Path,
 ) -> None:
     """The control: a cut that forgives everything would prove nothing."""
-    here, disk = world
-    here.start(lies=("fsync",))
-    batch_id = stop_at(here, "publish.outbox_synced", 1)
-    before = seen(here.spool, batch_id, PROMISES["publish.outbox_synced"])
-    assert before
-    here.wait_until(here.daemon.is_stopped, "a stopped daemon")
-    disk.freeze()
-    here.daemon.kill()
-    here.daemon.wait(10)
-    disk.thaw()
-    assert seen(here.spool, batch_id, PROMISES["publish.outbox_synced"]) != before
+    with a_world(tmp_path) as (here, disk):
+        here.start(lies=("fsync",))
+        batch_id = stop_at(here, "publish.outbox_synced", 1)
+        before = seen(here.spool, batch_id, PROMISES["publish.outbox_synced"])
+        assert before
+        here.wait_until(here.daemon.is_stopped, "a stopped daemon")
+        disk.freeze()
+        here.daemon.kill()
+        here.daemon.wait(10)
+        disk.thaw()
+        assert seen(here.spool, batch_id, PROMISES["publish.outbox_synced"]) != before

@@ -8,6 +8,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ import sys
 import time
 import zlib
 from array import array
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ from batchd.core.lifecycle import Phase
 from batchd.core.record import LineRow, NewLine, Outcome, Plan
 from batchd.edges.journal import Journal
 from tests.chaos.nursery import ROOT, Nursery
-from tests.chaos.tally import tally
+from tests.chaos.tally import Books, tally
 from tests.chaos.world import World
 
 JOURNAL_KILLS = int(os.environ.get("BATCHD_TEST_JOURNAL_KILLS", "100"))
@@ -75,9 +77,17 @@ def new_journal(path: Path) -> None:
 def storm(folder: str, kills: int, seed: int) -> None:
     """In a process of its own, which forks one writer after the other and kills it."""
     chance, path, told = random.Random(seed), Path(folder) / "journal", Path(folder) / "acknowledged"
+    books = Books()
+    try:
+        killed_again_and_again(path, told, chance, kills, books)
+    finally:
+        print(json.dumps(asdict(books)))
+
+
+def killed_again_and_again(path: Path, told: Path, chance: random.Random, kills: int, books: Books) -> None:
     new_journal(path)
     told.write_bytes(b"")
-    answered = 0
+    kept: dict[int, bytes] = {}
     for _ in range(kills):
         writer = os.fork()
         if writer == 0:
@@ -89,18 +99,21 @@ def storm(folder: str, kills: int, seed: int) -> None:
         time.sleep(chance.uniform(0.0, 0.06))
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
+        books.blows += 1
         acknowledged = [int(line) for line in told.read_bytes().splitlines(keepends=True) if b"\n" in line]
-        assert len(acknowledged) == len(set(acknowledged)), "an acknowledged line was answered again"
         journal = Journal.open(str(path))  # compares its counters with its rows
-        kept = {index: line for index, _, line in journal.results()}
+        before, kept = len(kept), {index: line for index, _, line in journal.results()}
         journal.close()
+        books.requests += len(kept) - before
+        books.lost += len(set(acknowledged) - kept.keys())
+        books.recomputed += len(acknowledged) - len(set(acknowledged))
         assert kept.keys() >= set(acknowledged), "an acknowledged answer is gone"
+        assert len(acknowledged) == len(set(acknowledged)), "an acknowledged line was answered again"
         assert all(line == answer(index) for index, line in kept.items())
         if len(kept) == LINES:
-            answered += len(kept)
+            kept = {}
             new_journal(path)
             told.write_bytes(b"")
-    print(answered + len(kept))
 
 
 @pytest.mark.timeout(60 + JOURNAL_KILLS)
@@ -108,17 +121,20 @@ def test_kills_of_the_journal_take_no_acknowledged_answer_back(tmp_path: Path) -
     code = (
         "import sys; from tests.chaos.test_storms import storm; storm(sys.argv[1], *map(int, sys.argv[2:]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), str(JOURNAL_KILLS), str(SEED)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=55 + JOURNAL_KILLS,
-        check=False,
-    )
-    assert done.returncode == 0, f"seed {SEED}\n{done.stderr[-4000:]}"
-    assert int(done.stdout) > 0, "nothing was answered between the kills"
-    tally("journal kills", JOURNAL_KILLS, SEED, requests=int(done.stdout))
+    with tally("journal kills", SEED, Books()) as books:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path), str(JOURNAL_KILLS), str(SEED)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=55 + JOURNAL_KILLS,
+            check=False,
+        )
+        for name, count in json.loads(done.stdout or "{}").items():
+            setattr(books, name, count)
+        assert done.returncode == 0, f"seed {SEED}\n{done.stderr[-4000:]}"
+        assert books.blows == JOURNAL_KILLS
+        assert books.requests > 0, "nothing was answered between the kills"
 
 
 # --- the daemon and its model server ---------------------------------------------------------------------
@@ -160,16 +176,19 @@ BLOWS_OF_CHANCE = (
 def test_blows_on_the_daemon_and_its_server_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     settings = {"BATCHD_REQUEST_TIMEOUT_S": "2", "BATCHD_ATTEMPTS_MAX": "20"}
-    with Nursery() as nursery, World(tmp_path, nursery, delay_s=0.02, settings=settings) as world:
+    with (
+        Nursery() as nursery,
+        World(tmp_path, nursery, delay_s=0.02, settings=settings) as world,
+        tally("daemon kills", SEED, world.books),
+        tally("model server blows", SEED, Books()) as books,
+    ):
         world.start()
         for number in range(BLOWS):
             if number % 3 == 0:
                 world.drop(chance.randint(60, 160))
             time.sleep(chance.uniform(0.05, 0.5))
-            strike(world, chance.choice(BLOWS_OF_CHANCE))
+            strike(world, blow := chance.choice(BLOWS_OF_CHANCE))
+            books.blows += blow != "kill the daemon"
         world.finish(60 + 3 * BLOWS)
         world.check()
-        books = world.books
-    assert books.kills, f"seed {SEED}: the daemon was never killed"
-    tally("daemon kills", books.kills, SEED, requests=books.requests, recomputed=books.recomputed)
-    tally("blows on the model server", BLOWS - books.kills, SEED)
+        assert world.books.blows, f"seed {SEED}: the daemon was never killed"

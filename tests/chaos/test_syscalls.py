@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.nursery import Nursery
+from tests.chaos.tally import tally
 from tests.chaos.world import WAIT_S, World
 
 FAULTS = int(os.environ.get("BATCHD_TEST_FAULTS", "50"))
@@ -97,7 +98,11 @@ def test_whatever_call_fails_the_daemon_goes_on_or_ends_with_a_sentence(tmp_path
     chance = random.Random(SEED)
     struck: Counter[str] = Counter()
     ends: Counter[int] = Counter()
-    with Nursery() as nursery, World(tmp_path, nursery, obeys=False) as world:
+    with (
+        Nursery() as nursery,
+        World(tmp_path, nursery, obeys=False) as world,
+        tally("system calls", SEED, world.books),
+    ):
         world.start()
         while struck.total() < FAULTS:
             world.finish()
@@ -108,6 +113,7 @@ def test_whatever_call_fails_the_daemon_goes_on_or_ends_with_a_sentence(tmp_path
                 wait_for_outcome(world, batch_id, faults)
             for call in re.findall(r"(\w+)\([^\n]*\(INJECTED\)", said.read_text(errors="replace")):
                 struck[call] += 1
+                world.books.blows += 1
             log = _LOG_TROUBLE.sub("", world.log_path.read_bytes()[log_from:].decode(errors="replace"))
             assert "Traceback" not in log, f"seed {SEED}, {faults}\n{log[-5000:]}"
             assert "A bug in batchd" not in log, f"seed {SEED}, {faults}\n{log[-5000:]}"

@@ -8,7 +8,8 @@ SUMMARY
     `check` says what was lost, doubled, or computed again though it was durable.
 
 DIAGNOSTICS
-    AssertionError: the daemon ended by itself, a wait reached its limit, or `check` found something.
+    AssertionError: the daemon ended by itself, a wait reached its limit, or `check` found something. What it
+    found is in the books before that.
 """
 
 import contextlib
@@ -18,7 +19,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -27,29 +27,16 @@ from batchd.edges.journal import Journal
 from batchd.edges.spool import submit_file
 from batchd.errors import JournalError
 from tests.batches import request_line, user_text
-from tests.chaos.checker import problems_of, problems_of_result
+from tests.chaos.checker import outcomes_of, problems_of, problems_of_result
 from tests.chaos.disks import PowerDisk
 from tests.chaos.nursery import ROOT, Born, Nursery
+from tests.chaos.tally import Books
 from tests.house import clean_environment
 from tests.simulator.answers import tag_of
 from tests.simulator.child import ChildSimulator
 
 #: Generous: a wait that ends here is a hang.
 WAIT_S = 60.0
-
-
-@dataclass
-class Books:
-    """What one run did and saw; sums of it are the table."""
-
-    kills: int = 0
-    cuts: int = 0
-    requests: int = 0
-    lost: int = 0
-    doubled: int = 0
-    recomputed: int = 0
-    early_claims: int = 0
-    seconds: float = 0.0
 
 
 class World:
@@ -65,6 +52,7 @@ class World:
         spool: Path | None = None,
         obeys: bool = True,
         settings: Mapping[str, str] = MappingProxyType({}),
+        answer_tokens: int = 12,
     ) -> None:
         self.directory = directory
         self.spool = spool or directory / "spool"
@@ -73,15 +61,22 @@ class World:
         self.books = Books()
         self.batches: dict[str, bytes] = {}  # what was handed in
         self.server = ChildSimulator(
-            directory / "seen.jsonl", slots=slots, delay_s=delay_s, jitter_s=delay_s / 2, hung_unload_s=0.2
+            directory / "seen.jsonl",
+            slots=slots,
+            delay_s=delay_s,
+            jitter_s=delay_s / 2,
+            hung_unload_s=0.2,
+            answer_tokens=answer_tokens,
         )
         self._slots = slots
         self._settings = settings
+        self._answer_tokens = answer_tokens
         self._obeys = obeys  # whether its daemons look for orders, which takes system calls of its own
         self._nursery = nursery
         self._daemon: Born | None = None
         self._numbers = 0
         self._tags: dict[str, str] = {}
+        self._damaged: set[str] = set()  # batches whose journals we broke
         self._deaths: list[tuple[float, set[str]]] = []  # (moment, tags that were durable by then)
 
     def __enter__(self) -> "World":
@@ -149,7 +144,7 @@ class World:
         batch_id = f"batch_{os.urandom(16).hex()}"
         rows = []
         for number in range(self._numbers, self._numbers + lines):
-            row = request_line(number, system="Say one word.")
+            row = request_line(number, max_tokens=self._answer_tokens + 4, system="Say one word.")
             if number - self._numbers < bad_lines:
                 row["body"] = {**row["body"], "n": 2}  # type: ignore[dict-item]  # a request's body is an object
             else:
@@ -178,9 +173,10 @@ class World:
         self.daemon.wait(WAIT_S)
         disk.thaw()
         durable = self.durable()
-        self.books.cuts += 1
+        self.books.blows += 1
         self._deaths.append((time.time_ns() / 1e9, durable))
-        problems = problems_of(self.spool)
+        self.books.lost += len(told - durable)
+        problems = self._problems()
         assert not problems, problems
         assert told <= durable, f"{len(told - durable)} acknowledged answers were lost"
 
@@ -194,6 +190,7 @@ class World:
 
     def damage_journal(self, batch_id: str) -> None:
         """Both meta pages become noise: LMDB cannot even open it."""
+        self._damaged.add(batch_id)
         with self.data_of(batch_id).open("r+b") as file:
             file.write(os.urandom(8192))
 
@@ -210,9 +207,9 @@ class World:
     def died(self) -> None:
         """The daemon is dead, or about to be: book it."""
         assert self.daemon.wait(WAIT_S) == -signal.SIGKILL, self.log()
-        self.books.kills += 1
+        self.books.blows += 1
         self._deaths.append((time.time_ns() / 1e9, self.durable()))
-        problems = problems_of(self.spool)
+        problems = self._problems()
         assert not problems, problems
 
     def durable(self) -> set[str]:
@@ -236,6 +233,15 @@ class World:
     def is_published(self, batch_id: str) -> bool:
         return bool(self.results(batch_id))
 
+    def is_finished(self, within_s: float) -> bool:
+        """As `finish`, with an answer where that one raises."""
+        until = time.perf_counter() + within_s
+        while time.perf_counter() < until:
+            if all(map(self.is_published, self.batches)) and self.is_tidy():
+                return True
+            time.sleep(0.01)
+        return False
+
     def is_tidy(self) -> bool:
         """Nothing is left of any batch."""
         return not any((self.spool / "processing").iterdir())
@@ -257,12 +263,19 @@ class World:
 
         `may_repeat`: so many answers were destroyed by us.
         """
-        problems = problems_of(self.spool)
+        problems = self._problems()
+        if (collected := self.directory / "collected").is_dir():
+            problems += problems_of(self.spool, collected)
         for batch_id, content in self.batches.items():
             for result in self.results(batch_id):
+                lost, doubled = outcomes_of(result, content)
+                self.books.lost += len(lost)
+                self.books.doubled += len(doubled)
+                problems += [f"{batch_id}: lost {lost}, doubled {doubled}"] if lost or doubled else []
                 problems += problems_of_result(result, content, self.spool / "archive")
                 problems += self._strange_answers(result)
             if len({(result / "output.jsonl").read_bytes() for result in self.results(batch_id)}) > 1:
+                self.books.doubled += 1
                 problems.append(f"{batch_id} was published twice with different bytes")
         again = [
             entry["tag"]
@@ -273,6 +286,10 @@ class World:
         self.books.recomputed += len(again)
         assert not problems, problems
         assert len(again) <= may_repeat, f"computed again though durable: {again}"
+
+    def _problems(self) -> list[str]:
+        ours = [f"processing/{batch_id}/journal: The journal is damaged" for batch_id in self._damaged]
+        return [problem for problem in problems_of(self.spool) if not any(own in problem for own in ours)]
 
     def _strange_answers(self, result: Path) -> list[str]:
         lines = (result / "output.jsonl").read_bytes().splitlines()

@@ -9,13 +9,30 @@ import random
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from batchd.core.fault import Category
+from batchd.core.curve import Curve
+from batchd.core.fault import Category, ModelFault
+from batchd.core.json import loads
 from batchd.core.lifecycle import Phase
-from batchd.core.record import Event, Group, LineRow, NewLine, Outcome, Plan, Progress, Spent
+from batchd.core.record import (
+    Copy,
+    Event,
+    Group,
+    LineRow,
+    NewLine,
+    Outcome,
+    Place,
+    Plan,
+    Progress,
+    Share,
+    Shares,
+    Spent,
+)
+from batchd.core.result import model_fault_line, request_id
 from batchd.daemon.ports import Journal as JournalPort
 from batchd.edges.journal import Journal
 from batchd.errors import JournalError
@@ -39,6 +56,12 @@ def started(journal: JournalPort) -> JournalPort:
     journal.accept(PLAN, {"sha256": "ab"})
     journal.set_phase(Phase.IN_PROGRESS, {})
     return journal
+
+
+def content_of(line: bytes) -> dict[str, object]:
+    found = loads(line)
+    assert isinstance(found, dict)
+    return found
 
 
 class JournalContract:
@@ -135,6 +158,36 @@ class JournalContract:
         await journal.record(Outcome(FAULTY, b"late", spent=Spent(prompt_tokens=10)))
         assert list(journal.results()) == [(3, False, b"first"), (FAULTY, True, b'{"error":1}')]
         assert journal.progress() == Progress(LINES, 1, 1, Spent(prompt_tokens=10), {"validation": 1}, 0.0)
+
+    async def test_a_copy_ends_with_its_original_and_costs_nothing(self, fresh: JournalPort) -> None:
+        identity = request_id(f"batch_{'a' * 32}", 0)
+        fault = ModelFault(Category.OOM, "too large", is_temporary=False)
+        original = model_fault_line("a", 1, fault, identity)
+        copies = [replace(new_line(index), copy=Copy(0, f"c{index}")) for index in (2, 3)]
+        fresh.add_lines([new_line(0), new_line(1), *copies])
+        plan = Plan(4, (replace(GROUP, count=2),), array("I", [0, 1]))
+        fresh.accept(plan, {})
+        assert fresh.plan() == replace(plan, copies={0: 2})
+        await fresh.record(Outcome(0, None, False, Category.OOM, 1))
+        assert list(fresh.results()) == []
+        await fresh.record(Outcome(0, original, True, Category.OOM, 2, spent=Spent(7)))
+        found = [
+            (index, is_error, content_of(line)["custom_id"]) for index, is_error, line in fresh.results()
+        ]
+        assert found == [(0, True, "a"), (2, True, "c2"), (3, True, "c3")]
+        assert fresh.progress() == Progress(4, 0, 3, Spent(7), {"oom": 4}, 0.0)
+        assert fresh.finished() == bytearray([1, 0, 1, 1])
+        assert fresh.attempts() == {}
+
+    async def test_answers_are_summed_by_group_by_lane_and_over_time(self, journal: JournalPort) -> None:
+        assert journal.shares([0]) == Shares({}, {}, Curve())
+        spent = Spent(100, 5, 90, 0.5, 1.5, cold_answers=1)
+        for index, place in enumerate((Place(0, 1, 50.0), Place(7, 1, 51.5), Place(0, 2, 51.9))):
+            await journal.record(Outcome(index, b"{}", spent=spent, place=place))
+        await journal.record(Outcome(0, b"again", spent=spent, place=Place(0, 1, 60.0)))
+        one, two = Share(1, 100, 90, 5, 1, 2.0), Share(2, 200, 180, 10, 2, 4.0)
+        assert journal.shares([0, 3]) == Shares({0: two}, {1: two, 2: one}, Curve(50.0, 1.0, (1, 2)))
+        assert journal.shares([7]).groups == {7: one}
 
     async def test_a_failed_attempt_after_the_result_changes_nothing(self, journal: JournalPort) -> None:
         await journal.record(Outcome(3, b"answer"))

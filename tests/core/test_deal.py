@@ -187,3 +187,8 @@ def test_a_slot_that_owes_answers_gets_less() -> None:
     work = Workload(((8, 0, 0),), 2, 10.0)
     queues = deal(work.ground, work.pieces, [Slot(-1, 4), Slot(-1, 0)])
     assert [sum(end - start for _, start, end in queue) for queue in queues] == [2, 6]
+
+
+def test_more_slots_than_are_worth_their_beginnings_stay_idle() -> None:
+    """Three read the beginning and answer nine each; six would read it six times to answer five."""
+    assert dealt(Workload(((26, 200, 0),), 6, 100.0)) == 3 * 200 + 9 * 100

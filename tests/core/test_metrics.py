@@ -1,10 +1,12 @@
 """The metrics: what is claimed, from which source, and what is not claimed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from batchd.core.curve import Curve
 from batchd.core.json import dumps, loads
 from batchd.core.metrics import (
     GROUPS_LISTED_MAX,
@@ -15,10 +17,15 @@ from batchd.core.metrics import (
     token_scale,
 )
 from batchd.core.options import Options
-from batchd.core.record import Event, Group, Progress, Spent
+from batchd.core.provenance import Account
+from batchd.core.record import NO_REUSE, Event, Group, Progress, Share, Shares, Spent
 from batchd.core.summary import Acceptance
 
-RUN = Run(started_at=1_000.0, finished_at=1_060.5, canary_tokens=7, shared_tokens={})
+SHARES = Shares(
+    {0: Share(10, 1_000, 700, 50, 2, 9.0)}, {3: Share(4, 400, 300, 20, 1, 5.0)}, Curve(1_000.0, 2.0, (4, 6))
+)
+ACCOUNT = Account(canary_tokens=7, loads=2, load_s=12.5)
+RUN = Run(1_000.0, 1_060.5, ACCOUNT, {}, SHARES)
 GROUP = Group("m", "/v1/chat/completions", 0, 10, 80, 120)
 
 
@@ -52,12 +59,13 @@ def metrics(
     total: int = 10,
     provenance: Mapping[str, object] | None = None,
     run: Run = RUN,
+    acceptance: Acceptance | None = None,
+    events: tuple[Event, ...] = (Event(0.0, "slots_halved", "4", "2", "out of memory"),),
 ) -> dict[str, Any]:
     """As a reader of the file gets them."""
-    events = [Event(0.0, "slots_halved", "4", "2", "out of memory")]
     built = build_metrics(
         f"batch_{1:032x}",
-        accepted(total),
+        accepted(total) if acceptance is None else acceptance,
         progress() if done is None else done,
         groups,
         run,
@@ -79,7 +87,7 @@ def test_everything_that_a_reader_is_promised_is_there() -> None:
     assert (read["version"], read["batch_id"]) == (METRICS_VERSION, f"batch_{1:032x}")
     assert read["provenance"]["input"] == {"name": "reviews.jsonl", "sha256": "ab" * 32, "bytes": 4_096}
     assert read["settings"] == {"model": "m", "strategy": "prefix", "strict": False}
-    assert read["lanes"] == {"slots": [4]}
+    assert read["lanes"]["slots"] == [4]
     assert read["faults"] == {"crash": 2, "tokens_of_killed_attempts": None}
     assert read["decisions"] == [
         {"at": 0.0, "name": "slots_halved", "old": "4", "new": "2", "cause": "out of memory", "evidence": ""}
@@ -104,7 +112,7 @@ def test_the_ideal_reads_each_shared_beginning_once() -> None:
 
 
 def test_a_measured_beginning_is_better_than_an_estimated_one() -> None:
-    measured = Run(1_000.0, 1_060.5, 7, {0: 55})
+    measured = replace(RUN, shared_tokens={0: 55})
     read = metrics(run=measured)
     assert read["tokens"]["ideal"]["value"] == 1_000 - 9 * 55
     (group,) = read["groups"]["largest"]
@@ -120,7 +128,7 @@ def test_the_scale_is_of_the_lines_that_were_answered() -> None:
 
 def test_the_ideal_of_nothing_is_nothing() -> None:
     none = Progress(0, 0, 0, Spent(), {}, 0.0)
-    tokens = metrics(none, groups=(), run=Run(1.0, 2.0, 0, {}))["tokens"]
+    tokens = metrics(none, groups=(), run=replace(RUN, account=Account()))["tokens"]
     assert (tokens["ideal"]["value"], tokens["naive"]["value"]) == (0, 0)
 
 
@@ -163,4 +171,74 @@ def test_the_largest_groups_are_listed_and_all_are_counted() -> None:
 
 
 def test_without_a_model_there_are_no_lanes() -> None:
-    assert metrics(provenance={"batchd": "0.1.0"})["lanes"] == {"slots": []}
+    assert metrics(provenance={"batchd": "0.1.0"})["lanes"]["slots"] == []
+
+
+def test_groups_and_lanes_say_what_was_theirs() -> None:
+    read = metrics()
+    cost = {"prompt_tokens": 1_000, "evaluated_tokens": 300, "completion_tokens": 50, "cold_prefills": 2}
+    group = read["groups"]["largest"][0]
+    assert group.items() >= {"answers": 10, "busy_s": 9.0, "source": "engine", **cost}.items()
+    (lane,) = read["lanes"]["lanes"]
+    assert (lane["lane"], lane["answers"], lane["evaluated_tokens"], lane["busy_s"]) == (3, 4, 100, 5.0)
+    assert metrics(groups=(GROUP, GROUP))["groups"]["largest"][1]["answers"] == 0
+
+
+def test_cold_prefills_and_the_saved_share_are_as_sure_as_the_cached_counts() -> None:
+    tokens = metrics(progress(cold_answers=3))["tokens"]
+    assert tokens["cold_prefills"] == {"value": 3, "source": "engine"}
+    assert tokens["saved_share"] == {"value": 0.7, "source": "engine"}
+    unknown = metrics(progress(unknown_answers=10, cached_tokens=0))["tokens"]
+    assert unknown["cold_prefills"] == unknown["saved_share"] == {"value": None, "source": "unknown"}
+
+
+def test_what_was_not_read_is_worth_the_time_that_the_rest_took() -> None:
+    time = metrics(progress(prefill_s=6.0))["time"]
+    assert time["prefill_saved_s"] == {"value": 14.0, "source": "estimate"}
+    assert (time["loads"], time["load_s"]) == (2, 12.5)
+    assert metrics()["time"]["prefill_saved_s"]["value"] is None
+
+
+def test_the_rates_are_split_and_each_has_its_source() -> None:
+    rates = metrics(progress(prefill_s=6.0, decode_s=4.0))["rates"]
+    assert rates == {
+        "prefill_tokens_per_s": {"value": 50.0, "source": "engine"},
+        "decode_tokens_per_s": {"value": 12.5, "source": "engine"},
+        "total_tokens_per_s": {"value": 85.051, "source": "clock"},
+        "requests_per_s": {"value": 0.81, "source": "clock"},
+    }
+    assert metrics()["rates"]["prefill_tokens_per_s"]["value"] is None
+
+
+def test_the_pace_is_told_point_by_point() -> None:
+    assert metrics()["pace"] == {"started_at": 1_000.0, "step_s": 2.0, "answers": [4, 6], "source": "clock"}
+
+
+def test_copies_are_told_and_no_rate_or_scale_is_better_for_them() -> None:
+    acceptance = replace(accepted(15), copies=5)
+    done = progress(completed=15, deduplicated_answers=5)
+    assert token_scale(acceptance, done) == token_scale(accepted(), progress()) == 0.5
+    read = metrics(done, acceptance=acceptance)
+    assert read["answers"]["deduplicated"] == 5
+    assert read["rates"]["requests_per_s"]["value"] == 0.81
+    assert read["tokens"]["ideal"] == metrics()["tokens"]["ideal"]
+    assert "5 requests equal an earlier one and were not computed again." in read["notes"]
+    assert (
+        metrics(progress(completed=15, deduplicated_answers=5, unknown_answers=10))["tokens"]["cached"][
+            "value"
+        ]
+        is None
+    )
+
+
+def test_the_batchs_own_wish_stands_among_the_settings() -> None:
+    asked = replace(accepted(), options=Options(deduplicate=False))
+    assert metrics(acceptance=asked)["settings"]["deduplicate"] is False
+    assert "deduplicate" not in metrics()["settings"]
+
+
+def test_a_beginning_that_was_never_reused_is_noted() -> None:
+    lost = Event(1.0, NO_REUSE, "2938", "12", "the model server does not keep the beginning of its prompts")
+    (_, note) = metrics(events=(lost, lost))["notes"]
+    assert "2938" in note
+    assert "at most 12 were there. The model server does not keep" in note

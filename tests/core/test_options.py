@@ -12,10 +12,10 @@ def test_no_file_and_an_empty_object_are_the_defaults() -> None:
 
 def test_all_known_options_are_taken() -> None:
     raw = (
-        b'{"batch_id":"%s","metadata":{"a":"b"},"completion_window":"48h","strict":true,"pilot":7,"pilot_confirm":true}'
-        % ID.encode()
+        b'{"batch_id":"%s","metadata":{"a":"b"},"completion_window":"48h","strict":true,'
+        b'"deduplicate":false,"pilot":7,"pilot_confirm":true}' % ID.encode()
     )
-    assert parse_options(raw) == (Options(ID, {"a": "b"}, "48h", True, 7, True), [])
+    assert parse_options(raw) == (Options(ID, {"a": "b"}, "48h", True, False, 7, True), [])
     assert peek_batch_id(raw) == ID
 
 
@@ -30,6 +30,7 @@ def test_all_known_options_are_taken() -> None:
         (b'{"batch_id":"batch_1"}', "batch_id", "32 hex"),
         (b'{"batch_id":7}', "batch_id", "32 hex"),
         (b'{"strict":1}', "strict", "true or false"),
+        (b'{"deduplicate":"no"}', "deduplicate", "true or false"),
         (b'{"pilot":-1}', "pilot", "from 0 to 1000"),
         (b'{"pilot":true}', "pilot", "from 0 to 1000"),
         (b'{"pilot":1001}', "pilot", "from 0 to 1000"),

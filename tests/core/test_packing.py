@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchd.core import packing
+from batchd.core.curve import Curve
 from batchd.core.fault import Category
-from batchd.core.record import Event, Group, LineRow, LineState, LineStatus, Progress, Spent
+from batchd.core.record import Event, Group, LineRow, LineState, LineStatus, Progress, Share, Spent
 from batchd.errors import JournalError
 
 u32 = st.integers(0, 2**32 - 1)
@@ -126,6 +127,27 @@ def test_custom_ids_of_any_length_and_letter_have_keys_of_their_own() -> None:
     assert {len(key) for key in keys} == {16}
 
 
+@given(st.builds(Share, u64, u64, u64, u64, u64, times))
+def test_a_share_comes_back(share: Share) -> None:
+    assert packing.unpack_share(packing.pack_share(share)) == share
+
+
+@given(times, times, st.lists(u32, max_size=9))
+def test_the_pace_comes_back(started_at: float, step_s: float, answers: list[int]) -> None:
+    pace = Curve(started_at, step_s, tuple(answers))
+    assert packing.unpack_curve(packing.pack_curve(pace)) == pace
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), u32)
+def test_a_copy_comes_back(custom_id: str, number: int) -> None:
+    assert packing.unpack_copy(packing.pack_copy(custom_id, number)) == (custom_id, number)
+
+
+def test_a_copy_with_a_broken_custom_id_is_an_error() -> None:
+    with pytest.raises(JournalError, match="copy"):
+        packing.unpack_copy(packing.pack_copy("ä", 1)[:-1])
+
+
 def test_a_row_that_was_cut_short_is_an_error_and_no_guess() -> None:
     row = LineRow(1, 2, 3, 4, 5)
     group = Group("m", "/v1/chat/completions", 0, 1, 2, 3)
@@ -137,6 +159,8 @@ def test_a_row_that_was_cut_short_is_an_error_and_no_guess() -> None:
         (packing.unpack_state, packing.pack_state(LineState(LineStatus.PENDING, 1, 0, None))),
         (packing.unpack_group, packing.pack_group(group)),
         (packing.unpack_event, packing.pack_event(event)),
+        (packing.unpack_share, packing.pack_share(Share(1))),
+        (packing.unpack_curve, packing.pack_curve(Curve(1.0, 1.0, (1,)))),
         (packing.unpack_progress, packing.pack_progress(counters)),
         (lambda value: packing.unpack_result(0, value), packing.pack_result(0, b"", is_error=False)),
     ):

@@ -22,6 +22,7 @@ from batchd.core.pilot import (
     flaw_of,
     mask_of,
     pilot_lines,
+    pilot_of,
 )
 from batchd.core.record import Group, Plan
 from batchd.core.request import Endpoint, Message, Request
@@ -203,3 +204,14 @@ def test_findings_are_kept_and_read_back() -> None:
     assert kept.words() == found.words()
     assert kept.is_bad == found.is_bad
     assert findings_of({}) is None
+    nothing = conclude([], 20, 5_000, 1, 4)
+    assert findings_of({PILOT: nothing.to_meta()}) == nothing
+
+
+def test_the_results_have_the_findings_as_they_were_kept() -> None:
+    found = conclude([sample(Flaw.EMPTY)] * 20, 0, 5_000, 1, 4)
+    told = pilot_of({PILOT: found.to_meta()})
+    assert isinstance(told, dict)
+    assert told["flaws"] == {"empty": 20}
+    assert set(told["estimate"]["by_tokens"]) == {"20", "50", "100"}
+    assert pilot_of({}) is None

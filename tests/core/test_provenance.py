@@ -3,11 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchd.core.model import Loaded
-from batchd.core.provenance import USES, USES_MAX, Account, account_of, render
+from batchd.core.provenance import USES, USES_MAX, Account, account_of, latest, read_back, render
 
 LOADED = Loaded("m", "sha256:1", "Q4_1", 1_024, 4, 100, 90, 8_192, 2.5004)
 NOW: dict[str, object] = {
@@ -84,3 +85,34 @@ def test_engine_and_gpus_are_those_of_the_latest_use_and_not_of_who_publishes() 
 def test_a_batch_that_used_nothing_claims_nothing() -> None:
     assert account_of({"name": "x"}) == Account()
     assert render(Account(), NOW) == {**NOW, "models": [], "forgotten_loads": 0}
+
+
+def test_an_account_that_was_found_is_read_back_and_its_last_state_is_known() -> None:
+    first = Account().used(LOADED, NOW, 1, 5)
+    second = first.used(LOADED, NOW, 0, 5)
+    third = second.used(replace(LOADED, slots=2), NOW, 1, 0)
+    found = [read_back(account.to_meta()) for account in (second, third, first)]
+    assert found == [second, third, first]
+    assert latest(account for account in found if account) == third
+    assert latest(()) == Account()
+
+
+@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(repr))
+def test_what_is_no_account_is_none(text: str) -> None:
+    assert read_back(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"uses": []}',
+        '{"uses": [{"facts": {}, "loads": 1, "load_s": 1.0}]}',
+        '{"uses": [{"facts": {"name": 1}, "loads": 1, "load_s": 1.0}]}',
+        '{"uses": [{"facts": {"name": "m"}, "loads": "1", "load_s": 1.0}]}',
+        '{"uses": [{"facts": {"name": "m"}, "loads": 1, "load_s": 1.0}], "loads": null}',
+        '{"uses": [{"facts": {"name": "m"}, "loads": 1, "load_s": 1.0}], "what": 1}',
+        '{"uses": {"facts": 1}}',
+    ],
+)
+def test_half_an_account_is_none(text: str) -> None:
+    assert read_back(text) is None

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchd.core.space import RESULT_LINE_BYTES, Space, bytes_to_come, default_reserve_bytes, in_units
+from batchd.core.space import (
+    REFUSED_LOOKS,
+    RESULT_LINE_BYTES,
+    Space,
+    bytes_to_come,
+    default_reserve_bytes,
+    in_units,
+)
 
 GIB = 2**30
 
@@ -39,6 +46,26 @@ def test_the_notice_says_what_is_free_and_when_it_goes_on() -> None:
     assert space.notice() == (
         "the disk is short of space: 500 MB are free; make room, the work goes on above 3.0 GB"
     )
+
+
+def test_a_refused_write_pauses_for_some_looks_whatever_the_numbers_say() -> None:
+    space = Space(10**12, reserve_bytes=2 * 10**9)
+    space.measure(10**11)
+    space.refuse()
+    assert space.is_short
+    assert "takes nothing more, though 100.0 GB are free" in space.notice()
+    states = []
+    for _ in range(REFUSED_LOOKS):
+        space.measure(10**11)
+        states.append(space.is_short)
+    assert states == [True] * (REFUSED_LOOKS - 1) + [False]
+    assert space.notice() == ""
+
+
+def test_a_refused_write_pauses_also_where_the_disk_does_not_say_its_size() -> None:
+    space = Space(0)
+    space.refuse()
+    assert space.is_short
 
 
 def test_a_batch_needs_its_copy_what_comes_of_it_and_the_reserve() -> None:

@@ -28,7 +28,14 @@ def test_a_cohort_in_which_a_slot_was_idle_is_not_full_and_the_next_one_is() -> 
 
 def test_a_server_is_quiet_until_its_first_answer_and_long_after_its_last() -> None:
     tempo = begun()
-    assert tempo.is_quiet(100.0)
+    assert tempo.is_quiet(100.0, 300.0)
     tempo.answered(CHAT, 101.0)
-    assert not tempo.is_quiet(101.0 + QUIET_S - 1)
-    assert tempo.is_quiet(101.0 + QUIET_S)
+    assert not tempo.is_quiet(101.0 + QUIET_S - 1, 300.0)
+    assert tempo.is_quiet(101.0 + QUIET_S, 300.0)
+
+
+def test_where_the_limit_is_short_silence_is_as_well() -> None:
+    tempo = begun()
+    tempo.answered(CHAT, 101.0)
+    assert not tempo.is_quiet(101.9, 2.0)
+    assert tempo.is_quiet(102.0, 2.0)

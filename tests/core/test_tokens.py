@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchd.core.request import Endpoint, Message, Request
-from batchd.core.tokens import estimate, estimate_request
+from batchd.core.tokens import Ratio, estimate, estimate_request
 
 
 def request(endpoint: Endpoint, messages: tuple[Message, ...] = (), inputs: tuple[str, ...] = ()) -> Request:
@@ -39,3 +39,34 @@ def test_a_completion_has_no_template() -> None:
 
 def test_texts_to_embed_are_in_the_slot_one_after_another() -> None:
     assert estimate_request(request(Endpoint.EMBEDDINGS, inputs=("x", "é" * 30, "y"))) == estimate(60, 0)
+
+
+def test_a_ratio_is_the_largest_of_what_was_counted_of_late() -> None:
+    ratio = Ratio()
+    for _ in range(7):
+        ratio.note(100, 70)
+    assert ratio.tokens(1_000) is None
+    ratio.note(100, 80)
+    assert ratio.tokens(1_000) == 800
+    for _ in range(64):
+        ratio.note(100, 70)
+    assert ratio.tokens(1_000) == 700
+    assert repr(ratio) == "Ratio(64 counts, at most 0.70)"
+
+
+def test_a_request_that_was_too_long_is_not_forgotten() -> None:
+    ratio = Ratio()
+    ratio.note_overflow(100, 150)
+    assert ratio.tokens(1_000) == 1_500
+    for _ in range(99):
+        ratio.note(100, 70)
+    assert ratio.tokens(1_000) == 1_500
+
+
+def test_counts_of_nothing_make_no_ratio() -> None:
+    ratio = Ratio()
+    for _ in range(8):
+        ratio.note(0, 5)
+        ratio.note(5, 0)
+        ratio.note_overflow(0, 5)
+    assert ratio.tokens(100) is None

@@ -37,6 +37,7 @@ def slow_common(one: bytes, other: bytes) -> int:
 @given(TEXTS)
 @example([b"a" * 64, b"a" * 64, b"a" * 128])
 @example([b"", b"", b"a"])
+@example([b"a" * 192 + b"x", b"a" * 192 + b"y", b"a" * 192 + b"v", b"a" * 64 + b"z", b"a" * 192 + b"w"])
 def test_two_texts_meet_in_a_node_as_deep_as_they_agree_in_whole_blocks(texts: list[bytes]) -> None:
     trie, _ = built(texts)
     for one, other in combinations(range(len(texts)), 2):
@@ -45,6 +46,7 @@ def test_two_texts_meet_in_a_node_as_deep_as_they_agree_in_whole_blocks(texts: l
         meeting = next(node for node in above(trie, trie.home[other]) if node in below)
         blocks = agreed // BLOCK_BYTES if texts[one] != texts[other] else -(-agreed // BLOCK_BYTES)
         assert trie.depth[meeting] == blocks
+    assert all(trie.depth[trie.parent[node]] < trie.depth[node] for node in range(1, len(trie.parent)))
 
 
 @given(TEXTS)

@@ -17,7 +17,7 @@ from tests.fakes.fake_clock import FakeClock
 from tests.fakes.made_batch import chat, embed, made_batch
 from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.memory_spool import MemorySpool
-from tests.fakes.scripted_model import Script, ScriptedModel, answer, crash, hiccup
+from tests.fakes.scripted_model import Script, ScriptedModel, answer, crash, hiccup, refused
 
 CANCELLED = ModelFault(Category.CANCELLED, "cancelled", is_temporary=False)
 EXPIRED = ModelFault(Category.EXPIRED, "expired", is_temporary=False)
@@ -233,3 +233,34 @@ async def test_a_drain_waits_for_what_is_not_durable_yet() -> None:
         journal.acknowledge()
     assert working.result() is False
     assert len(bench.durable) == 2
+
+
+async def test_a_copy_ends_as_its_original_does_whatever_that_is() -> None:
+    """Answered at the second try, refused for good, dead each time: nobody waits for a copy's own turn."""
+    batch = made_batch(lines(6), copies={1: 0, 3: 2, 5: 4})
+    script = Script().answers("r0", hiccup(), answer()).answers("r2", refused()).poisons("r4")
+    bench = Bench([], script, batch=batch)
+    async with asyncio.timeout(20):
+        assert await bench.work()
+    outcomes = bench.outcomes()
+    assert [outcomes[f"r{n}"] for n in (0, 2, 4)] == [outcomes[f"r{n}"] for n in (1, 3, 5)]
+    assert (outcomes["r0"], outcomes["r4"]) == ("yes", "crash")
+    assert set(bench.model.sent) == {"r0", "r2", "r4"}
+    progress = bench.batch.journal.progress()
+    assert (progress.completed, progress.failed, progress.spent.deduplicated_answers) == (2, 4, 1)
+
+
+async def test_a_copy_of_what_was_answered_before_a_restart_is_not_sent() -> None:
+    batch = made_batch(lines(3), copies={2: 0})
+    first = Bench([], Script().holds("r1"), batch=batch)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        working = group.create_task(first.work())
+        await first.model.sent_to(2)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        working.cancel()
+    assert set(first.outcomes()) == {"r0", "r2"}
+    second = Bench([], batch=batch)
+    assert await second.work()
+    assert second.model.sent == ["r1"]
+    assert set(second.outcomes()) == {"r0", "r1", "r2"}

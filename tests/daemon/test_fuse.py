@@ -24,6 +24,7 @@ class World:
         self.durable: list[Outcome] = []
         self.reasons: list[str] = []
         self.fuse = Fuse(self.batch, MemorySpool(), self.durable.append, self.reasons.append)
+        self.fuse.follow(self.batch.journal.plan())
         self.fuse.begin({})
 
     def fail(self, index: int, fault: ModelFault = NONSENSE) -> None:
@@ -31,7 +32,7 @@ class World:
 
     def answer(self, index: int) -> None:
         request = Request(f"r{index}", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
-        self.fuse.answered(index, request, "m", answer(), 1.0)
+        self.fuse.answered(index, request, "m", answer(), 1.0, 0)
 
     def recorded(self) -> list[int]:
         return [index for index, byte in enumerate(self.batch.journal.finished()) if byte]

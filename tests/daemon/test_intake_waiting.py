@@ -12,7 +12,7 @@ from batchd.core.record import NewLine
 from batchd.core.rules import Rules
 from batchd.core.waiting import PAUSE_LAST_S, UNSETTLED_S_MAX
 from batchd.daemon.intake import CLAIMS_PER_SWEEP_MAX
-from batchd.errors import JournalError, NoSpaceError
+from batchd.errors import FullJournalError, JournalError, NoSpaceError, SpoolError
 from tests.daemon.inlet import NAME, OPTIONS, WANTED, Accepted, CountingJournal, World
 from tests.fakes.made_batch import chat, content
 from tests.fakes.memory_spool import MemorySpool
@@ -245,9 +245,7 @@ def test_a_journal_that_fails_on_a_full_disk_makes_the_batch_wait_and_elsewhere_
     batch_id = claimed(world)
 
     def fail(journal: CountingJournal, lines: Sequence[NewLine]) -> None:
-        if is_full:
-            world.spool.free = 0
-        raise JournalError("The journal cannot be written.")
+        raise (FullJournalError if is_full else JournalError)("The journal cannot be written.")
 
     monkeypatch.setattr(CountingJournal, "add_lines", fail)
     if not is_full:
@@ -258,7 +256,6 @@ def test_a_journal_that_fails_on_a_full_disk_makes_the_batch_wait_and_elsewhere_
     assert world.journals[-1]._is_closed
     assert world.spool.places()[batch_id] == S2
     monkeypatch.undo()
-    world.spool.free = 10**12
     assert world.intake.accept(batch_id) is not None
 
 
@@ -272,6 +269,20 @@ def test_a_claim_for_which_there_is_no_room_leaves_the_file_where_it_is() -> Non
     world.spool.drop(NAME, LINES)
     assert world.intake.sweep(16) == []
     assert set(world.spool.inbox) == {NAME}
+    assert "the disk is full: No space left" in world.intake.unclaimable[0].reason
+
+
+def test_options_that_find_no_room_after_the_claim_end_the_daemon_for_recovery_to_take_them() -> None:
+    class Full(MemorySpool):
+        def claim_options(self, name: bytes, batch_id: str) -> bool:
+            raise NoSpaceError("No space left on device.")
+
+    world = World()
+    world.spool.__class__ = Full
+    world.spool.drop(NAME, LINES)
+    with pytest.raises(SpoolError, match="No space left") as told:
+        world.intake.sweep(16)
+    assert not isinstance(told.value, NoSpaceError)
 
 
 # --- owners ----------------------------------------------------------------------------------------------

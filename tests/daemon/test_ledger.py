@@ -1,7 +1,9 @@
 """The ledger: what is counted only when durable, how much may wait, and a journal that fails."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from loguru import logger
@@ -13,7 +15,7 @@ from batchd.core.record import Outcome
 from batchd.core.request import Endpoint, Message, Request
 from batchd.core.retry import Decision, Next
 from batchd.daemon.ledger import PARTIAL_LINES_MAX, UNACKNOWLEDGED_MAX, Ledger
-from batchd.errors import JournalError, SpoolError
+from batchd.errors import JournalError, NoSpaceError, SpoolError
 from tests.fakes.made_batch import ID, chat, made_batch
 from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.memory_spool import MemorySpool
@@ -39,17 +41,35 @@ class HeldJournal(MemoryJournal):
         await asyncio.sleep(0)
 
 
+class FullSpool(MemorySpool):
+    is_full = True
+
+    def append_partial(self, batch_id: str, lines: bytes) -> None:
+        if self.is_full:
+            raise NoSpaceError("no space left")
+        super().append_partial(batch_id, lines)
+
+
 class World:
     def __init__(self, lines: int = 3, spool: MemorySpool | None = None) -> None:
         self.journal = HeldJournal()
         self.spool = spool or MemorySpool()
         self.durable: list[int] = []
         batch = made_batch([chat(f"r{n}") for n in range(lines)], self.journal)
-        self.ledger = Ledger(batch, self.spool, lambda outcome: self.durable.append(outcome.index))
+        self.paused = 0
+        self.ledger = Ledger(
+            batch, self.spool, lambda outcome: self.durable.append(outcome.index), self._pause
+        )
+        self.ledger.follow(self.journal.plan())
+
+        self.ledger.follow(self.journal.plan())
+
+    def _pause(self) -> None:
+        self.paused += 1
 
     def answered(self, index: int) -> None:
         request = Request(f"r{index}", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
-        self.ledger.answered(index, request, "m", answer(f"answer {index}"), 1_800_000_000.5)
+        self.ledger.answered(index, request, "m", answer(f"answer {index}"), 1_800_000_000.5, 1)
 
     def partial_lines(self) -> int:
         return self.spool.partial.get(ID, b"").count(b"\n")
@@ -174,6 +194,30 @@ async def test_a_partial_file_that_cannot_be_written_is_said_once_and_nothing_st
     assert sum("no space left" in line for line in said) == 1
 
 
+async def test_on_a_full_disk_partial_waits_whole_and_in_order_and_sending_is_paused() -> None:
+    spool = FullSpool()
+    world = World(6, spool)
+    for index in range(5):
+        world.answered(index)
+        await world.journal.acknowledge(1)
+    assert (world.durable, world.partial_lines(), world.paused) == ([0, 1, 2, 3, 4], 0, 5)
+    spool.is_full = False
+    world.answered(5)
+    await world.journal.acknowledge(1)
+    ids = [json.loads(line)["custom_id"] for line in spool.partial[ID].splitlines()]
+    assert ids == [f"r{index}" for index in range(6)]
+
+
+async def test_what_waited_for_room_is_shown_at_the_latest_when_the_batch_ends() -> None:
+    spool = FullSpool()
+    world = World(spool=spool)
+    world.answered(0)
+    await world.journal.acknowledge(1)
+    spool.is_full = False
+    await world.ledger.drain()
+    assert world.partial_lines() == 1
+
+
 async def test_a_request_that_is_given_up_has_its_line_and_its_category() -> None:
     world = World()
     world.ledger.given_up(1, 7, "r1", crash("unexpected EOF"), Decision(Next.GIVE_UP, 0, 3))
@@ -204,7 +248,7 @@ async def test_an_answer_is_counted_for_what_it_is(
     world = World()
     request = Request("r0", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, bound)
     got = Answer(text, None, finish, Usage(100, 5, None, source, None, None))
-    world.ledger.answered(0, request, "m", got, 0.0)
+    world.ledger.answered(0, request, "m", got, 0.0, 0)
     await world.journal.acknowledge(1)
     spent = world.journal.progress().spent
     counted = (spent.empty_answers, spent.cut_answers, spent.estimated_answers, spent.unknown_answers)
@@ -216,6 +260,27 @@ async def test_an_embedding_is_no_empty_answer() -> None:
     world = World()
     request = Request("r0", Endpoint.EMBEDDINGS, "m", (), ("hi",), {}, 0)
     got = Answer("", None, "stop", Usage(5, 0, 0, Source.ENGINE, 0.1, None), ((0.5,),))
-    world.ledger.answered(0, request, "m", got, 0.0)
+    world.ledger.answered(0, request, "m", got, 0.0, 0)
     await world.journal.acknowledge(1)
     assert world.journal.progress().spent.empty_answers == 0
+
+
+async def test_an_answer_is_counted_where_and_when_it_was_given() -> None:
+    world = World(2)
+    for index in (1, 0):
+        world.answered(index)
+    await world.journal.acknowledge(2)
+    shares = world.journal.shares([0])
+    assert (shares.groups[0].answers, shares.lanes[1].answers, shares.pace.answers) == (2, 2, (2,))
+
+
+async def test_copies_become_durable_with_their_original() -> None:
+    world = World(2)
+    world.ledger.follow(replace(world.journal.plan(), copies={1: 3}))
+    world.answered(0)
+    world.ledger.attempted(1, hiccup(), Decision(Next.AGAIN, 1, 0))
+    await world.journal.acknowledge(2)
+    assert world.durable == [0, 1]
+    world.answered(1)
+    await world.journal.acknowledge(1)
+    assert world.durable == [0, 1, 1, 1, 1, 1]

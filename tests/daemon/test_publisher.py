@@ -1,7 +1,9 @@
 """The publisher: which files, in which order, and when there is nothing to publish."""
 
+import errno
 import hashlib
 from dataclasses import replace
+from typing import BinaryIO
 
 import pytest
 
@@ -13,7 +15,7 @@ from batchd.core.result import BatchFacts
 from batchd.core.summary import facts_of
 from batchd.daemon.publisher import RETRY_BLOCK_LINES, Publisher
 from batchd.daemon.recovery import recover
-from batchd.errors import JournalError, SpoolError
+from batchd.errors import JournalError, NoSpaceError, SpoolError
 from tests.fakes.made_batch import ID, Line, acceptance, chat, content, made_batch
 from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.memory_spool import MemorySpool
@@ -158,6 +160,59 @@ async def test_an_assembly_that_a_crash_cut_begins_anew() -> None:
     with world.spool.create_result(ID, "output.jsonl") as file:
         file.write(b"torn")
     assert world.publish()["output.jsonl"] == b'{"n":0}\n'
+
+
+class FullSpool(MemorySpool):
+    """Its disk is full, and says so first at one of these: when a file is made, when one is written."""
+
+    is_full = True
+    says_so = "made"
+
+    def create_result(self, batch_id: str, name: str) -> BinaryIO:
+        file = super().create_result(batch_id, name)
+        if self.is_full and name == "batch.json":
+            if self.says_so == "made":
+                raise NoSpaceError("no space left")
+            file.write = refuse  # type: ignore[method-assign]  # what a disk does in the middle of a file
+        return file
+
+
+def refuse(content: object) -> int:
+    raise OSError(errno.EDQUOT, "quota exceeded")
+
+
+@pytest.mark.parametrize("says_so", ["made", "written"])
+async def test_on_a_full_disk_what_was_begun_is_deleted_and_it_can_be_assembled_again(says_so: str) -> None:
+    world = World(chat("a"))
+    await world.record(0, b"{}")
+    spool, world.spool.__class__ = world.spool, FullSpool
+    assert isinstance(spool, FullSpool)
+    spool.says_so = says_so
+    for _ in range(2):
+        with pytest.raises(NoSpaceError):
+            world.publish()
+        assert spool.processing[ID].publish is None
+        assert world.journal.phase() is Phase.IN_PROGRESS
+    spool.is_full = False
+    assert sorted(world.publish()) == ["batch.json", "metrics.json", "output.jsonl"]
+
+
+async def test_what_was_promised_is_not_deleted_when_the_disk_is_full() -> None:
+    """From the commit on, its absence would be taken for its publication."""
+
+    class Full(MemorySpool):
+        def publish(self, batch_id: str, final_name: str) -> str:
+            raise NoSpaceError("no space left")
+
+    world = World(chat("a"))
+    await world.record(0, b"{}")
+    world.spool.__class__ = Full
+    with pytest.raises(NoSpaceError):
+        world.publish()
+    assert world.spool.processing[ID].publish
+    world.spool.__class__ = MemorySpool
+    world.publisher.finish(world.batch)
+    assert list(world.spool.outbox) == [NAME]
 
 
 async def test_after_publishing_only_the_original_is_left_and_in_the_archive() -> None:

@@ -1,7 +1,10 @@
 """The reading: the size of a commit is nobody's business but the journal's."""
 
+from collections.abc import Mapping
+
 import pytest
 
+from batchd.core.rules import Rules
 from batchd.daemon import reading
 from batchd.daemon.reading import LINES_PER_COMMIT
 from tests.daemon.inlet import World
@@ -26,6 +29,35 @@ def test_a_file_larger_than_one_commit_is_the_same_as_a_smaller_one(
     assert pieces.journal.plan() == whole.journal.plan()
     assert [pieces.line(index) for index in range(50)] == [whole.line(index) for index in range(50)]
     assert pieces.facts == whole.facts
+
+
+@pytest.mark.parametrize(
+    ("rule", "option", "copies"), [(True, None, 2), (True, False, 0), (False, None, 0), (False, True, 2)]
+)
+def test_a_request_that_was_asked_before_is_a_copy_unless_somebody_minds(
+    rule: bool, option: bool | None, copies: int
+) -> None:
+    same = {"temperature": 0}
+    lines: list[Line | None] = [*(_with(chat(name), same) for name in "abc"), chat("d")]
+    world = World(Rules(slots=1, settle_s=0.0, deduplicate=rule))
+    taken = world.take(content(lines), None if option is None else {"deduplicate": option})
+    assert taken.facts.copies == copies
+    assert sorted(taken.journal.plan().order) == ([0, 3] if copies else [0, 1, 2, 3])
+    assert taken.journal.plan().copies == ({0: 2} if copies else {})
+
+
+def test_a_line_that_is_bad_or_doubled_is_no_copy() -> None:
+    same = {"temperature": 0}
+    lines: list[Line | None] = [*(_with(chat(name), same) for name in "aab"), None]
+    taken = World().take(content(lines))
+    assert taken.codes() == {1: "duplicate_custom_id", 3: "invalid_json_line"}
+    assert (taken.facts.copies, taken.journal.plan().copies) == (1, {0: 1})
+
+
+def _with(line: Line, parameters: Mapping[str, object]) -> Line:
+    body = line["body"]
+    assert isinstance(body, dict)
+    return {**line, "body": {**body, **parameters}}
 
 
 def test_more_lines_than_one_commit_holds() -> None:

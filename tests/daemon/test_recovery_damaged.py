@@ -23,7 +23,8 @@ def damaged(path: str) -> Journal:
     raise DamagedJournalError("The journal is torn.")
 
 
-def test_a_batch_with_a_damaged_journal_is_taken_in_again_and_keeps_its_whole_answers() -> None:
+@pytest.mark.parametrize("uses", ["", '{"uses": []}'])
+def test_a_batch_with_a_damaged_journal_is_taken_in_again_and_keeps_its_whole_answers(uses: str) -> None:
     world = World()
     batch = begun(world)
     recovered = recover(world.spool, damaged)
@@ -34,6 +35,7 @@ def test_a_batch_with_a_damaged_journal_is_taken_in_again_and_keeps_its_whole_an
     def create(path: str) -> Journal:
         journal = type(batch.journal)()
         journal.salvageable = [(1, False, ANSWER)]  # type: ignore[attr-defined]  # of the journal in memory
+        journal.salvageable_uses = uses  # type: ignore[attr-defined]
         return journal
 
     world.intake._create_journal = create
@@ -43,7 +45,9 @@ def test_a_batch_with_a_damaged_journal_is_taken_in_again_and_keeps_its_whole_an
     assert again.journal.phase() is Phase.READY
     [event] = again.journal.events()
     assert (event.name, event.old, event.new) == ("salvaged", "3", "1")
-    assert "1 of its results were whole" in str(again.journal.meta()["notes"])
+    notes = str(again.journal.meta()["notes"])
+    assert "1 of its results were whole" in notes
+    assert ("which models gave these results could not be read" in notes) is (not uses)
 
 
 @pytest.mark.parametrize("left", [["batch.json", "output.jsonl"], ["output.jsonl"]])  # half collected

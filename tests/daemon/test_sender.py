@@ -1,5 +1,7 @@
 """The sender alone: how long it waits, and what it makes of the answer."""
 
+from dataclasses import replace
+
 from batchd.core.request import Request
 from batchd.core.rules import Rules
 from batchd.daemon.ledger import Ledger
@@ -10,7 +12,7 @@ from tests.daemon.test_section import section
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.made_batch import chat, made_batch
 from tests.fakes.memory_spool import MemorySpool
-from tests.fakes.scripted_model import Played, Script, ScriptedModel, answer, crash, loaded
+from tests.fakes.scripted_model import Played, Script, ScriptedModel, answer, crash, loaded, overflow
 
 
 class TimedModel(ScriptedModel):
@@ -33,6 +35,7 @@ class Post:
         rules = Rules(slots=1, request_timeout_s=300.0)
         self.lines = Lines(self.batch, rules)
         ledger = Ledger(self.batch, MemorySpool(), lambda outcome: None)
+        ledger.follow(self.batch.journal.plan())
         self.sender = Sender(self.batch, self.model, FakeClock(), rules, self.lines, ledger)
         self.loaded = loaded(self.section.load)
         self.sender.begin(self.loaded)
@@ -85,3 +88,23 @@ async def test_a_cohort_that_changes_the_chunk_turns_the_lanes_and_a_trial_does_
     await post.send(2)
     await post.send(3)
     assert post.sender.turn.is_set()
+
+
+async def test_what_will_not_fit_is_not_sent_to_be_refused() -> None:
+    """The first is refused and says how long it is; the like ones after it wait for the larger window."""
+    script = Script().answers("r0", overflow(2_000, 1_024)).counts("r2", 10)
+    post = Post(3, script)
+    for index in range(3):
+        await post.send(index)
+    assert post.model.sent == ["r0", "r2"]  # of r2 the server's own tokenizer says that it fits
+    assert post.section.too_long == [0, 1]
+    assert 2_000 < post.section.window_needed <= 2_560
+    assert post.model.counted == ["r1", "r2"]
+
+
+async def test_a_window_that_was_given_once_is_not_waited_for_again() -> None:
+    post = Post(2, Script().answers("r0", overflow(2_000, 1_024)))
+    await post.send(0)
+    post.section.load = replace(post.section.load, window_tokens=4_096)
+    await post.send(1)
+    assert post.model.sent == ["r0", "r1"]

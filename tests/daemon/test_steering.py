@@ -16,7 +16,7 @@ class Bridge:
     def __init__(self, slots: int = 4, has_gpu: bool = False) -> None:
         self.clock = FakeClock()
         self.changes: list[Change] = []
-        self.steering = Steering(Limits(slots, True), self.clock, self.changes.append, has_gpu)
+        self.steering = Steering(Limits(slots, True, has_card=has_gpu), self.clock, self.changes.append)
         self.steering.fitted(LOAD, 1.0)
 
     def die(self) -> None:

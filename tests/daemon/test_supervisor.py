@@ -5,13 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
+from batchd.core.course import Cohort
 from batchd.core.fault import Category, ModelFault
 from batchd.core.limits import LOADED, Change, Limits
 from batchd.core.model import Load, Loaded
 from batchd.core.request import Endpoint, Message, Request
 from batchd.core.serverstate import State
 from batchd.core.standing import CANARY_REFUSALS_MAX, FAULT_CHARS_MAX
-from batchd.daemon.supervisor import COOLING_CAP_S, Supervisor
+from batchd.daemon.supervisor import COOLING_CAP_S, COOLING_LOAD_CAP_S, Supervisor
 from batchd.errors import UnavailableError
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.scripted_model import (
@@ -236,6 +237,135 @@ async def test_trouble_at_each_load_is_said_once_per_change(said: list[str]) -> 
     world = World(Script().loads(hiccup("busy"), hiccup("busy"), hiccup("busy"), hiccup("other")))
     await world.ensure()
     assert [sum(text in line for line in said) for text in ("not ready: busy", "not ready: other")] == [1, 1]
+
+
+async def test_a_pause_says_why_and_when_the_next_try_is() -> None:
+    world = World(Script().loads(*[hiccup("no card")] * 5), runs=False)
+    async with asyncio.TaskGroup() as group:
+        ensuring = group.create_task(world.ensure())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        standing = world.supervisor.standing
+        assert (standing.state, standing.detail) == (State.COOLING, "no card")
+        assert standing.next_try_at is not None
+        assert 0.3 < standing.next_try_at - world.clock.now() < 0.5
+        ensuring.cancel()
+
+
+async def test_a_wait_ends_when_the_operators_patience_does() -> None:
+    world = World(Script().loads(*[out_of_memory()] * 10_000))
+    world.supervisor.give_up_s = 3_600.0
+    began = world.clock.monotonic()
+    fault = await world.ensure()
+    assert isinstance(fault, ModelFault)
+    assert (fault.category, fault.is_temporary, world.state) == (Category.OOM, False, State.GIVEN_UP)
+    assert 3_600 <= world.clock.monotonic() - began < 3_600 + 2 * COOLING_LOAD_CAP_S
+    # The next one who wants it begins with a restart.
+    count = len(world.server.calls)
+    await world.ensure(is_wanted=times(3))
+    assert world.server.calls[count] == "restart"
+
+
+async def test_a_server_that_dies_again_and_again_is_left_alone_for_a_while(said: list[str]) -> None:
+    world = World(limits=Limits(1, owns_slots=False))
+    for _ in range(4):
+        await world.ensure()
+        before = len(world.clock.slept)
+        world.supervisor.suspect(crash())
+    await world.ensure()
+    assert sum(world.clock.slept[before:]) >= 5.0
+    assert any("the model server died 4 times of late" in line for line in said)
+
+
+async def test_suspects_on_trial_do_not_count_as_deaths() -> None:
+    world = World(limits=Limits(4, owns_slots=True))
+    for _ in range(9):
+        await world.ensure()
+        world.supervisor.suspect(crash(), is_trial=True)
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.clock.slept == []
+    assert [change.name for change in world.changes] == [LOADED] * 10
+
+
+async def test_requests_in_flight_make_it_busy() -> None:
+    world = World(Script().holds("a"))
+    await world.ensure()
+    request = Request("a", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.supervisor.answer(request, 0, 1.0))
+        await world.server.sent_to(1)
+        assert (world.state, world.supervisor.standing.is_ready) == (State.BUSY, True)
+        world.server.release()
+    assert world.state is State.READY
+    assert world.supervisor.standing.loaded is not None
+
+
+async def test_a_slow_server_is_looked_at_and_stays_where_its_canary_is_as_it_was() -> None:
+    world = World()
+    await world.ensure()
+    assert not world.supervisor.finished(Cohort(4, 400, 1.0, True, 0.0))
+    assert world.supervisor.finished(Cohort(4, 400, 100.0, True, 0.0))
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.server.calls == ["load m 1024x4", "canary"] * 2
+    assert not world.supervisor.finished(Cohort(4, 400, 100.0, True, 0.0))
+
+
+async def test_a_slow_server_whose_canary_is_slow_too_is_restarted() -> None:
+    world = World()
+    await world.ensure()
+    world.supervisor.finished(Cohort(4, 400, 1.0, True, 0.0))
+    world.supervisor.finished(Cohort(4, 400, 100.0, True, 0.0))
+    world.server.on_sent("canary", lambda: world.clock.pass_by(60.0))
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.server.calls[2:] == ["load m 1024x4", "canary", "restart", "load m 1024x4", "canary"]
+
+
+async def test_a_cohort_that_raises_the_slots_asks_for_another_load() -> None:
+    world = World(limits=Limits(4, owns_slots=False))
+    await world.ensure()
+    world.supervisor.suspect(crash())
+    assert await world.ensure() is not None
+    assert [world.supervisor.finished(Cohort(4, 400, 10.0, True, 0.0)) for _ in range(2)] == [False, True]
+    loaded = await world.ensure()
+    assert isinstance(loaded, Loaded)
+    assert loaded.slots == 3
+
+
+async def test_a_worn_load_is_put_out_and_made_again() -> None:
+    world = World(limits=Limits(1, owns_slots=False))
+    await world.ensure()
+    world.supervisor.finished(Cohort(100, 100, 10.0, False, 0.0))
+    world.supervisor.suspect(crash())
+    await world.ensure()
+    assert world.supervisor.finished(Cohort(100, 100, 10.0, False, 0.0))
+    count = len(world.server.calls)
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.server.calls[count:] == ["restart", "load m 1024x1", "canary"]
+    assert world.clock.slept == []
+
+
+async def test_a_verdict_gives_back_what_a_guilty_request_cost() -> None:
+    world = World()
+    await world.ensure()
+    world.supervisor.suspect(crash())
+    await world.ensure()
+    world.supervisor.judged(("poison",), 1)
+    loaded = await world.ensure()
+    assert isinstance(loaded, Loaded)
+    assert loaded.slots == 4
+
+
+async def test_a_load_beside_the_card_is_made_smaller() -> None:
+    world = World(Script().has_card_for(2), Limits(4, True, has_card=True))
+    loaded = await world.ensure()
+    assert isinstance(loaded, Loaded)
+    assert loaded.slots == 2
+    assert world.server.calls == ["load m 1024x4", "load m 1024x2", "canary"]
+
+
+async def test_a_cohort_of_a_server_that_is_lost_is_of_no_account() -> None:
+    world = World()
+    assert not world.supervisor.finished(Cohort(4, 400, 1.0, True, 0.0))
 
 
 async def test_nobody_wanting_it_any_more_ends_the_wait() -> None:

@@ -4,6 +4,8 @@ DIAGNOSTICS
     None: tests.
 """
 
+import errno
+import os
 import zlib
 from array import array
 from pathlib import Path
@@ -16,7 +18,7 @@ from batchd.core.packing import SCHEMA_VERSION, pack_key
 from batchd.core.record import LineRow, NewLine, Outcome, Plan
 from batchd.edges.journal import Journal
 from batchd.edges.journal.environment import Environment
-from batchd.errors import DamagedJournalError, JournalError, JournalVersionError
+from batchd.errors import DamagedJournalError, FullJournalError, JournalError, JournalVersionError
 
 TABLES = ("meta", "reqs", "cid", "state", "results", "inflight", "events", "plan")
 
@@ -54,6 +56,38 @@ def test_opening_where_no_journal_is_names_the_next_step(tmp_path: Path) -> None
     assert "no journal" in caught.value.message
     assert caught.value.next_step
     assert not (tmp_path / "journal").exists()
+
+
+def test_the_directories_that_name_a_new_journal_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems do that by themselves when the file in it is synced, so a power cut may not tell."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    Journal.create(str(tmp_path / "journal")).close()
+    assert synced == [str(tmp_path / "journal"), str(tmp_path)]
+
+
+def test_a_lock_file_has_all_its_pages_before_lmdb_maps_it(tmp_path: Path) -> None:
+    """On a full disk a hole in it would end the process when LMDB writes there."""
+    Journal.create(str(tmp_path / "journal")).close()
+    lock = (tmp_path / "journal" / "lock.mdb").stat()
+    assert lock.st_blocks * 512 >= lock.st_size > 0
+
+
+def test_a_journal_that_finds_no_room_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(FullJournalError, match="no space left"):
+        Journal.create(str(tmp_path / "journal"))
 
 
 def test_a_journal_is_never_made_over_another(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ import orjson
 import pytest
 
 from batchd.core.lifecycle import Phase
-from batchd.core.record import LineRow, NewLine, Outcome, Plan
+from batchd.core.model import Loaded
+from batchd.core.provenance import USES, Account, account_of
+from batchd.core.record import LineRow, NewLine, Outcome, Plan, Salvaged
 from batchd.edges.journal import Journal
 from batchd.edges.journal.salvage import whole_results
 
@@ -88,8 +90,8 @@ def test_a_file_without_a_page_of_results_has_none(tmp_path: Path, content: byte
 async def test_a_new_journal_takes_over_what_belongs_to_its_lines(tmp_path: Path) -> None:
     expected = await answered(tmp_path / "old")
     journal = make(tmp_path / "new")
-    assert journal.salvage_from(str(tmp_path / "old")) == len(expected)
-    assert journal.salvage_from(str(tmp_path / "old")) == 0
+    assert journal.salvage_from(str(tmp_path / "old")) == Salvaged(len(expected), has_uses=False)
+    assert journal.salvage_from(str(tmp_path / "old")) == Salvaged(0, has_uses=False)
     assert {index: line for index, _, line in journal.results()} == expected
     progress = journal.progress()
     failed = sum(index % 7 == 0 for index in expected)
@@ -104,11 +106,50 @@ async def test_an_answer_of_another_line_is_not_taken(tmp_path: Path) -> None:
     journal = Journal.create(str(tmp_path / "new"))
     journal.claim_custom_ids([f"c-{index + 1}" for index in range(LINES)], 0)
     journal.add_lines([NewLine(index, LineRow(index, 1, 0, 0, index + 1)) for index in range(LINES)])
-    assert journal.salvage_from(str(tmp_path / "old")) == 0
+    assert journal.salvage_from(str(tmp_path / "old")) == Salvaged(0, has_uses=False)
     journal.close()
 
 
 def test_from_a_journal_that_is_not_there_nothing_is_taken(tmp_path: Path) -> None:
     journal = make(tmp_path / "new")
-    assert journal.salvage_from(str(tmp_path / "missing")) == 0
+    assert journal.salvage_from(str(tmp_path / "missing")) == Salvaged(0, has_uses=False)
+    journal.close()
+
+
+async def used(path: Path, loads: int, models: int = 3) -> Account:
+    """A journal that kept its account at each of so many loads, of models that take turns."""
+    await answered(path)
+    journal = Journal.open(str(path))
+    account = Account()
+    for number in range(loads):
+        loaded = Loaded(
+            f"model-{number % models}", f"sha256:{number % models}", "Q4", 1_024, 4, 9, 9, 8_192, 1.0
+        )
+        account = account.used(loaded, {"engine": {"name": "x" * 40}}, 1, 7)
+        journal.note(USES, account.to_meta())
+        journal.forget_intents()  # a commit of its own, so that the older ones stay behind in the file
+    journal.close()
+    return account
+
+
+@pytest.mark.parametrize(("loads", "models"), [(1, 1), (9, 3), (60, 60)])
+async def test_what_gave_the_answers_is_taken_over_as_it_was_last(
+    tmp_path: Path, loads: int, models: int
+) -> None:
+    account = await used(tmp_path / "old", loads, models)
+    with (tmp_path / "old" / "data.mdb").open("r+b") as data:
+        data.write(bytes(8192))
+    journal = make(tmp_path / "new")
+    assert journal.salvage_from(str(tmp_path / "old")).has_uses
+    assert account_of(journal.meta()) == account
+    journal.close()
+
+
+async def test_of_several_journals_the_last_account_is_kept(tmp_path: Path) -> None:
+    await used(tmp_path / "first", 2)
+    account = await used(tmp_path / "second", 5)
+    journal = make(tmp_path / "new")
+    for name in ("first", "second", "first"):
+        assert journal.salvage_from(str(tmp_path / name)).has_uses
+    assert account_of(journal.meta()) == account
     journal.close()

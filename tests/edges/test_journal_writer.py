@@ -13,7 +13,7 @@ import pytest
 
 from batchd.edges.journal.rows import Changes
 from batchd.edges.journal.writer import GROUP_BYTES, GROUP_CHANGES, WAITING_MAX, Retry, Writer
-from batchd.errors import DamagedJournalError, JournalError
+from batchd.errors import DamagedJournalError, FullJournalError, JournalError
 
 #: Two tries without a pause worth noticing.
 HASTY = Retry(tries=2, first_s=0.001, longest_s=0.001)
@@ -185,6 +185,15 @@ async def test_on_a_full_disk_the_changes_wait_far_beyond_all_tries_and_nobody_i
     assert not writer.waits_for_room
     writer.close()
     assert sum(store.groups) == 10
+
+
+async def test_on_a_full_disk_a_writer_that_may_not_wait_ends_with_that_reason() -> None:
+    store = ScriptedStore(*[lmdb.DiskError("no space")] * 10_000)
+    store.is_full = True
+    writer = Writer(store, HASTY, lambda: False)
+    with pytest.raises(FullJournalError, match="no space"):
+        await asyncio.to_thread(writer.run, nothing)
+    writer.close()
 
 
 async def test_a_writer_that_is_closed_while_the_disk_is_full_comes_to_an_end() -> None:

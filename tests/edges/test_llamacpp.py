@@ -259,7 +259,7 @@ async def test_an_error_becomes_its_fault_and_keeps_its_text(
     assert (fault.category, fault.is_temporary) == (category, is_temporary)
     assert (fault.prompt_tokens, fault.window_tokens) == numbers
     assert (error if isinstance(error, str) else error["message"]) in fault.message
-    assert not fault.is_server_lost
+    assert fault.is_server_lost is (category is Category.OOM)
 
 
 @pytest.mark.parametrize("status", [401, 403])

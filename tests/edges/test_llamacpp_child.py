@@ -60,6 +60,7 @@ async def test_the_settings_go_through_standard_input_and_not_the_command_line()
         "gguf": "/m.gguf",
         "slots": 2,
         "window_tokens": 512,
+        "snapshots_in": "",
         "key": "the-key",
         "is_embedding": False,
         "cache_ram_mib": 0,

@@ -58,6 +58,10 @@ class FakeClock:
                 await asyncio.sleep(0)
         self._move_to(end)
 
+    def pass_by(self, duration_s: float) -> None:
+        """So much time has passed, and nobody waited for it."""
+        self._move_to(self._monotonic + duration_s)
+
     def jump(self, duration_s: float) -> None:
         """Set the wall clock, forward or back, as a person does; monotonic time does not see it."""
         self._now += duration_s

@@ -106,6 +106,9 @@ class MachineServer:
     async def unload(self, timeout_s: float) -> None:
         self._load = self._held = None
 
+    async def count_tokens(self, request: Request) -> int | None:
+        return None
+
     async def restart(self, timeout_s: float) -> ModelFault | None:
         self.restarts.append(asyncio.get_running_loop().time())
         await asyncio.sleep(RESTART_S)
@@ -147,7 +150,8 @@ class MachineServer:
             return death.result()
         if self._is_hung or needed_s > timeout_s:
             return _lost(Category.TIMEOUT, f"no answer within {timeout_s:g} s")
-        usage = Usage(50, 20, 0, Source.ENGINE, needed_s / 10, needed_s * 0.9)
+        written = max(1, request.completion_tokens_max // 2)
+        usage = Usage(50, written, 0, Source.ENGINE, needed_s / 10, needed_s * 0.9)
         return Answer("yes", None, "stop", usage)
 
     @property

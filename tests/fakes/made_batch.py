@@ -18,7 +18,7 @@ from batchd.core.lifecycle import Phase
 from batchd.core.options import Options
 from batchd.core.plan import build_plan
 from batchd.core.prefix import PrefixGroups
-from batchd.core.record import LineRow, NewLine
+from batchd.core.record import Copy, LineRow, NewLine
 from batchd.core.request import LineLimits, Request, parse_line
 from batchd.core.result import line_fault_line, request_id
 from batchd.core.summary import Acceptance
@@ -51,9 +51,12 @@ def content(lines: Sequence[Line | None]) -> bytes:
 
 
 def made_batch(
-    lines: Sequence[Line | None], journal: MemoryJournal | None = None, batch_id: str = ID
+    lines: Sequence[Line | None],
+    journal: MemoryJournal | None = None,
+    batch_id: str = ID,
+    copies: Mapping[int, int] | None = None,
 ) -> Batch:
-    """Accepted and begun."""
+    """Accepted and begun. `copies`: which line is one of which."""
     journal = MemoryJournal() if journal is None else journal
     raw = content(lines)
     groups = PrefixGroups(lambda index: _request(raw.splitlines()[index]))
@@ -62,13 +65,15 @@ def made_batch(
     for index, line in enumerate(raw.splitlines()):
         parsed = parse_line(line, index + 1, LIMITS, None)
         assert isinstance(parsed, Request) == (lines[index] is not None), parsed
-        if isinstance(parsed, Request):
+        original = (copies or {}).get(index)
+        if isinstance(parsed, Request) and original is None:
             groups.add(index, parsed)
         row = LineRow(offset, len(line), zlib.crc32(line), -isinstance(parsed, LineFault), index + 1)
         fault = (
             line_fault_line(parsed, request_id(batch_id, index)) if isinstance(parsed, LineFault) else None
         )
-        rows.append(NewLine(index, row, fault))
+        copy = None if original is None else Copy(original, parsed.custom_id or "")
+        rows.append(NewLine(index, row, fault, copy))
         offset += len(line) + 1
     journal.add_lines(rows)
     journal.accept(build_plan(groups, len(lines)), acceptance(len(lines)).to_meta())

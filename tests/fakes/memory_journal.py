@@ -9,7 +9,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from batchd.core.copies import outcome_of_copy
+from batchd.core.curve import Curve
 from batchd.core.lifecycle import NEXT_PHASES, Phase
+from batchd.core.provenance import USES
 from batchd.core.record import (
     NO_PROGRESS,
     Event,
@@ -20,6 +23,9 @@ from batchd.core.record import (
     Outcome,
     Plan,
     Progress,
+    Salvaged,
+    Share,
+    Shares,
     count,
     intake_outcome,
     state_after,
@@ -38,6 +44,8 @@ class MemoryJournal:
         self._states: dict[int, LineState] = {}
         self._results: dict[int, tuple[bool, bytes]] = {}
         self._inflight: set[int] = set()
+        self._shares = Shares({}, {}, Curve())
+        self._copies: dict[int, dict[int, str]] = {}
         self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
         self._plan: Plan | None = None
         self._phase: Phase | None = None
@@ -45,6 +53,7 @@ class MemoryJournal:
         self._progress = NO_PROGRESS
         self._is_closed = False
         self.salvageable: list[tuple[int, bool, bytes]] = []
+        self.salvageable_uses = ""
 
     def claim_custom_ids(self, custom_ids: Sequence[str | None], first_index: int) -> set[int]:
         self._assert_open()
@@ -60,6 +69,8 @@ class MemoryJournal:
             assert new.index == len(self._rows), f"line index {new.index} after {len(self._rows)} lines"
             self._rows.append(new.row)
             self._progress = replace(self._progress, total=len(self._rows))
+            if new.copy is not None:
+                self._copies.setdefault(new.copy.original, {})[new.index] = new.copy.custom_id
             if (outcome := intake_outcome(new)) is not None:
                 self._apply(outcome)
 
@@ -87,7 +98,12 @@ class MemoryJournal:
     def plan(self) -> Plan:
         if self._plan is None:
             raise JournalError("This journal has no plan: intake did not finish.", "Begin the intake again.")
-        return self._plan
+        return replace(self._plan, copies={index: len(copies) for index, copies in self._copies.items()})
+
+    def shares(self, groups: Sequence[int]) -> Shares:
+        return replace(
+            self._shares, groups={n: self._shares.groups[n] for n in groups if n in self._shares.groups}
+        )
 
     def finished(self) -> bytearray:
         return bytearray(index in self._results for index in range(len(self._rows)))
@@ -99,12 +115,14 @@ class MemoryJournal:
             if state.status is LineStatus.PENDING
         }
 
-    def salvage_from(self, path: str) -> int:
+    def salvage_from(self, path: str) -> Salvaged:
         self._assert_open()
         before = len(self._results)
         for index, is_error, line in self.salvageable:
             self._apply(Outcome(index, line, is_error))
-        return len(self._results) - before
+        if self.salvageable_uses:
+            self.note(USES, self.salvageable_uses)
+        return Salvaged(len(self._results) - before, bool(self.salvageable_uses))
 
     def forget_intents(self) -> int:
         self._assert_open()
@@ -159,8 +177,24 @@ class MemoryJournal:
         assert outcome.index < len(self._rows), f"no line {outcome.index}"
         self._states[outcome.index] = state_after(outcome)
         self._progress = count(self._progress, outcome)
+        if outcome.place is not None:
+            place, shares = outcome.place, self._shares
+            self._shares = Shares(
+                {
+                    **shares.groups,
+                    place.group: shares.groups.get(place.group, Share()).with_answer(outcome.spent),
+                },
+                {
+                    **shares.lanes,
+                    place.lane: shares.lanes.get(place.lane, Share()).with_answer(outcome.spent),
+                },
+                shares.pace.with_answer(place.at),
+            )
         if outcome.line is not None:
             self._results[outcome.index] = (outcome.is_error, outcome.line)
+            for copy, custom_id in self._copies.get(outcome.index, {}).items():
+                if copy not in self._results:
+                    self._apply(outcome_of_copy(outcome, copy, custom_id, self._rows[copy].number))
 
     def _change_phase(self, phase: Phase, meta: Mapping[str, str]) -> None:
         self._assert_open()

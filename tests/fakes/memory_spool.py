@@ -192,6 +192,9 @@ class MemorySpool:
     def begin_publish(self, batch_id: str) -> None:
         self._directory(batch_id).publish = {}
 
+    def drop_publish(self, batch_id: str) -> None:
+        self._directory(batch_id).publish = None
+
     def create_result(self, batch_id: str, name: str) -> BinaryIO:
         publish = self._publish(batch_id)
         if name in publish:
@@ -205,7 +208,9 @@ class MemorySpool:
         return whole.hexdigest()
 
     def publish(self, batch_id: str, final_name: str) -> str:
-        publish = self._publish(batch_id)
+        publish = self._directory(batch_id).publish
+        if publish is None:
+            return f"memory/outbox/{final_name}"
         if self.outbox.get(final_name):
             raise SpoolError(f"The outbox has a {final_name} already, and batchd overwrites nothing.")
         self.outbox[final_name] = publish

@@ -115,6 +115,8 @@ class Script:
         self.windows_max: int | None = None
         self.memory_window_tokens_max: int | None = None
         self.memory: Callable[[Load], bool] = lambda load: True
+        self.card_slots: int | None = None
+        self.exact: dict[str, int] = {}
         self.turns = TURNS_PER_ANSWER
 
     def answers(self, custom_id: str, *outcomes: Played) -> "Script":
@@ -162,6 +164,16 @@ class Script:
         self.memory = fits
         return self
 
+    def counts(self, custom_id: str, tokens: int) -> "Script":
+        """What the server's own tokenizer says of this request."""
+        self.exact[custom_id] = tokens
+        return self
+
+    def has_card_for(self, slots: int) -> "Script":
+        """What more slots need lies beside the card."""
+        self.card_slots = slots
+        return self
+
     def has_memory_for(self, window_tokens: int) -> "Script":
         """A larger window was tried and did not fit, and the supervisor says so."""
         self.windows_max = self.memory_window_tokens_max = window_tokens
@@ -190,6 +202,8 @@ class Script:
         if fault is not None:
             return fault
         done = loaded(load, self.window_tokens_max)
+        if self.card_slots is not None:
+            done = replace(done, size_bytes=load.slots, gpu_bytes=min(load.slots, self.card_slots))
         return replace(done, memory_window_tokens_max=self.memory_window_tokens_max)
 
     def restart_outcome(self) -> ModelFault | None:
@@ -210,6 +224,11 @@ class _Stage:
         self.cancelled: list[str] = []
         self._on_sent: dict[str, Callable[[], object]] = {}
         self._is_released = False
+        self.counted: list[str] = []
+
+    async def count_tokens(self, request: Request) -> int | None:
+        self.counted.append(request.custom_id)
+        return self._script.exact.get(request.custom_id)
 
     @property
     def most_in_flight(self) -> int:

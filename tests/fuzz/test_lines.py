@@ -25,6 +25,7 @@ from batchd.core.prefix import PrefixGroups
 from batchd.core.request import LineLimits, Request, duplicate_custom_id
 from batchd.core.sieve import Sieve
 from batchd.core.survey import Survey
+from tests.chaos.tally import Books, tally
 from tests.fuzz.judge import CODES, cut, judge_fault, judge_line, read
 from tests.fuzz.mutations import Made, chance, file_of, line_of
 
@@ -58,10 +59,13 @@ def told(seed: int, number: int, raw: bytes) -> Iterator[None]:
 @pytest.mark.timeout(TIMEOUT_S)
 def test_each_line_has_exactly_one_outcome_and_the_right_one() -> None:
     met: set[str] = set()
-    for number in range(LINES):
-        made = line_of(SEED, number)
-        with told(SEED, number, made.raw):
-            met.add(judged(made))
+    with tally("fuzzed lines", SEED, Books()) as books:
+        for number in range(LINES):
+            made = line_of(SEED, number)
+            books.requests += 1
+            with told(SEED, number, made.raw):
+                met.add(judged(made))
+            books.blows += 1
     # What needs the lines before it is judged with files.
     assert met == CODES - {"line_too_long", "duplicate_custom_id", "mismatched_model"} | {"ok"}
 

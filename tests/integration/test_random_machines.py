@@ -20,7 +20,7 @@ from loguru import logger
 
 from batchd.core.course import Cohort
 from batchd.core.fault import Category, ModelFault
-from batchd.core.limits import Change, Limits
+from batchd.core.limits import RENEWED, Change, Limits
 from batchd.core.model import Answer, Load, Loaded
 from batchd.core.request import Request
 from batchd.core.restarts import PAUSE_BASE_S, SPANS
@@ -132,6 +132,9 @@ class Watched:
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         return await self._supervisor.answer(request, slot, timeout_s)
 
+    async def count_tokens(self, request: Request) -> int | None:
+        return await self._supervisor.count_tokens(request)
+
     def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         now = self._clock.monotonic()
         if self._supervisor.standing.is_ready and not is_trial and fault.category is not Category.NETWORK:
@@ -193,3 +196,43 @@ def test_every_machine_ends_its_batch_by_itself_and_near_its_best_limit() -> Non
         [f"{share:.2f}" for share in deciles],
     )
     assert statistics.median(shares) >= REACHED_MEDIAN
+
+
+def one(rig: Rig, guess: int, lines: int = 1_200) -> tuple[World, Story, float]:
+    """One machine, and the share of its best fixed limit that was reached."""
+    world = World(1, rig, lines, 400, guess)
+    story = live(world)
+    best = best_per_s(rig, _window(400), guess, lines, 1)
+    return world, story, lines / story.duration_s / best
+
+
+def rig_of(slots: int, **more: object) -> Rig:
+    """A machine on which so many slots fit, and each is worth nearly as much as the first."""
+    plain = Rig(Machine(), GB, 100_000, load_s=5.0, answer_s=3.0, crowding=0.01)
+    memory = plain.size_bytes(_window(400), slots) + 10**6
+    return replace(plain, machine=Machine(memory_bytes=memory, **more))  # type: ignore[arg-type]  # vices
+
+
+def test_after_a_guess_that_is_just_too_large_the_slots_grow_back() -> None:
+    _, story, share = one(rig_of(15), guess=16, lines=3_000)
+    assert story.server.loads[-1].slots >= 13
+    assert share >= REACHED_MEDIAN
+    assert not story.server.deaths
+
+
+def test_a_leak_is_met_with_loads_that_are_renewed_in_good_order() -> None:
+    rig = rig_of(9, leak_bytes=10**6)
+    rig = replace(rig, machine=replace(rig.machine, leak_bytes=rig.kv_bytes * _window(400) // 200))
+    _, story, share = one(rig, guess=8)
+    assert len(story.server.deaths) <= 3
+    assert sum(change.name == RENEWED for change in story.changes) >= 4
+    assert share >= REACHED_MEDIAN
+
+
+def test_a_machine_beside_whose_card_nothing_is_gained_stays_on_its_card() -> None:
+    rig = rig_of(16)
+    card = rig.size_bytes(_window(400), 10)
+    rig = replace(rig, machine=Machine(gpu_bytes=card))
+    _, story, _ = one(rig, guess=16)
+    assert {load.slots for load in story.server.loads[-1:]} <= {8, 9, 10}
+    assert story.changes[0].evidence.endswith("GB are on the card")

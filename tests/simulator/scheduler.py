@@ -52,6 +52,10 @@ class Scheduler:
             raise RefusedError(404, texts.not_found(name))
         return spec
 
+    def remove(self, name: str) -> None:
+        """Nobody finds it any more; a runner that holds it is left alone."""
+        del self._specs[self.spec(name).name]
+
     @asynccontextmanager
     async def use(
         self, spec: ModelSpec, body: Mapping[str, object], keep_alive_s: float | None, *, count: bool

@@ -124,7 +124,7 @@ class Simulator:
         return HttpReply(200, b"Ollama is running", "text/plain; charset=utf-8")
 
     async def _version(self, _: HttpRequest) -> HttpReply:
-        return reply(200, {"version": self.settings.version})
+        return reply(200, {"version": self.faults.version or self.settings.version})
 
     async def _tags(self, _: HttpRequest) -> HttpReply:
         return reply(200, {"models": [tag_entry(spec) for spec in self.settings.specs()]})
@@ -147,7 +147,7 @@ class Simulator:
         return reply(200, show_body(spec, bool(body.get("verbose"))))
 
     async def _delete(self, request: HttpRequest) -> HttpReply:
-        self.scheduler.spec(str(parse_body(request.body).get("model", "")))
+        self.scheduler.remove(str(parse_body(request.body).get("model", "")))
         return HttpReply(200, b"")
 
     async def _counts(self, _: HttpRequest) -> HttpReply:
@@ -168,6 +168,8 @@ class Simulator:
                 self.faults.delays.append(number)
             case "poison":
                 self.faults.poison[str(body["text"])] = str(body["strikes"])
+            case "version":
+                self.faults.version = str(body["text"])
             case "down":
                 asyncio.get_running_loop().call_soon(self._fall, number)
             case _ if kind in COUNTED_FAULTS:

@@ -112,7 +112,8 @@ class Counts:
 class Faults:
     """Numbers say how many of the next answers strike; `delays` (seconds) are used one by one.
 
-    `poison`: a text in the prompt, and what it does: kill, hang, oom, undone, garbage, drop.
+    `version`: it is another one from now on. `poison`: a text in the prompt, and what it does: kill, hang,
+    oom, undone, garbage, drop.
     """
 
     busy: int = 0
@@ -120,6 +121,7 @@ class Faults:
     garbage: int = 0
     drop: int = 0
     delays: deque[float] = field(default_factory=deque)
+    version: str = ""
     poison: dict[str, str] = field(default_factory=dict)
 
     def poison_in(self, prompt: str) -> str | None:

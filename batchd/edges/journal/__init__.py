@@ -17,7 +17,8 @@ SUMMARY
     to survive a change, reading the older rows belongs into `rows`, with a test on a kept journal.
 
 DIAGNOSTICS
-    Warning: a commit that fails is tried again for some 11 s, and while the disk is full for ever.
+    Warning: a commit that fails is tried again for some 11 s. While the disk is full it is tried for ever,
+    unless the batch is not accepted yet (then it is better to give the space back) or `may_wait` forbids it.
     Fatal: DamagedJournalError, JournalVersionError, or JournalError when a journal cannot be opened, read or
     written; nothing acknowledged is lost.
     Bug: AssertionError for a phase or line index out of order, for too many unacknowledged changes, and for
@@ -25,17 +26,18 @@ DIAGNOSTICS
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from batchd import failpoints
 from batchd.core.lifecycle import NEXT_PHASES, Phase
-from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress
+from batchd.core.provenance import USES, account_of, latest, read_back
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Salvaged, Shares
 from batchd.edges.journal.environment import DATA, Environment
-from batchd.edges.journal.rows import Changes
-from batchd.edges.journal.salvage import whole_results
+from batchd.edges.journal.rows import VALUE, Changes
+from batchd.edges.journal.salvage import notes, whole_results
 from batchd.edges.journal.writer import Retry, Writer
 
 __all__ = ["PATIENT", "Journal", "Retry"]
@@ -49,19 +51,26 @@ SALVAGE_RESULTS = 1_000
 class Journal:
     """One batch's journal. Make one with `create` or `open`; end it with `close`."""
 
-    def __init__(self, environment: Environment, retry: Retry) -> None:
+    def __init__(
+        self, environment: Environment, retry: Retry, may_wait: Callable[[], bool], is_accepted: bool
+    ) -> None:
         self._environment = environment
-        self._writer = Writer(environment, retry)
+        self._is_accepted = is_accepted
+        self._writer = Writer(environment, retry, lambda: self._is_accepted and may_wait())
 
     @classmethod
-    def create(cls, path: str, retry: Retry = PATIENT) -> "Journal":
+    def create(
+        cls, path: str, retry: Retry = PATIENT, may_wait: Callable[[], bool] = lambda: True
+    ) -> "Journal":
         """A new journal in a directory of its own, made if need be; its parent must be there."""
-        return cls(Environment.create(path), retry)
+        return cls(Environment.create(path), retry, may_wait, is_accepted=False)
 
     @classmethod
-    def open(cls, path: str, retry: Retry = PATIENT) -> "Journal":
+    def open(
+        cls, path: str, retry: Retry = PATIENT, may_wait: Callable[[], bool] = lambda: True
+    ) -> "Journal":
         """The journal in this directory, checked. One killed while it was made is empty: it has no phase."""
-        return cls(Environment.open(path), retry)
+        return cls(Environment.open(path), retry, may_wait, is_accepted=True)
 
     def __repr__(self) -> str:
         return f"Journal({self._environment!r}, {self._writer!r})"
@@ -75,6 +84,7 @@ class Journal:
     def accept(self, plan: Plan, meta: Mapping[str, str]) -> None:
         self._assert_next(Phase.READY)
         self._writer.run(lambda rows: rows.accept(plan, meta))
+        self._is_accepted = True
 
     def phase(self) -> Phase | None:
         with self._environment.read() as rows:
@@ -101,6 +111,10 @@ class Journal:
     def plan(self) -> Plan:
         with self._environment.read() as rows:
             return rows.plan()
+
+    def shares(self, groups: Sequence[int]) -> Shares:
+        with self._environment.read() as rows:
+            return rows.shares(groups)
 
     def finished(self) -> bytearray:
         with self._environment.read() as rows:
@@ -130,13 +144,18 @@ class Journal:
         """Add time in which this batch was worked on; durable with the next commit."""
         self._writer.put(lambda rows: rows.add_worked(duration_s))
 
-    def salvage_from(self, path: str) -> int:
-        """Take over every whole result of a damaged journal that was put aside; how many were new here."""
+    def salvage_from(self, path: str) -> Salvaged:
+        """Take over every whole result of a damaged journal that was put aside, and what gave them."""
         found = whole_results(Path(path) / DATA)
         taken = 0
         while block := list(islice(found, SALVAGE_RESULTS)):
             taken += self._writer.run(partial(Changes.restore, found=block))
-        return taken
+        read = (read_back(note) for note in notes(Path(path) / DATA, VALUE + USES.encode()))
+        accounts = [account for account in read if account is not None]
+        if accounts:  # there may be one already, of another journal that was put aside
+            uses = latest((*accounts, account_of(self.meta())))
+            self._writer.run(lambda rows: rows.note(USES, uses.to_meta()))
+        return Salvaged(taken, has_uses=bool(accounts))
 
     def log_event(self, event: Event) -> None:
         self._writer.put(lambda rows: rows.log_event(event))

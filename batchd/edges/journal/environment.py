@@ -13,14 +13,14 @@ SUMMARY
 DIAGNOSTICS
     Fatal: a torn or damaged environment raises DamagedJournalError, one of another schema
     JournalVersionError, a missing one or a disk that fails JournalError, each with the next step. Reads
-    translate LMDB's errors; `commit` lets them through to the writer, which tries again.
+    translate LMDB's errors; `commit` lets them through to the writer, which tries again. A full disk is a
+    FullJournalError.
 """
 
-import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import lmdb
@@ -29,6 +29,7 @@ from batchd import failpoints
 from batchd.core.packing import NEXT_STEP_DAMAGED, SCHEMA_VERSION, pack_progress
 from batchd.core.record import NO_PROGRESS
 from batchd.edges.journal.rows import COUNTERS, SCHEMA, TABLES, Changes, Rows, Tables
+from batchd.edges.journal.trouble import DAMAGES, NO_ROOM, is_full, making, of_disk, of_lmdb
 from batchd.errors import DamagedJournalError, JournalError, JournalVersionError
 
 #: Address space, not disk: so large that growing, which would end every open transaction, is never needed.
@@ -45,14 +46,11 @@ UNWRITTEN_SHARE_MAX = 1 / 8
 
 #: The file that LMDB keeps everything in.
 DATA = "data.mdb"
+_LOCK = "lock.mdb"
 _DAMAGED = "damaged"
 
-#: What LMDB says of a file that is not what it wrote. Anything else is the disk's trouble, and may pass.
-_DAMAGES = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.BadTxnError)
-#: What a full disk says; a tmpfs says EIO, so its free space is looked at too.
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-#: The largest group of changes, in pages that are copied with it.
-_GROUP_BYTES_MAX = 8 * 1024**2
+#: The size of LMDB's lock file, with its usual number of readers.
+_LOCK_BYTES = 8192
 
 
 class Environment:
@@ -69,11 +67,9 @@ class Environment:
                 f"The journal {path} is in a format of another LMDB.", _NEXT_STEP_OTHER
             ) from error
         except lmdb.Error as error:
-            raise _as_journal_error(f"The journal {path} cannot be opened: {error}.", error) from error
+            raise of_lmdb(f"The journal {path} cannot be opened", error, path) from error
         except OSError as error:
-            raise JournalError(
-                f"The journal {path} cannot be opened: {error.strerror}.", _NEXT_STEP_DISK
-            ) from error
+            raise of_disk(f"The journal {path} cannot be opened", error) from error
 
     def __repr__(self) -> str:
         return f"Environment({str(self._path)!r})"
@@ -82,19 +78,19 @@ class Environment:
     def create(cls, path: str) -> "Environment":
         """Make the directory if need be and an empty journal in it, durably."""
         place = Path(path)
-        try:
+        with making(path):
             place.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise JournalError(
-                f"The journal {path} cannot be made: {error.strerror}.", _NEXT_STEP_DISK
-            ) from error
-        if (place / DATA).exists():
+            is_there = (place / DATA).exists()
+        if is_there:
             raise JournalError(f"There is a journal at {path} already.", "Open it, or delete its directory.")
         failpoints.reach("journal.directory_made")
         environment = cls(path)
         failpoints.reach("journal.made")
-        for directory in (place, place.parent):
-            _sync_directory(directory)
+        with making(path), ExitStack() as undo:
+            undo.callback(environment.close)
+            for directory in (place, place.parent):
+                _sync_directory(directory)
+            undo.pop_all()
         failpoints.reach("journal.done")
         return environment
 
@@ -146,9 +142,7 @@ class Environment:
                 with self._environment.begin() as transaction:
                     yield Rows(transaction, self._tables)
             except lmdb.Error as error:
-                raise _as_journal_error(
-                    f"The journal {self._path} cannot be read: {error}.", error
-                ) from error
+                raise of_lmdb(f"The journal {self._path} cannot be read", error, self._path) from error
 
     def _slice(self, first: int) -> list[tuple[int, bool, bytes]]:
         with self.read() as rows:
@@ -174,24 +168,18 @@ class Environment:
 
     def has_no_room(self, error: lmdb.Error) -> bool:
         """Whether the disk is full, or so nearly that the largest commit finds no place."""
-        if isinstance(error, lmdb.DiskError) or error.code in _NO_ROOM:
-            return True
-        try:
-            space = os.statvfs(self._path)
-        except OSError:
-            return False
-        return space.f_bavail * space.f_frsize < _GROUP_BYTES_MAX
+        return is_full(self._path, error)
 
     @contextmanager
     def _noticing_damage(self) -> Iterator[None]:
         """Damage once seen is remembered in a file: the next check at open might not look there."""
         try:
             yield
-        except (DamagedJournalError, *_DAMAGES) as error:
+        except (DamagedJournalError, *DAMAGES) as error:
             with suppress(OSError):  # a disk that takes nothing more cannot be told either
                 (self._path / _DAMAGED).touch(mode=0o600)
             if isinstance(error, lmdb.Error):
-                raise _as_journal_error(f"The journal {self._path} is damaged: {error}.", error) from error
+                raise of_lmdb(f"The journal {self._path} is damaged", error, self._path) from error
             raise
 
     def close(self) -> None:
@@ -199,6 +187,7 @@ class Environment:
             self._environment.close()
 
     def _load(self) -> tuple["lmdb.Environment", Tables]:
+        self._reserve_lock()
         environment = lmdb.open(
             str(self._path),
             map_size=MAP_BYTES,
@@ -217,6 +206,18 @@ class Environment:
         except BaseException:
             environment.close()
             raise
+
+    def _reserve_lock(self) -> None:
+        """LMDB writes its lock file through a map: where that has a hole, a full disk kills the process."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self._path / _LOCK, flags, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
+        except OSError as error:
+            if error.errno in NO_ROOM:  # anything else: this file system does not know how
+                raise
+        finally:
+            os.close(descriptor)
 
     def _refuse_torn(self, environment: "lmdb.Environment") -> None:
         """Reading a page beyond the end of the file would kill the process (SIGBUS), so look first."""
@@ -264,18 +265,11 @@ class Environment:
         )
 
 
-def _as_journal_error(message: str, error: lmdb.Error) -> JournalError:
-    if isinstance(error, _DAMAGES):
-        return DamagedJournalError(message, NEXT_STEP_DAMAGED)
-    return JournalError(message, _NEXT_STEP_DISK)
-
-
 #: A schema number with more digits is no number of ours, but damage.
 _SCHEMA_DIGITS_MAX = 3
 _NEXT_STEP_OTHER = (
     "Install the batchd that wrote it and let it finish its batches, then change versions: nothing is lost."
 )
-_NEXT_STEP_DISK = "Look at the disk and at the owner of the spool, then start batchd again."
 
 
 def _sync_directory(directory: Path) -> None:

@@ -9,6 +9,8 @@ SUMMARY
     inflight  line index -> nothing: sent, or about to be
     events    counter -> a decision; the newest `EVENTS_MAX`
     plan      its size, its groups, its order in blocks
+    shares    "group" or "lane" and its number -> what its answers cost; "pace" -> how many came when
+    copies    line index of the original, then that of the copy -> its custom_id and line number
 
     `Rows` reads, `Changes` writes. The counters are read once for a transaction and written back at its end
     by `seal`, so they change in the same commit as the rows they count.
@@ -19,15 +21,18 @@ DIAGNOSTICS
 """
 
 import struct
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import lmdb
 
+from batchd.core.copies import outcome_of_copy
 from batchd.core.lifecycle import NEXT_PHASES, Phase
 from batchd.core.packing import (
     NEXT_STEP_DAMAGED,
     custom_id_key,
+    pack_copy,
     pack_event,
     pack_group,
     pack_key,
@@ -36,6 +41,7 @@ from batchd.core.packing import (
     pack_result,
     pack_row,
     pack_state,
+    unpack_copy,
     unpack_event,
     unpack_group,
     unpack_key,
@@ -53,14 +59,16 @@ from batchd.core.record import (
     Outcome,
     Plan,
     Progress,
+    Shares,
     count,
     intake_outcome,
     state_after,
 )
 from batchd.core.salvage import read_back
+from batchd.edges.journal.shares import add_share, read_shares
 from batchd.errors import DamagedJournalError, JournalError
 
-TABLES = ("meta", "reqs", "cid", "state", "results", "inflight", "events", "plan")
+TABLES = ("meta", "reqs", "cid", "state", "results", "inflight", "events", "plan", "shares", "copies")
 Tables = Mapping[str, "lmdb._Database"]
 
 #: Decisions kept: some days of an unhappy model, in about 2 MB.
@@ -113,7 +121,8 @@ class Rows:
         order = unpack_order(value for _, value in self._run_of("plan", _ORDER))
         if len(groups) != group_count or sum(group.count for group in groups) != len(order):
             raise DamagedJournalError("The journal's plan is not whole.", NEXT_STEP_DAMAGED)
-        return Plan(line_count, groups, order)
+        copies = Counter(unpack_key(key[:8]) for key, _ in self._run_of("copies", b""))
+        return Plan(line_count, groups, order, dict(copies))
 
     def finished(self) -> bytearray:
         done = bytearray(self.progress().total)
@@ -140,6 +149,9 @@ class Rows:
         if len(rows) != len(indices):
             raise DamagedJournalError("This journal has no such line.", NEXT_STEP_DAMAGED)
         return rows
+
+    def shares(self, groups: Sequence[int]) -> Shares:
+        return read_shares(self._transaction, self._tables["shares"], groups)
 
     def results(self, first: int, rows_max: int, bytes_max: int) -> list[tuple[int, bool, bytes]]:
         """A slice of the results from this index on, in order; empty at the end."""
@@ -211,6 +223,9 @@ class Changes(Rows):
         assert added == len(rows), f"{added} of {len(rows)} lines were new"
         self._counted = replace(self._counted, total=total + added)
         for new in lines:
+            if new.copy is not None:
+                key = pack_key(new.copy.original) + pack_key(new.index)
+                self._put("copies", key, pack_copy(new.copy.custom_id, new.row.number))
             if (outcome := intake_outcome(new)) is not None:
                 self.record(outcome)
 
@@ -233,7 +248,7 @@ class Changes(Rows):
         self._put("meta", VALUE + name.encode(), value.encode())
 
     def record(self, outcome: Outcome) -> None:
-        """The first result of a line wins; nothing that comes later is counted."""
+        """The first result of a line wins; nothing that comes later is counted. Its copies get theirs too."""
         index, line = outcome.index, outcome.line
         assert index < self._counted.total, f"no line {index}"
         key = pack_key(index)
@@ -245,6 +260,11 @@ class Changes(Rows):
         if is_new:
             self._put("state", key, pack_state(state_after(outcome)))
             self._counted = count(self._counted, outcome)
+            if outcome.place is not None:
+                add_share(self._transaction, self._tables["shares"], outcome.place, outcome.spent)
+        if is_new and line is not None:
+            for rest, value in list(self._run_of("copies", key)):
+                self.record(outcome_of_copy(outcome, unpack_key(rest), *unpack_copy(value)))
 
     def restore(self, found: Sequence[tuple[int, bool, bytes]]) -> int:
         """Results from elsewhere, where they belong to the line of that index; how many were missing here."""

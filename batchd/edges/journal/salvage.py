@@ -1,10 +1,13 @@
-"""Salvage: every whole result in the file of a damaged journal, without asking LMDB.
+"""Salvage: every whole result in the file of a damaged journal, and its notes, without asking LMDB.
 
 SUMMARY
     `whole_results` looks at each page of the file by itself. A result row proves itself: its CRC covers its
     line index and its content. So rows are found although the tree above them is torn, and LMDB's engine,
     which a damaged file could kill, is not needed. Pages that were left behind hold older copies of rows; the
     result of a line never changes, so the first one found will do.
+
+    `notes` are the meta values of one name, older ones among them. They prove nothing of themselves: whoever
+    asks must know them when he sees them.
 
     Layout of LMDB 0.9, which the journal asks for by number: a page has a header of 16 bytes and then the
     offsets of its nodes; a node has a header of 8 bytes, a key, and a value or the number of the page where a
@@ -14,9 +17,10 @@ DIAGNOSTICS
     Warning: what the disk cannot read is left out, be it the whole file.
 """
 
+import contextlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from loguru import logger
@@ -40,6 +44,28 @@ _KEY_BYTES = 8
 
 def whole_results(data: Path) -> Iterator[tuple[int, bool, bytes]]:
     """(line index, is_error, line), each index once, in no order."""
+    taken = bytearray()
+    for key, value in _rows(data, lambda key: len(key) == _KEY_BYTES):
+        index = unpack_key(key)
+        if index >= LINES_MAX or (index < len(taken) and taken[index]):
+            continue
+        try:
+            is_error, line = unpack_result(index, value)
+        except JournalError:  # a row of another table, or a damaged one
+            continue
+        taken.extend(bytes(max(0, index + 1 - len(taken))))
+        taken[index] = 1
+        yield index, is_error, line
+
+
+def notes(data: Path, key: bytes) -> Iterator[str]:
+    """All that was ever kept under this key and can still be read, in no order."""
+    for _, value in _rows(data, lambda found: found == key):
+        with contextlib.suppress(UnicodeDecodeError):
+            yield value.decode()
+
+
+def _rows(data: Path, is_wanted: Callable[[bytes], bool]) -> Iterator[tuple[bytes, bytes]]:
     try:
         descriptor = os.open(data, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
@@ -48,27 +74,14 @@ def whole_results(data: Path) -> Iterator[tuple[int, bool, bytes]]:
         )
         return
     try:
-        yield from _found(descriptor, os.sysconf("SC_PAGE_SIZE"))
+        page_bytes = os.sysconf("SC_PAGE_SIZE")
+        for page in _leaves(descriptor, page_bytes):
+            yield from _rows_of(descriptor, page, page_bytes, is_wanted)
     finally:
         os.close(descriptor)
 
 
-def _found(descriptor: int, page_bytes: int) -> Iterator[tuple[int, bool, bytes]]:
-    taken = bytearray()
-    for number, page in _leaves(descriptor, page_bytes):
-        for index, value in _rows(descriptor, number, page, page_bytes):
-            if index < len(taken) and taken[index]:
-                continue
-            try:
-                is_error, line = unpack_result(index, value)
-            except JournalError:  # a row of another table, or a damaged one
-                continue
-            taken.extend(bytes(max(0, index + 1 - len(taken))))
-            taken[index] = 1
-            yield index, is_error, line
-
-
-def _leaves(descriptor: int, page_bytes: int) -> Iterator[tuple[int, bytes]]:
+def _leaves(descriptor: int, page_bytes: int) -> Iterator[bytes]:
     block_bytes = BLOCK_PAGES * page_bytes
     for start in range(0, os.fstat(descriptor).st_size, block_bytes):
         block = _read(descriptor, block_bytes, start)
@@ -76,27 +89,29 @@ def _leaves(descriptor: int, page_bytes: int) -> Iterator[tuple[int, bytes]]:
             page = block[at : at + page_bytes]
             number, _, flags, _, _ = _HEADER.unpack_from(page)
             if flags == _LEAF and number == (start + at) // page_bytes:
-                yield number, page
+                yield page
 
 
-def _rows(descriptor: int, number: int, page: bytes, page_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """The rows of this leaf whose key is as long as a line's."""
+def _rows_of(
+    descriptor: int, page: bytes, page_bytes: int, is_wanted: Callable[[bytes], bool]
+) -> Iterator[tuple[bytes, bytes]]:
+    """The rows of this leaf with such a key."""
     end = min(_HEADER.unpack_from(page)[3], page_bytes)
     for at in range(_HEADER.size, end - 1, _OFFSET.size):
         (node,) = _OFFSET.unpack_from(page, at)
-        if node + _NODE.size + _KEY_BYTES > page_bytes:
+        if node + _NODE.size > page_bytes:
             continue
         low, high, flags, key_bytes = _NODE.unpack_from(page, node)
-        start = node + _NODE.size + _KEY_BYTES
-        index = unpack_key(page[node + _NODE.size : start])
-        if key_bytes != _KEY_BYTES or index >= LINES_MAX:
+        start = node + _NODE.size + key_bytes
+        key = page[node + _NODE.size : start]
+        if start > page_bytes or not is_wanted(key):
             continue
         size = low | high << 16
         if flags & _IS_ELSEWHERE and start + _PAGE_NUMBER.size <= page_bytes:
             (elsewhere,) = _PAGE_NUMBER.unpack_from(page, start)
-            yield index, _read(descriptor, size, elsewhere * page_bytes + _HEADER.size)
+            yield key, _read(descriptor, size, elsewhere * page_bytes + _HEADER.size)
         else:
-            yield index, page[start : start + size]
+            yield key, page[start : start + size]
 
 
 def _read(descriptor: int, size: int, start: int) -> bytes:

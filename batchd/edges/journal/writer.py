@@ -11,7 +11,7 @@ SUMMARY
 
 DIAGNOSTICS
     Warning: a commit that failed is tried again, with nothing of it acknowledged and all of it kept; while
-    the disk is full, for ever (`waits_for_room`).
+    the disk is full, for as long as `may_wait` allows (`waits_for_room`).
     Fatal: when the tries are used up, or LMDB panicked and could not be opened again, everybody who waits
     gets JournalError, and so does who comes later.
     Bug: AssertionError when the queue's bound is passed, or for use after `close`.
@@ -31,7 +31,7 @@ from loguru import logger
 
 from batchd import failpoints
 from batchd.edges.journal.rows import Changes
-from batchd.errors import JournalError
+from batchd.errors import FullJournalError, JournalError
 
 #: Changes waiting for the disk. The dispatcher keeps at most 256 outcomes unacknowledged, so this is
 #: enough for 1,024 slots; past it somebody writes without waiting.
@@ -91,8 +91,9 @@ class _Waiting:
 class Writer:
     """Owns the thread and its queue."""
 
-    def __init__(self, store: Store, retry: Retry) -> None:
+    def __init__(self, store: Store, retry: Retry, may_wait: Callable[[], bool] = lambda: True) -> None:
         self._store = store
+        self._may_wait = may_wait
         self._retry = retry
         self._queue: deque[_Waiting] = deque()
         self._wake = threading.Condition()
@@ -212,11 +213,12 @@ class Writer:
     def _pause_after(self, error: lmdb.Error, pauses: Iterator[float]) -> float:
         self.waits_for_room = self._store.has_no_room(error)
         pause_s = next(pauses, None)
-        if pause_s is None and self.waits_for_room and not self._is_closing:
+        if pause_s is not None:
+            return pause_s
+        if self.waits_for_room and not self._is_closing and self._may_wait():
             return self._retry.longest_s
-        if pause_s is None:
-            raise JournalError(f"The journal cannot be written: {error}.", _NEXT_STEP_DISK) from error
-        return pause_s
+        kind = FullJournalError if self.waits_for_room else JournalError
+        raise kind(f"The journal cannot be written: {error}.", _NEXT_STEP_DISK) from error
 
     def _reopen(self) -> None:
         for pause_s in (self._retry.first_s * 2**number for number in range(REOPENS_MAX)):

@@ -39,7 +39,8 @@ def fault_of_error(status: int, raw: bytes) -> ModelFault:
     if found := _TOO_LARGE.search(text):
         return too_long(text, int(found[1]), int(found[2]))
     if is_oom(text):
-        return ModelFault(Category.OOM, text, is_temporary=True)
+        # The server may live on, but what it holds is more than it can work with.
+        return ModelFault(Category.OOM, text, is_temporary=True, is_server_lost=True)
     said = f"llama-server answered {status}: {text}"
     if status in (400, 422):
         return ModelFault(Category.VALIDATION, text, is_temporary=False, code="invalid_request")

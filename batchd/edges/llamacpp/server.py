@@ -23,6 +23,7 @@ from batchd.core.request import Endpoint, Request
 from batchd.edges.llamacpp import faults, wire
 from batchd.edges.llamacpp.http import QUESTION_S, Child, Route
 from batchd.edges.llamacpp.props import Props
+from batchd.edges.llamacpp.snapshots import Snapshots
 
 #: Where a child will listen; its port is chosen when it starts.
 LOOPBACK = "http://127.0.0.1"
@@ -42,11 +43,16 @@ class LlamaServer:
         start_child: StartChild | None = None,
         url: str | None = None,
         key: str = "",
+        snapshots_in: Path | None = None,
+        snapshot_bytes_max: int = 0,
     ) -> None:
         self._models = dict(models or {})
         self._any_gguf = any_gguf
         self._start_child = start_child
         self._route = Route(url, key)
+        self._snapshots = (
+            Snapshots(snapshots_in, snapshot_bytes_max, self._move) if snapshots_in is not None else None
+        )
         self._load: Load | None = None
         self._loaded: Loaded | None = None
         self._can_think = False
@@ -105,10 +111,22 @@ class LlamaServer:
             return refused
         window_tokens = self._loaded.window_tokens
         slot %= self._loaded.slots  # with one that it does not have, the server would choose by itself
-        raw = await self._route.ask(
-            "POST", wire.PATHS[request.endpoint], timeout_s, wire.body_of(request, slot)
-        )
-        return raw if isinstance(raw, ModelFault) else wire.answer_of(request, raw, window_tokens)
+        prefix, snapshots = request.prefix, self._snapshots
+        try:
+            is_restored = snapshots is not None and await snapshots.prepare(slot, prefix)
+            raw = await self._route.ask(
+                "POST", wire.PATHS[request.endpoint], timeout_s, wire.body_of(request, slot)
+            )
+        except asyncio.CancelledError:
+            if snapshots is not None:
+                snapshots.lost(slot)
+            raise
+        answer = raw if isinstance(raw, ModelFault) else wire.answer_of(request, raw, window_tokens)
+        if snapshots is not None and isinstance(answer, ModelFault):
+            snapshots.lost(slot)
+        elif snapshots is not None and isinstance(answer, Answer):
+            snapshots.answered(slot, prefix, answer.usage, is_restored)
+        return answer
 
     async def restart(self, timeout_s: float) -> ModelFault | None:
         if self._route.url is not None:
@@ -123,6 +141,17 @@ class LlamaServer:
         if self._route.url is None:
             await self._put_out(QUESTION_S)
         await self._route.close()
+
+    def forget(self, batch_id: str) -> None:
+        """The batch is done: so are the snapshots of its prefixes."""
+        if self._snapshots is not None:
+            self._snapshots.forget(batch_id)
+
+    async def _move(self, slot: int, action: str, name: str, timeout_s: float) -> ModelFault | None:
+        """Save or restore what a slot holds."""
+        path = f"/slots/{slot}?action={action}"
+        moved = await self._route.question("POST", path, {"filename": name}, timeout_s)
+        return moved if isinstance(moved, ModelFault) else None
 
     async def count_tokens(self, request: Request) -> int | None:
         """The prompt's tokens, exactly; None where the server cannot tell."""
@@ -169,7 +198,10 @@ class LlamaServer:
         if props.slots != load.slots:
             said = f"the server was started with {load.slots} slots and has {props.slots}"
             return ModelFault(Category.SERVER, said, is_temporary=True)
-        return self._settle(load, props, await self._digest(gguf), load_s)
+        digest = await self._digest(gguf)
+        if self._snapshots is not None:
+            self._snapshots.begin(digest, props.window_tokens)
+        return self._settle(load, props, digest, load_s)
 
     async def _accept(self, load: Load) -> Loaded | ModelFault:
         props = await self._route.props(QUESTION_S)

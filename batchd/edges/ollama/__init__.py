@@ -13,8 +13,9 @@ DIAGNOSTICS
     None: nothing runs on import.
 """
 
+from batchd.edges.ollama.client import is_loopback
 from batchd.edges.ollama.faults import classify
 from batchd.edges.ollama.server import OllamaServer, OwnServer
 from batchd.edges.ollama.wire import TRANSLATES
 
-__all__ = ["TRANSLATES", "OllamaServer", "OwnServer", "classify"]
+__all__ = ["TRANSLATES", "OllamaServer", "OwnServer", "classify", "is_loopback"]

@@ -206,6 +206,9 @@ class OllamaServer:
             return replace(answer, usage=usage)
         return answer
 
+    async def count_tokens(self, request: Request) -> int | None:
+        return None  # it has no such call; what an answer costs is counted only with the answer
+
     async def restart(self, timeout_s: float) -> ModelFault | None:
         resident, self._resident = self._resident, None
         if self._own is not None:

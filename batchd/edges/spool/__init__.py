@@ -152,6 +152,10 @@ class Spool:
     def begin_publish(self, batch_id: str) -> None:
         self._outbox.begin_publish(batch_id)
 
+    @translated("publish/ was deleted")
+    def drop_publish(self, batch_id: str) -> None:
+        self._outbox.drop_publish(batch_id)
+
     @translated("a result file was made")
     def create_result(self, batch_id: str, name: str) -> BinaryIO:
         return self._outbox.create_result(batch_id, name)

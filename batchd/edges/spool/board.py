@@ -47,9 +47,12 @@ class Board:
         fd = self._open.get(batch_id)
         if fd is None:
             fd = self._opened(batch_id)
+        end = os.fstat(fd).st_size
         try:
             disk.write_all(fd, lines)
         except OSError:
+            with contextlib.suppress(OSError):  # whoever tries again shall not find half of it there
+                os.ftruncate(fd, end)
             self._close(batch_id)
             raise
 

@@ -32,8 +32,8 @@ _RENAME_NOREPLACE = 1
 _NO_RENAMEAT2 = frozenset({errno.ENOSYS, errno.EINVAL})
 
 _NEXT_STEPS = {
-    errno.ENOSPC: "Make room on this disk and start batchd again; nothing is lost.",
-    errno.EDQUOT: "Raise the disk quota or make room, and start batchd again; nothing is lost.",
+    errno.ENOSPC: "Make room on this disk, and start batchd again if it has ended; nothing is lost.",
+    errno.EDQUOT: "Raise the quota or make room, and start batchd again if it has ended; nothing is lost.",
     errno.EROFS: "Mount the spool's file system writable; under systemd it must be in ReadWritePaths=.",
     errno.EACCES: "Give the spool's directories to the user that runs batchd.",
     errno.EPERM: "Give the spool's directories to the user that runs batchd.",

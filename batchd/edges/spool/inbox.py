@@ -14,6 +14,7 @@ DIAGNOSTICS
 """
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -35,6 +36,9 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: An options file has a handful of keys; `metadata` is at most 16 short pairs.
 OPTIONS_BYTES_MAX = 2**20
 
+
+#: What opening a link, an unreadable file, a socket, or a file that its owner holds answers.
+_SUBMITTERS_FAULT = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.EAGAIN})
 
 #: NAME_MAX: no file can have a longer name, but the options of a file with a long name would.
 _NAME_BYTES_MAX = 255
@@ -249,6 +253,8 @@ def _options(name: bytes, directory: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno not in _SUBMITTERS_FAULT:
+            raise  # the disk's: without its options the batch would be another one
         raise NotUsableError(
             f"The options file cannot be read: {error.strerror}.",
             "Hand in a plain file that batchd may read.",

@@ -69,6 +69,11 @@ class Outbox:
             with disk.opened_directory("publish", place) as publish:
                 disk.grant(publish, _DIRECTORY_MODE)
 
+    def drop_publish(self, batch_id: str) -> None:
+        """Delete what was begun; done already is fine."""
+        with disk.opened_directory(checked_id(batch_id), self.layout.processing) as place:
+            disk.remove_tree("publish", place)
+
     def create_result(self, batch_id: str, name: str) -> BinaryIO:
         """A new file in publish/."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -101,20 +106,24 @@ class Outbox:
             # nothing that could be overwritten, and rmdir refuses any other.
             with contextlib.suppress(OSError):
                 os.rmdir(_plain(name), dir_fd=self.layout.outbox)
-            try:
-                failpoints.reach("publish.begun")
-                disk.rename_new("publish", place, name, self.layout.outbox)
-            except FileExistsError:
-                raise SpoolError(
-                    f"The outbox has a {name} already, and batchd overwrites nothing.",
-                    "Move it away and start batchd again.",
-                ) from None
+            if disk.has_name("publish", place):  # else it was published already
+                self._rename_published(name, place)
             failpoints.reach("publish.renamed")
             os.fsync(self.layout.outbox)
             failpoints.reach("publish.outbox_synced")
             os.fsync(place)
         failpoints.reach("publish.done")
         return os.fspath(self.layout.outbox_path / name)
+
+    def _rename_published(self, name: str, place: int) -> None:
+        try:
+            failpoints.reach("publish.begun")
+            disk.rename_new("publish", place, name, self.layout.outbox)
+        except FileExistsError:
+            raise SpoolError(
+                f"The outbox has a {name} already, and batchd overwrites nothing.",
+                "Move it away and start batchd again.",
+            ) from None
 
     def result_path(self, batch_id: str) -> str | None:
         """Where the result lies, unless it was collected."""

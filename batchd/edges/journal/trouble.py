@@ -1,0 +1,64 @@
+"""What LMDB and the disk say when they fail, in our words: damaged, full, or out of order.
+
+SUMMARY
+    of_lmdb   an error of LMDB as a JournalError of the right kind
+    of_disk   the same for an OSError
+    is_full   whether it was for want of room
+
+DIAGNOSTICS
+    None: it makes the errors that others raise.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+
+from batchd.core.packing import NEXT_STEP_DAMAGED
+from batchd.errors import DamagedJournalError, FullJournalError, JournalError
+
+NEXT_STEP_DISK = "Look at the disk and at the owner of the spool, then start batchd again."
+
+#: What LMDB says of a file that is not what it wrote. Anything else is the disk's trouble, and may pass.
+DAMAGES = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.BadTxnError)
+#: What a full disk says; a tmpfs says EIO, so its free space is looked at too.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: The largest group of changes, in pages that are copied with it.
+_GROUP_BYTES_MAX = 8 * 1024**2
+
+
+def of_lmdb(what: str, error: lmdb.Error, path: str | Path) -> JournalError:
+    """`what` is the beginning of the sentence."""
+    if isinstance(error, DAMAGES):
+        return DamagedJournalError(f"{what}: {error}.", NEXT_STEP_DAMAGED)
+    kind = FullJournalError if is_full(path, error) else JournalError
+    return kind(f"{what}: {error}.", NEXT_STEP_DISK)
+
+
+def of_disk(what: str, error: OSError) -> JournalError:
+    """As `of_lmdb`."""
+    kind = FullJournalError if error.errno in NO_ROOM else JournalError
+    return kind(f"{what}: {error.strerror}.", NEXT_STEP_DISK)
+
+
+def is_full(path: str | Path, error: lmdb.Error) -> bool:
+    """Whether the disk is full, or so nearly that the largest commit finds no place."""
+    if isinstance(error, lmdb.DiskError) or error.code in NO_ROOM:
+        return True
+    try:
+        space = os.statvfs(path)
+    except OSError:
+        return False
+    return space.f_bavail * space.f_frsize < _GROUP_BYTES_MAX
+
+
+@contextmanager
+def making(path: str) -> Iterator[None]:
+    """While a journal is made: what the disk refuses, as a JournalError."""
+    try:
+        yield
+    except OSError as error:
+        raise of_disk(f"The journal {path} cannot be made", error) from error
