@@ -124,6 +124,7 @@ class House:
             Pulse(lambda: self.roster.held).moves,
             lambda: self._intake.waiting,
             self.outlook.notice,
+            waits_for_operator=self._only is None,
         )
 
     @property

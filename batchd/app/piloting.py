@@ -28,7 +28,7 @@ class Piloting:
         self._clock = clock
         self._judging = judging
         self._lines_default = lines_default
-        self._groups = 1
+        self._lines = self._groups = 1
         self._acceptance: Acceptance | None = None
         self.findings: Findings | None = None
 
@@ -46,7 +46,7 @@ class Piloting:
         if not count or self.findings is not None or answered > 2 * count:
             return []
         plan = self._journal.plan()
-        self._groups = len(plan.groups)
+        self._lines, self._groups = len(plan.order), len(plan.groups)  # copies cost nothing
         return pilot_lines(plan, self._journal.finished(), count)
 
     def _count(self, acceptance: Acceptance) -> int:
@@ -59,8 +59,7 @@ class Piloting:
         """The lines have their outcomes; `failed` of them for good. Why the batch shall pause, or None."""
         assert self._acceptance is not None
         samples, self._judging.samples = self._judging.samples or [], None
-        lines = self._acceptance.total - self._acceptance.faulty
-        found = self.findings = conclude(samples, failed, lines, self._groups, slots)
+        found = self.findings = conclude(samples, failed, self._lines, self._groups, slots)
         now = self._clock.now()
         self._journal.note(PILOT, found.to_meta())
         self._journal.log_event(Event(now, "pilot", "", "bad" if found.is_bad else "good", found.words()))

@@ -71,6 +71,7 @@ class StatusBoard:
         moves: Callable[[], bool] = lambda: True,
         waiting: Callable[[], Iterable[Waiting]] = tuple,
         notice: Callable[[], str] = str,
+        waits_for_operator: bool = True,
     ) -> None:
         self._spool = spool
         self._service = service
@@ -81,6 +82,7 @@ class StatusBoard:
         self._moves = moves
         self._waiting = waiting
         self._notice = notice
+        self._waits_for_operator = waits_for_operator
         self._noticed = False
         self._cards: dict[str, Card] = {}
         self._warned = False
@@ -114,8 +116,10 @@ class StatusBoard:
         bound = logger.bind(event="resumed" if pause is None else "paused", batch_id=batch_id)
         if pause is None:
             bound.info("{} goes on", batch_id)
-        else:
+        elif self._waits_for_operator:
             bound.warning("{} is paused: {}; to go on, type: {}", batch_id, pause.reason, way_on(batch_id))
+        else:  # a foreground run ends with it, and says itself what to type
+            bound.info("{} is paused: {}", batch_id, pause.reason)
 
     def estimate(self, batch_id: str, words: str) -> None:
         """What the pilot of this batch showed."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchd.core.breaker import ALIKE_MIN, NOT_COUNTED, TRIPS, WINDOW, Breaker, Trip, trips_of
+from batchd.core.breaker import ALIKE_MIN, NOT_COUNTED, TRIPS, WINDOW, Breaker, Trip, refusal, trips_of
 from batchd.core.fault import Category, ModelFault
 
 NONSENSE = ModelFault(Category.SERVER, "The answer ended before it was done.", is_temporary=True)
@@ -128,3 +128,15 @@ def test_another_kind_of_trouble_has_its_own_patience() -> None:
 
 def test_a_batch_that_never_tripped_has_no_trips() -> None:
     assert trips_of({}) == {}
+
+
+def test_a_model_that_is_not_there_is_told_in_one_short_sentence() -> None:
+    assert refusal(GONE) == "The model 'm' does not exist here"
+    assert len(refusal(ModelFault(Category.MODEL, "no. " * 100, is_temporary=False))) <= 120
+
+
+def test_its_face_has_the_numbers() -> None:
+    breaker: Breaker[int] = Breaker({})
+    breaker.succeeded()
+    breaker.failed(NONSENSE, 1)
+    assert repr(breaker) == "<Breaker: 1 of the last 2 failed>"

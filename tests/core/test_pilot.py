@@ -22,6 +22,7 @@ from batchd.core.pilot import (
     flaw_of,
     mask_of,
     pilot_lines,
+    pilot_of,
 )
 from batchd.core.record import Group, Plan
 from batchd.core.request import Endpoint, Message, Request
@@ -170,6 +171,14 @@ def simulated(chance: Random, lines: int, groups: int, slots: int, mean_tokens: 
     return work_s / slots, float(told.low_s <= work_s / slots <= told.high_s)
 
 
+def test_the_beginning_of_each_group_is_paid_for_once() -> None:
+    pairs = [sample(prefill_s=8.2), sample(prefill_s=0.2)] * 10
+    told = [conclude(pairs, 0, 200, groups, 4).estimate for groups in (1, 101)]
+    assert told[0] is not None
+    assert told[1] is not None
+    assert told[1].expected_s - told[0].expected_s == pytest.approx(100 * 8.0 / 4)
+
+
 @pytest.mark.parametrize("groups", [1, 8, 100])
 def test_the_range_holds_the_truth_for_batches_whose_costs_are_known(groups: int) -> None:
     chance = Random(groups)
@@ -195,3 +204,14 @@ def test_findings_are_kept_and_read_back() -> None:
     assert kept.words() == found.words()
     assert kept.is_bad == found.is_bad
     assert findings_of({}) is None
+    nothing = conclude([], 20, 5_000, 1, 4)
+    assert findings_of({PILOT: nothing.to_meta()}) == nothing
+
+
+def test_the_results_have_the_findings_as_they_were_kept() -> None:
+    found = conclude([sample(Flaw.EMPTY)] * 20, 0, 5_000, 1, 4)
+    told = pilot_of({PILOT: found.to_meta()})
+    assert isinstance(told, dict)
+    assert told["flaws"] == {"empty": 20}
+    assert set(told["estimate"]["by_tokens"]) == {"20", "50", "100"}
+    assert pilot_of({}) is None

@@ -236,3 +236,14 @@ def test_what_was_not_taken_is_counted_and_kept() -> None:
     assert extra == Extra(1, 1, 0, 10, 5, 20)
     assert extra_of({EXTRA: extra.to_meta()}) == extra
     assert extra_of({}) == Extra()
+
+
+def test_the_results_tell_what_was_not_taken() -> None:
+    assert Extra().notes() == []
+    extra = Extra(reseeded=2, lengthened=3, prompt_tokens=50, cached_tokens=20).one_runaway()
+    assert extra.evaluated_tokens == 30
+    assert [note.split()[0] for note in extra.notes()] == ["1", "2", "3"]
+
+
+def test_bounds_show_what_they_know() -> None:
+    assert repr(taught(7)) == f"Bounds({{'m': ({LEARN_FROM}, 7)}})"

@@ -27,7 +27,10 @@ models = st.builds(
     ModelStatus, words, words, words, st.none() | words, st.none() | counts, st.none() | counts, words
 )
 batches = st.builds(
-    BatchStatus, words, words, words, counts, counts, counts, numbers, numbers, numbers, numbers
+    BatchStatus,
+    *(words, words, words, counts, counts, counts, numbers, numbers, numbers, numbers, words),
+    st.booleans(),
+    words,
 )
 reports = st.builds(
     StatusReport,
@@ -111,6 +114,24 @@ def test_the_line_tells_of_the_batch_at_work_and_of_what_needs_a_person() -> Non
         "in_progress 61,204/170,000 · 4 failed · 4.1/s · 97% cached · ETA 6 h 10 min · 1 more"
         " · model cooling · 1 in the inbox cannot be claimed"
     )
+
+
+def paused(number: int, detail: str = "all is empty") -> BatchStatus:
+    batch_id = f"batch_{number:032x}"
+    return BatchStatus(batch_id, "n", "in_progress", 5_000, 20, 0, detail=detail, is_paused=True)
+
+
+def test_a_paused_batch_has_the_line_where_nothing_else_is_at_work_with_what_to_type_first() -> None:
+    report = StatusReport(1.0, 2, "ready", batches=(paused(1, "why " * 100), paused(2)))
+    line = status_line(report)
+    assert line.startswith("paused 20/5,000 · batchd resume batch_000000000000 · why why")
+    assert len(line) == 200
+
+
+def test_a_batch_at_work_has_the_line_before_paused_ones_and_they_are_counted() -> None:
+    working = BatchStatus("batch_9", "n", "in_progress", 10, 1, 0)
+    report = StatusReport(1.0, 2, "ready", batches=(paused(1), working, paused(2)))
+    assert status_line(report) == "in_progress 1/10 · 2 more, 2 paused"
 
 
 @pytest.mark.parametrize(("state", "line"), [("ready", "idle"), ("draining", "draining")])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from batchd.core.pause import Cause, Pause
 from batchd.core.record import NO_PROGRESS, Outcome, Progress, Spent
 from batchd.core.settle import Kind, Seen
 from batchd.core.status import BatchStatus, ModelStatus, parse
@@ -125,6 +126,39 @@ def test_a_batch_keeps_its_card_when_its_status_changes_and_loses_it_when_it_lea
     world.board.leave(ID)
     world.board.leave(ID)
     assert world.board.report().batches == ()
+
+
+def test_a_paused_batch_has_its_reason_no_rates_and_what_to_type_in_the_log(said: list[str]) -> None:
+    world = World()
+    world.enter(100)
+    world.tick()
+    world.done(10)
+    world.tick()
+    world.board.pause(ID, Pause(Cause.PILOT, "all is empty", 1.0))
+    shown = [world.tick(), world.tick()][-1]
+    assert (shown.is_paused, shown.detail, shown.completed) == (True, "all is empty", 10)
+    assert (shown.requests_per_s, shown.tokens_per_s, shown.eta_s) == (None, None, None)
+    assert any(line.startswith("WARNING") and f"batchd resume {ID[:18]}" in line for line in said)
+    world.board.pause(ID, None)
+    shown = world.tick()
+    assert (shown.is_paused, shown.detail) == (False, "")
+    assert any("goes on" in line for line in said)
+
+
+def test_in_a_foreground_run_the_command_to_type_is_left_to_the_run(said: list[str]) -> None:
+    world = World()
+    world.board._waits_for_operator = False
+    world.enter(100)
+    world.board.pause(ID, Pause(Cause.ASKED, "asked", 1.0))
+    assert not any("batchd resume" in line for line in said)
+
+
+def test_the_estimate_of_a_pilot_stays_on_the_card() -> None:
+    world = World()
+    world.enter(100)
+    world.board.estimate(ID, "pilot of 20: 0 bad")
+    world.enter(100, "finalizing")
+    assert world.tick().estimate == "pilot of 20: 0 bad"
 
 
 def test_names_of_submitters_are_made_printable() -> None:
