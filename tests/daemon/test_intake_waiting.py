@@ -1,6 +1,6 @@
 """The intake: batches that are claimed and cannot be taken in yet, and what one owner may have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -216,12 +216,18 @@ def test_room_that_was_promised_to_one_batch_is_not_given_to_the_next() -> None:
     assert world.intake.accept(second) is not None
 
 
-@pytest.mark.parametrize("refused", ["copy_input", "open_input"])
+@pytest.mark.parametrize(("refused", "at"), [("copy_input", 1), *(("open_input", at) for at in (1, 2, 3))])
 def test_a_disk_that_fills_while_a_file_is_taken_in_makes_the_batch_wait(
-    refused: str, monkeypatch: pytest.MonkeyPatch
+    refused: str, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(spool: MemorySpool, batch_id: str) -> None:
-        raise NoSpaceError("No space left on device.")
+    works: Callable[[MemorySpool, str], object] = getattr(MemorySpool, refused)
+    calls: list[str] = []
+
+    def fail(spool: MemorySpool, batch_id: str) -> object:
+        calls.append(batch_id)
+        if len(calls) % at == 0:
+            raise NoSpaceError("No space left on device.")
+        return works(spool, batch_id)
 
     world = World()
     batch_id = claimed(world)
