@@ -20,9 +20,9 @@ fix:
 check *arguments:
     {{ tests }} {{ arguments }}
 
-# blows of every kind for so many minutes: kills, power cuts, full disks, failing calls, hostile inboxes, fuzz
-chaos minutes='10' *arguments:
-    {{ python }} -m tests.chaos {{ minutes }} {{ arguments }}
+# blows of every kind for so many minutes, or `--counts full`: kills, power cuts, full disks, failing calls, inboxes, fuzz
+chaos *arguments:
+    {{ python }} -m tests.chaos {{ arguments }}
 
 # the product is broken in one place at a time, and some test must go red; only mutants with one of these words
 teeth *words:

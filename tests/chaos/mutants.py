@@ -226,7 +226,7 @@ MUTANTS = (
         PROCESSING,
         "    if has_writer or not is_same or size_bytes != after.st_size:\n",
         "    if False:\n",
-        (SPOOL_CONTRACT, ATTACKS),
+        ("tests/edges/test_spool.py",),
     ),
     Mutant(
         "a file with a second name is taken",
