@@ -84,32 +84,34 @@ class Advisor:
         if load.is_embedding or not self._profiles:
             return unadvised
         if load.model not in self._known:
-            self._known[load.model] = await self._find(load.model)
-        profile = self._known[load.model]
+            await self._find(load.model)
+        profile = self._known.get(load.model)
         if profile is None:
             return unadvised
         return advised(profile, replace(load, slots=self._slots or load.slots))
 
-    async def _find(self, model: str) -> Profile | None:
-        """The profile that is true now. What cannot be asked now is asked again at the next load."""
+    async def _find(self, model: str) -> None:
+        """Enter the profile that is true now. A server that cannot be asked is asked again later."""
         ours = [profile for profile in self._profiles if profile.identity.model == model]
         if not ours:
-            return None
+            self._known[model] = None
+            return
         described = await self._engine.server.describe(ASK_TIMEOUT_S)
         digests = await self._engine.server.digests([model], ASK_TIMEOUT_S)
         if isinstance(described, ModelFault) or isinstance(digests, ModelFault) or model not in digests:
-            return None
+            return
         reading = await abandonable(self._look)
         now = identity_of(model, digests[model], described, reading)
         for profile in ours:
             if not profile.identity.changes(now):
                 fits = f"{profile.slots} slots x {profile.window_tokens:,} tokens"
                 log.note("INFO", "profile", f"{model} is calibrated: {fits} are known to fit")
-                return profile
+                self._known[model] = profile
+                return
+        self._known[model] = None
         why = "; ".join(ours[-1].identity.changes(now))
         again = f"run `batchd calibrate {model}`"
         log.note("WARNING", "profile", f"the calibration of {model} is stale: {why}; {again}")
-        return None
 
 
 def with_profiles(engine: Engine, settings: Settings, look: Look = look_at_machine) -> Engine:

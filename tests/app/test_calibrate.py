@@ -49,13 +49,15 @@ class Machine:
         self.now: Load | None = None
         self.told: list[str] = []
         self.gate = asyncio.Semaphore(1)
-        self.running = 0
+        self.is_away = False
 
     @staticmethod
     def megabytes(load: Load) -> float:
         return 100 + load.slots * load.window_tokens * 0.02
 
     async def describe(self, timeout_s: float) -> ServerDescription | ModelFault:
+        if self.is_away:
+            return ModelFault(Category.NETWORK, "connection refused", True, is_server_lost=True)
         return ServerDescription("ollama", "0.33", "own" if self.slots is None else "attach", "http://here")
 
     async def digests(self, models: Sequence[str], timeout_s: float) -> Mapping[str, str] | ModelFault:
@@ -80,10 +82,8 @@ class Machine:
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         assert self.now is not None
         async with self.gate:
-            self.running += 1
             took_s = request.completion_tokens_max / 32 * max(1.0, self.now.slots / 4)
             await self.clock.sleep(0 if self.clock._runs else took_s)
-            self.running -= 1
         is_real = request.completion_tokens_max > 4
         if is_real and self.megabytes(self.now) > self.fragile_mb:
             return ModelFault(Category.CRASH, "unexpected EOF", True, is_server_lost=True)
@@ -268,6 +268,15 @@ async def test_a_stale_profile_is_not_used(tmp_path: Path, profile: Profile) -> 
     other = Reading((replace(CARD, driver="590"),))
     advisor, _ = await advisor_of(tmp_path, profile, reading=other)
     assert (await advisor.advise(Load("m", 12_000, 8))).slots == 4
+
+
+async def test_a_server_that_cannot_be_asked_yet_is_asked_again(tmp_path: Path, profile: Profile) -> None:
+    advisor, engine = await advisor_of(tmp_path, profile)
+    assert isinstance(engine.server, Machine)
+    engine.server.is_away = True
+    assert (await advisor.advise(Load("m", 12_000, 8))).slots == 4
+    engine.server.is_away = False
+    assert (await advisor.advise(Load("m", 12_000, 8))).slots == 2
 
 
 async def test_without_profiles_nothing_is_asked_and_nothing_changes(tmp_path: Path) -> None:
