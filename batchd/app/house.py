@@ -70,7 +70,13 @@ class House:
         self._supervisor.give_up_s = rules.give_up_s
         self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
         self.outlook = Outlook(
-            outside.gauges, outside.inhibitor, clock, self.space, lambda: self._desk, self._supervisor.press
+            outside.gauges,
+            outside.inhibitor,
+            clock,
+            self.space,
+            lambda: self._desk,
+            self._supervisor.press,
+            self._supervisor.woke,
         )
         self._controls = Controls(spool, clock)
         self._chores = Chores(spool, self._controls, clock)

@@ -32,12 +32,13 @@ class Outlook:
         space: Space,
         desk: Callable[[], Desk | None],
         on_strained: Callable[[str], None] = lambda text: None,
+        on_woke: Callable[[], None] = lambda: None,
     ) -> None:
         self._space = space
-        self._on_strained = on_strained
+        self._on_strained, self._on_woke = on_strained, on_woke
         self._desk = desk
         self._lookout = Lookout(
-            gauges, inhibitor, clock, lambda: desk() is not None, self._on_reading, self._on_happened
+            gauges, inhibitor, clock, lambda: desk() is not None, self._on_reading, self.on_happened
         )
 
     def __repr__(self) -> str:
@@ -59,11 +60,17 @@ class Outlook:
         if (desk := self._desk()) is not None:
             desk.add_reading(reading)
 
-    def _on_happened(self, happened: Happened) -> None:
+    def on_happened(self, happened: Happened) -> None:
+        """What the lookout saw."""
         if (desk := self._desk()) is not None and (change := change_of(happened)) is not None:
             desk.log_change(change)
-        if isinstance(happened, Strained):
-            self._on_strained(happened.text)
+        match happened:
+            case Strained(text):
+                self._on_strained(text)
+            case Woke():
+                self._on_woke()
+            case _:
+                pass
 
 
 def change_of(happened: Happened) -> Change | None:

@@ -57,6 +57,7 @@ class Steering:
         self._answers = 0  # since the last death
         self._best_per_s = 0.0
         self._speed = NO_SPEED
+        self.has_slept = False  # the machine, since the model was proven
 
     def __repr__(self) -> str:
         return f"Steering({self._course.limits}, {len(self._restarts.deaths)} deaths)"
@@ -125,7 +126,7 @@ class Steering:
 
     def fitted(self, load: Load, load_s: float) -> None:
         """A load was proven."""
-        self._best_per_s, self._speed = 0.0, NO_SPEED
+        self._best_per_s, self._speed, self.has_slept = 0.0, NO_SPEED, False
         self.decide(Fitted(load, load_s))
 
     def shrinks_spill(self, loaded: Loaded, load: Load, window_tokens_min: int) -> bool:
@@ -141,7 +142,9 @@ class Steering:
         return self.decide(event) is not None
 
     def is_doubtful(self, cohort: Cohort) -> bool:
-        """Whether the server is much slower than it was since its last load."""
+        """Whether the server is much slower than since its last load, or may have lost it in a sleep."""
+        if self.has_slept:
+            return True
         if not cohort.is_full:
             return False
         answers, tokens, duration_s = self._speed

@@ -128,9 +128,8 @@ class Supervisor:
         if not self.standing.is_ready:
             return False
         if self._steering.is_doubtful(cohort):
-            logger.bind(event="server_slow").warning(
-                "the model server is much slower than it was: its load and a canary are looked at"
-            )
+            doubt = "it has become slow, or the machine slept: its load and a canary are looked at"
+            logger.bind(event="server_doubted").warning("model server doubted: {}", doubt)
             self._move(Event.DOUBTED)
             return True
         decision = self._steering.goes_on(cohort)
@@ -144,6 +143,10 @@ class Supervisor:
         """The machine is short of memory: less is asked for, from the end of a cohort on."""
         if self._wanted is not None and self._wish is not None and self.standing.is_ready:
             self._steering.press(self._wanted, self._wish.window_tokens_min, evidence)
+
+    def woke(self) -> None:
+        """The machine was suspended: what the card held is proven again, at the latest after a cohort."""
+        self._steering.has_slept = True
 
     def judged(self, guilty: tuple[str, ...], deaths: int) -> None:
         """See `ports.ReadyModel`."""
@@ -178,7 +181,8 @@ class Supervisor:
 
     def _first_event(self, load: Load) -> Event | None:
         """What leads to this load; None when it is there."""
-        if self.standing.is_ready and self._wanted == self._steering.allowed(load):
+        is_proven = self.standing.is_ready and not self._steering.has_slept
+        if is_proven and self._wanted == self._steering.allowed(load):
             return None
         is_overspent = self.standing.state is State.SUSPECT and self._steering.is_overspent()
         return Event.OVERSPENT if is_overspent else Event.WANTED

@@ -51,3 +51,19 @@ async def test_it_is_sent_only_while_disk_and_memory_have_room(
 def test_what_changes_the_work_is_a_decision(happened: Happened, names: tuple[str, str, str] | None) -> None:
     change = change_of(happened)
     assert (change and (change.name, change.new, change.cause)) == names
+
+
+def test_the_supervisor_hears_of_a_strain_and_of_a_sleep() -> None:
+    heard: list[str] = []
+    outlook = Outlook(
+        FakeGauges(Reading()),
+        FakeInhibitor(),
+        FakeClock(),
+        Space(10**12),
+        lambda: None,
+        heard.append,
+        lambda: heard.append("woke"),
+    )
+    for happened in (Warned("w"), Strained("full"), Woke(9.0), Eased("")):
+        outlook.on_happened(happened)
+    assert heard == ["full", "woke"]

@@ -310,6 +310,20 @@ async def test_a_slow_server_is_looked_at_and_stays_where_its_canary_is_as_it_wa
     assert not world.supervisor.finished(Cohort(32, 3_200, 60.0, True, 0.0))
 
 
+@pytest.mark.parametrize("is_at_work", [True, False])
+async def test_after_a_sleep_of_the_machine_the_model_is_proven_again_once(is_at_work: bool) -> None:
+    world = World()
+    await world.ensure()
+    world.supervisor.woke()
+    if is_at_work:
+        assert world.supervisor.finished(Cohort(4, 400, 1.0, False, 0.0))
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.server.calls == ["load m 1024x4", "canary"] * 2
+    assert not world.supervisor.finished(Cohort(4, 400, 1.0, False, 0.0))
+    await world.ensure()
+    assert len(world.server.calls) == 4
+
+
 async def test_a_slow_server_whose_canary_is_slow_too_is_restarted() -> None:
     world = World()
     await world.ensure()
