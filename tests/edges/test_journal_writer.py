@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import lmdb
 import pytest
+from loguru import logger
 
 from batchd.edges.journal.rows import Changes
 from batchd.edges.journal.writer import GROUP_BYTES, GROUP_CHANGES, WAITING_MAX, Retry, Writer
@@ -185,6 +186,21 @@ async def test_on_a_full_disk_the_changes_wait_far_beyond_all_tries_and_nobody_i
     assert not writer.waits_for_room
     writer.close()
     assert sum(store.groups) == 10
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+async def test_a_full_disk_is_called_so_whatever_lmdb_calls_it(is_full: bool) -> None:
+    store = ScriptedStore(lmdb.Error("Input/output error", 5), None)
+    store.is_full = is_full
+    said: list[str] = []
+    sink = logger.add(lambda message: said.append(str(message)), format="{message}")
+    writer = Writer(store, HASTY)
+    await writer.record(nothing, 1)
+    writer.close()
+    logger.remove(sink)
+    [told] = said
+    assert "Input/output error" in told
+    assert ("No space left on the disk" in told) is is_full
 
 
 async def test_on_a_full_disk_a_writer_that_may_not_wait_ends_with_that_reason() -> None:

@@ -204,7 +204,8 @@ class Writer:
                     len(group),
                     tries,
                     pause_s,
-                    error,
+                    # A full disk that takes half a write is an "Input/output error" to LMDB.
+                    f"No space left on the disk ({error})" if self.waits_for_room else error,
                 )
             time.sleep(pause_s)
             if isinstance(error, lmdb.PanicError):
