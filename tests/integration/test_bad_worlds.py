@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from batchd.core.breaker import ALIKE_MIN
 from tests.batches import user_text, write_batch
 from tests.house import LivingDaemon
 from tests.simulator import tag_of
@@ -118,7 +119,8 @@ def test_a_model_that_is_removed_in_the_middle_fails_the_rest_by_its_name(tmp_pa
             "DELETE", f"{server.address}/api/delete", json={"model": "smollm2:135m"}, trust_env=False
         ).raise_for_status()
 
-    result, _ = World(tmp_path).run(removed, after=LINES - 25)
+    # Fewer than the breaker wants to see before it pauses the batch.
+    result, _ = World(tmp_path).run(removed, after=LINES - ALIKE_MIN // 2)
     found = outcomes(result)
     assert set(found) == everybody()
     assert set(found.values()) == {"answered", "model_not_found"}
