@@ -30,7 +30,7 @@ class World:
 
     def __init__(self, root: Path, **settings: float) -> None:
         self.root = root
-        self.server = ChildSimulator(None, slots=4, delay_s=0.1, **settings)
+        self.server = ChildSimulator(None, slots=4, **{"delay_s": 0.1, **settings})
 
     def run(
         self, blow: Callable[[ChildSimulator], None], after: int = 10, **environment: str
@@ -120,7 +120,7 @@ def test_a_model_that_is_removed_in_the_middle_fails_the_rest_by_its_name(tmp_pa
         ).raise_for_status()
 
     # Fewer than the breaker wants to see before it pauses the batch.
-    result, _ = World(tmp_path).run(removed, after=LINES - ALIKE_MIN // 2)
+    result, _ = World(tmp_path, delay_s=0.5).run(removed, after=LINES - ALIKE_MIN + 1)
     found = outcomes(result)
     assert set(found) == everybody()
     assert set(found.values()) == {"answered", "model_not_found"}
