@@ -102,6 +102,7 @@ KINDS = (
         chunk=10,
         seconds=4.0,
         begin_s=50.0,
+        is_counted_by_amount=True,
     ),
     Kind(
         "inbox drops",
