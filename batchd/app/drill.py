@@ -74,7 +74,8 @@ class Tally:
 
 def question(model: str, number: int, words: int = 12, answer_tokens: int = ANSWER_TOKENS) -> Request:
     """One request; `words` is the length of what is its own."""
-    own = " ".join(f"thing {number * 7 + place}" for place in range(words // 2))
+    # Two digits each: models read digits one by one, so that long texts would weigh more for each word.
+    own = " ".join(f"thing {10 + (number * 7 + place) % 90}" for place in range(words // 2))
     messages = (Message("system", _SHARED), Message("user", f"Thing {number}: {own}. Answer at length."))
     return Request(f"{number}", Endpoint.CHAT, model, messages, (), {"temperature": 0}, answer_tokens)
 
