@@ -20,9 +20,12 @@ from pathlib import Path
 from tests.chaos.checker import outcomes_of, problems_of
 from tests.house import LivingDaemon
 
-#: Answers between two blows: more than the slots hold, so that whoever was held at the last blow is through,
-#: and nobody is taken for the guilty one.
-APART = 11
+#: Answers between two blows: more than the slots hold, so that whoever was held at the last blow is through
+#: and nobody is taken for guilty; and fewer than those after which a death is taken for wear.
+APART = 6
+
+#: Lines of a batch for each blow: it goes on for a while after the last one.
+LINES_EACH = 12
 
 #: Until a model server has ended or another is there. A hung one is given half a minute by itself.
 SEEN_S = 150.0

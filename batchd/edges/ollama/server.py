@@ -212,8 +212,8 @@ class OllamaServer:
     async def restart(self, timeout_s: float) -> ModelFault | None:
         resident, self._resident = self._resident, None
         if self._own is not None:
-            await self._own.stop()
-            return await self._reach(None)
+            await self._own.stop()  # the next load starts it, with the slots that are asked for then
+            return None
         if resident is None:
             described = await self.describe(timeout_s)
             return described if isinstance(described, ModelFault) else None
