@@ -15,6 +15,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from tests.chaos.checker import outcomes_of, problems_of
@@ -66,20 +67,27 @@ def answered(spool: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in (spool / "partial").glob("*") if path.is_file())
 
 
+def wait_answered(daemon: LivingDaemon, count: int, wait_s: float) -> None:
+    """Until there are so many durable answers."""
+    daemon.wait_until(lambda: answered(daemon.spool) >= count, f"answer {count}", wait_s)
+
+
+def ended(pid: int) -> bool:
+    """Whether it has, though nobody may have taken note of it."""
+    return state(pid) in ("", "Z")
+
+
 def struck(
     daemon: LivingDaemon, signals: Sequence[signal.Signals], runner: Callable[[], int | None], wait_s: float
 ) -> None:
     """Each signal goes to the runner once there are APART answers more."""
     for number, blow in enumerate(signals, 1):
-        daemon.wait_until(
-            lambda number=number: answered(daemon.spool) >= number * APART and runner() is not None,
-            f"answer {number * APART}",
-            wait_s,
-        )
+        wait_answered(daemon, number * APART, wait_s)
+        daemon.wait_until(lambda: runner() is not None, "a runner", wait_s)
         pid = runner()
         assert pid is not None
         os.kill(pid, blow)
-        daemon.wait_until(lambda pid=pid: state(pid) in ("", "Z"), f"the end of the {blow.name}", SEEN_S)
+        daemon.wait_until(partial(ended, pid), f"the end of the {blow.name}", SEEN_S)
 
 
 def well_done(daemon: LivingDaemon, batch: Path, result: Path) -> list[dict[str, str]]:
@@ -104,7 +112,7 @@ def well_done(daemon: LivingDaemon, batch: Path, result: Path) -> list[dict[str,
 def ends(pids: Sequence[int], within_s: float) -> bool:
     """Whether all of them are gone within this time."""
     until = time.perf_counter() + within_s
-    while any(state(pid) not in ("", "Z") for pid in pids):
+    while not all(map(ended, pids)):
         if time.perf_counter() > until:
             return False
         time.sleep(0.05)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -92,6 +93,21 @@ async def test_no_more_slots_are_asked_for_than_are_allowed() -> None:
     world = World(limits=Limits(1, owns_slots=False))
     await world.ensure()
     assert world.server.calls[0] == "load m 1024x1"
+
+
+async def test_a_model_that_others_put_out_is_told_once_and_proven_again(said: list[str]) -> None:
+    world = World(Script().answers("hi", *[replace(answer(), reload_s=3.0)] * 2))
+    request = Request("hi", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
+    await world.ensure()
+    for _ in range(2):
+        await world.supervisor.answer(request, 0, 5)
+    told = [(change.name, change.evidence) for change in world.changes if change.name != LOADED]
+    assert told == [("model_displaced", "a request waited 3.0 s for it")]
+    assert any("model_displaced" in line for line in said)
+    assert world.supervisor.finished(Cohort(4, 40, 4.0, True, 1.0))
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.server.calls[-2:] == ["load m 1024x4", "canary"]
+    assert "restart" not in world.server.calls
 
 
 async def test_a_canary_that_fails_cools_and_begins_with_a_restart() -> None:
