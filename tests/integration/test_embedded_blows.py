@@ -47,7 +47,7 @@ if any("llamacpp_child" in word for word in sys.orig_argv):
     resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
 """
 
-#: Until speeds are known, who is silent for so long hangs: more than an honest answer takes on a busy machine.
+#: Until speeds are known, who is silent for so long hangs: longer than an honest answer on a busy machine.
 HANG_S = "45"
 
 pytestmark = pytest.mark.embedded

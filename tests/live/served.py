@@ -1,4 +1,4 @@
-"""A real Ollama that a test may mistreat: a server of its own, with models of its own that point to the user's.
+"""A real Ollama that a test may mistreat: a server of its own, with models that point to the user's.
 
 SUMMARY
     binary          the program that BATCHD_TEST_OLLAMA names; skips where it names none

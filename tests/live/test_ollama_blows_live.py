@@ -49,7 +49,7 @@ SHORT = {
 #: A daemon that was killed takes everything of its own along; the kernel tells the child at once.
 ORPHANS_S = 20.0
 
-#: Until speeds are known, who is silent for so long hangs: more than an honest answer takes on a busy machine.
+#: Until speeds are known, who is silent for so long hangs: longer than an honest answer on a busy machine.
 HANG_S = "45"
 
 pytestmark = pytest.mark.live
