@@ -82,6 +82,14 @@ def test_too_many_deaths_are_waited_for_and_a_guilty_request_strikes_them_out() 
     assert bridge.names[-1] == "limits_restored"
 
 
+def test_deaths_that_nobody_is_to_blame_for_stay_in_the_account() -> None:
+    bridge = Bridge()
+    for _ in range(4):
+        bridge.die()
+    bridge.steering.judged((), 4)
+    assert bridge.steering.is_overspent()
+
+
 def test_a_server_that_answers_between_its_deaths_is_not_left_alone_for_longer_each_time() -> None:
     bridge = Bridge()
     for _ in range(9):

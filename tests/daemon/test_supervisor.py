@@ -110,6 +110,21 @@ async def test_a_model_that_others_put_out_is_told_once_and_proven_again(said: l
     assert "restart" not in world.server.calls
 
 
+async def test_a_server_that_goes_right_after_its_load_is_waited_for() -> None:
+    world = World()
+    world.server.strangers = [unreachable()]
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.server.calls == ["load m 1024x4", "restart", "load m 1024x4", "canary"]
+
+
+async def test_tokens_are_counted_by_the_server() -> None:
+    world = World()
+    world.server.counted.clear()
+    request = Request("hi", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
+    assert await world.supervisor.count_tokens(request) is None
+    assert world.server.counted == ["hi"]
+
+
 async def test_a_canary_that_fails_cools_and_begins_with_a_restart() -> None:
     world = World(Script().answers("canary", crash(), answer()))
     assert isinstance(await world.ensure(), Loaded)

@@ -1,4 +1,4 @@
-"""A real model in the embedded engine: too little address space, kills and hangs; the batch completes by itself.
+"""A real model in the embedded engine: too little memory, kills and hangs; the batch completes by itself.
 
 SUMMARY
     BATCHD_TEST_CHILD_KILLS, BATCHD_TEST_CHILD_STOPS    how often the child is killed and stopped (20 and 5

@@ -210,7 +210,7 @@ def test_somebody_elses_model_has_its_turn_in_between(tmp_path: Path, models: Pa
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("blow", [None, signal.SIGSTOP])
+@pytest.mark.parametrize("blow", [None, signal.SIGSTOP], ids=["at-work", "hanging"])
 def test_a_killed_daemon_leaves_no_ollama_and_no_runner(
     tmp_path: Path, models: Path, blow: signal.Signals | None
 ) -> None:
