@@ -75,6 +75,11 @@ def _summary(result: Path) -> tuple[str, int, int]:
             raise ValueError("not an object")
         counts = batch["request_counts"]
         return str(batch["status"]), int(counts["total"]), int(counts["failed"])
+    except FileNotFoundError as error:
+        raise SpoolError(
+            f"The result {result.name} was published, and somebody collected it already.",
+            "Look where it was taken to. The same command would compute it again.",
+        ) from error
     except OSError as error:
         raise SpoolError(
             f"{result / 'batch.json'} cannot be read: {error.strerror}.", "The results lie beside it."

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from batchd.core.retry import ATTEMPTS_MAX_MAX
 from batchd.settings.address import http_url, server_url
 
 
@@ -88,7 +89,7 @@ class Settings(BaseSettings):
     input_bytes_max: int = Field(default=256 << 30, ge=1 << 20, le=1 << 50)
     owner_bytes_max: int = Field(default=128 << 30, ge=1 << 20, le=1 << 50)
     reserve_bytes: int | None = Field(default=None, ge=0, le=1 << 50)  # None: by the size of the disk
-    attempts_max: int = Field(default=3, ge=1, le=100)
+    attempts_max: int = Field(default=3, ge=1, le=ATTEMPTS_MAX_MAX)
     profiles: LocalPath | None = None  # what `calibrate` wrote; by `load_settings`, depends on the machine
     pilot: int = Field(
         default=20, ge=0, le=1_000
