@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from batchd.core.strategy import Strategy
 from batchd.settings.address import http_url, server_url
 
 
@@ -68,6 +69,8 @@ class Settings(BaseSettings):
     window_tokens_max: int = Field(default=32_768, ge=256, le=1 << 24)
     strict: bool = False
     deduplicate: bool = True
+    # How requests are put in order, where a batch does not ask for another way.
+    strategy: Strategy = Strategy.PREFIX
     request_timeout_s: float = Field(default=300.0, ge=1, le=86_400)
     # A model that cannot be used is waited for; after so long its requests end with error lines. None: never.
     give_up_s: float | None = Field(default=None, ge=0, le=31_536_000)
@@ -136,6 +139,7 @@ class Settings(BaseSettings):
                 "line_bytes_max": True,
                 "strict": True,
                 "deduplicate": True,
+                "strategy": True,
                 "llamacpp": {"models", "gguf", "url"},
             },
         )
