@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from batchd.core.retry import ATTEMPTS_MAX_MAX
+from batchd.core.strategy import Strategy
 from batchd.settings.address import http_url, server_url
 
 
@@ -69,6 +70,8 @@ class Settings(BaseSettings):
     window_tokens_max: int = Field(default=32_768, ge=256, le=1 << 24)
     strict: bool = False
     deduplicate: bool = True
+    # How requests are put in order, where a batch does not ask for another way.
+    strategy: Strategy = Strategy.PREFIX
     request_timeout_s: float = Field(default=300.0, ge=1, le=86_400)
     # A model that cannot be used is waited for; after so long its requests end with error lines. None: never.
     give_up_s: float | None = Field(default=None, ge=0, le=31_536_000)
@@ -137,6 +140,7 @@ class Settings(BaseSettings):
                 "line_bytes_max": True,
                 "strict": True,
                 "deduplicate": True,
+                "strategy": True,
                 "llamacpp": {"models", "gguf", "url"},
             },
         )
