@@ -116,6 +116,8 @@ class Desk:
         """A decision of the governor while this batch is at work."""
         now = self._tools.clock.now()
         self._model.log_change(change)
+        if self._is_publishing:  # its story is told, and its journal may be closed at any moment
+            return
         self.batch.journal.log_event(
             Event(now, change.name, change.old, change.new, change.cause, change.evidence)
         )

@@ -38,9 +38,9 @@ from batchd.tools.loops import Sent, measure, read_requests
 from batchd.tools.workload import Workload
 
 #: Bounded so that a first bench on two cores, with a small model, is over within minutes.
-LINES = (16, 48)
+LINES = (8, 24)
 ROUNDS = 3
-GROUPS = 8
+GROUPS = 6
 
 #: The strategy of batchd that a case names in its options; the other cases are loops.
 STRATEGIES = {"naive": "naive", "prefix": "prefix"}

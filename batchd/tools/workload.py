@@ -22,7 +22,7 @@ from batchd.core.json import dumps
 TOKENS_PER_WORD = 1.35
 
 #: Short enough that a CPU reads it in a second or two, long enough that reading it again shows.
-PROMPT_TOKENS = 300
+PROMPT_TOKENS = 200
 
 #: A label and the beginning of a reason.
 ANSWER_TOKENS = 8
