@@ -153,8 +153,8 @@ class Lanes:
             if cost(self._ground, queues, slots) < cost(self._ground, self._queues, slots):
                 self._queues = queues
         else:
-            # One slot has nothing left and the others' deal is good: to move some of it takes a millisecond or
-            # ten, where to deal all of it takes a hundred, in which no answer is taken.
+            # One slot has nothing left and the others' deal is good: to move some of it takes a few
+            # milliseconds, where to deal all of it takes a hundred, in which no answer is taken.
             improve(self._ground, self._queues, slots)
         if not self._queues[slot]:
             self._rests_at[slot] = self._left

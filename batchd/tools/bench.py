@@ -14,10 +14,8 @@ DIAGNOSTICS
 """
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,7 @@ from batchd.errors import BatchdError, SpoolError, UnavailableError
 from batchd.settings import Settings
 from batchd.tools.child import Child
 from batchd.tools.loops import Sent, measure, read_requests
+from batchd.tools.places import temporary
 from batchd.tools.workload import Workload
 
 #: Bounded so that a first bench on two cores, with a small model, is over within minutes.
@@ -95,7 +94,7 @@ class Probed:
 
 def probe(settings: Settings, model: str, plan: Plan) -> Probed:
     """One load, two answers: what is there, and how fast it is."""
-    with _place() as place:
+    with temporary() as place:
         batch = replace(plan.work, lines=max(plan.sizes)).write(place / "work.jsonl", model, 0)
         window_tokens = _window(settings, batch)
         return asyncio.run(_probed(_inside(settings, place), model, batch, window_tokens))
@@ -175,7 +174,7 @@ class _Run:
         self._limit_s = limit_s
 
     def run(self, case: str, turn: int, on_answer: Callable[[int], None]) -> Ran:
-        with _place() as place:
+        with temporary() as place:
             batch = self._work.write(place / "work.jsonl", self._probed.model, self._edition)
             if case in STRATEGIES:
                 return self._daemon(case, turn, place, batch, on_answer)
@@ -266,12 +265,3 @@ def _window(settings: Settings, batch: Path) -> int:
 def _inside(settings: Settings, place: Path) -> Settings:
     """What an engine writes goes where the run is."""
     return settings.model_copy(update={"spool": place / "spool"})
-
-
-@contextmanager
-def _place() -> Iterator[Path]:
-    place = Path(tempfile.mkdtemp(prefix="batchd-bench-"))
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)

@@ -4,6 +4,7 @@ SUMMARY
     HEADS, cells           the table, on a terminal and in the file
     PROJECTED, projected   the table of the projection, labelled as one
     sheet                  the file, with both pictures in it
+    table_sheet            the rows of what must be fast, as a file
 
 DIAGNOSTICS
     None: values in, text out.
@@ -11,6 +12,8 @@ DIAGNOSTICS
 
 from collections.abc import Sequence
 
+from batchd.core import bars
+from batchd.core.bars import Measured
 from batchd.core.charts import draw_cases, draw_cost
 from batchd.core.comparison import CASES, PROJECTED_LINES, Comparison, Projection, Row, Spread
 from batchd.core.page import figure, heading, page, paragraph, table
@@ -102,6 +105,19 @@ def sheet(comparison: Comparison, plan: Plan, probed: Probed, machine: Machine) 
             paragraph(PROJECTION_NOTE),
             figure(draw_cost(comparison, said)),
             table(PROJECTED, map(projected, comparison.projections()), numbers_from=None),
+        ],
+    )
+
+
+def table_sheet(rows: Sequence[Measured], machine: Machine) -> str:
+    """What must be fast, as a file."""
+    return page(
+        "batchd bench --overhead",
+        [
+            paragraph(machine.words(), is_faint=True),
+            paragraph("Rows on an instant server say nothing of a model: they are what batchd itself takes."),
+            table(bars.HEADS, map(bars.cells, rows)),
+            *(paragraph(note) for note in bars.notes(rows)),
         ],
     )
 

@@ -11,6 +11,7 @@ DIAGNOSTICS
     None: an OSError of the file passes through.
 """
 
+import heapq
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class Workload:
 
     def requests(self, model: str, edition: int) -> Iterator[dict[str, object]]:
         """The request lines, in the order of the file."""
-        rubrics = [self._rubric(group, edition) for group in range(self.groups)]
+        rules = self._rules()
         for number, group in enumerate(self._dealt()):
             yield {
                 "custom_id": f"return-{number}",
@@ -105,7 +106,7 @@ class Workload:
                 "body": {
                     "model": model,
                     "messages": [
-                        {"role": "system", "content": rubrics[group]},
+                        {"role": "system", "content": f"{_head(edition, group)}\n{rules}"},
                         {"role": "user", "content": _note(number)},
                     ],
                     "max_completion_tokens": self.answer_tokens,
@@ -115,27 +116,30 @@ class Workload:
 
     def _dealt(self) -> list[int]:
         """The group of each line: as many of each as its weight says, however few lines there are."""
-        weights = [1 / (rank + 1) for rank in range(self.groups)]
         dealt: list[int] = []
-        taken = [0] * self.groups
+        # Whose next line would be the least above its share; the first has the weight 1, the second a half.
+        due = [(0.5 * (rank + 1), rank) for rank in range(self.groups)]
         for _ in range(self.lines):
-            group = min(range(self.groups), key=lambda rank: (taken[rank] + 0.5) / weights[rank])
-            taken[group] += 1
+            at, group = due[0]
+            heapq.heapreplace(due, (at + group + 1, group))
             dealt.append(group)
         # The same work in the same order in each run: chance with a seed.
         if self.is_shuffled:
             random.Random(_SEED).shuffle(dealt)
         return dealt
 
-    def _rubric(self, group: int, edition: int) -> str:
-        chance = random.Random(_SEED + group)
-        head = f"Edition {edition % EDITIONS:04d}, house {group + 1}. You sort returned goods onto shelves."
-        words, rules = len(head.split()), [head]
+    def _rules(self) -> str:
+        """What follows the head of every rubric. Heads differ at once, so groups share nothing of it."""
+        rules: list[str] = []
+        words = len(_head(0, 0).split())
         while words * TOKENS_PER_WORD < self.prompt_tokens:
-            rule = f"Rule {len(rules)}. {_RULES[chance.randrange(len(_RULES))]}"
-            rules.append(rule)
-            words += len(rule.split())
+            rules.append(f"Rule {len(rules) + 1}. {_RULES[len(rules) % len(_RULES)]}")
+            words += len(rules[-1].split())
         return "\n".join(rules)
+
+
+def _head(edition: int, group: int) -> str:
+    return f"Edition {edition % EDITIONS:04d}, house {group + 1}. You sort returned goods onto shelves."
 
 
 def _note(number: int) -> str:

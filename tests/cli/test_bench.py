@@ -73,3 +73,15 @@ def test_json_has_the_machine_and_every_run(
     assert told["machine"]["cores"] >= 1
     assert [ran["case"] for ran in told["runs"]] == ["bare"]
     assert told["projection"][0]["lines"] == 170_000
+
+
+def test_overhead_has_every_row_and_the_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "table.html"
+    assert call(["bench", "--overhead", "--lines", "40", "--rounds", "1", "--report", str(report)]) == 0
+    told = capsys.readouterr()
+    assert "against an instant server: about" in told.err
+    lines = told.out.splitlines()
+    assert lines[0].split() == ["what", "on", "lines", "measured", "bar", "verdict"]
+    assert sum("instant server" in line for line in lines) == 9
+    assert sum("needs --engine" in line for line in lines) == 3
+    assert "instant server" in report.read_text(encoding="utf-8")
