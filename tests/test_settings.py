@@ -303,6 +303,7 @@ def test_only_what_can_change_an_answer_is_part_of_the_same_batch() -> None:
     changes: tuple[dict[str, object], ...] = (
         {"model": "m"},
         {"strict": True},
+        {"strategy": "naive"},
         {"engine": "llamacpp"},
         {"llamacpp.gguf": "/m.gguf"},
     )

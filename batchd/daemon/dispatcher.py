@@ -32,6 +32,7 @@ from batchd.core.pilot import mask_of
 from batchd.core.record import Group, Outcome, Plan
 from batchd.core.request import Endpoint
 from batchd.core.rules import Rules
+from batchd.core.strategy import strategy_of
 from batchd.daemon.ending import close
 from batchd.daemon.fuse import Fuse
 from batchd.daemon.lines import Lines
@@ -99,7 +100,7 @@ class Dispatcher:
         plan, finished, attempts, meta = await asyncio.to_thread(
             lambda: (journal.plan(), journal.finished(), journal.attempts(), journal.meta())
         )
-        self._ledger.follow(plan)
+        self._ledger.follow(plan, strategy_of(meta))
         self._ledger.begin(trips_of(meta))
         self._is_pilot = only is not None
         if only is not None:
@@ -190,7 +191,8 @@ class Dispatcher:
     async def _pump(self, section: Section, loaded: Loaded) -> None:
         """All lanes, until nothing is pending, or the server is lost, or we are stopped."""
         slots = max(loaded.slots, 1)
-        stock = Stock(self._batch.journal, section.groups, section.order, section.taken(), slots)
+        taken = section.taken()
+        stock = Stock(self._batch.journal, section.groups, section.order, taken, slots, self._ledger.strategy)
         lanes = [self._run_lane(section, loaded, stock, slot) for slot in range(slots)]
         await self._run_all(lanes, stock.fill())
 

@@ -102,7 +102,10 @@ class Spool(Protocol):
         """Move orig/ into the archive; done already is fine."""
 
     def discard(self, batch_id: str) -> None:
-        """Rename processing/<id> to a trash name, then delete it and the batch's partial file."""
+        """Rename processing/<id> to a trash name: the batch's end. Done already is fine."""
+
+    def empty_trash(self, batch_id: str) -> None:
+        """Delete what `discard` renamed, and the batch's partial file. Nothing in there may be open."""
 
     def places(self) -> Mapping[str, Place]:
         """What stands in processing/, by batch id, for recovery. Trash is deleted on the way."""

@@ -25,7 +25,9 @@ from loguru import logger
 from batchd import failpoints
 from batchd.core.lanes import Lanes, Pick
 from batchd.core.model import Usage
+from batchd.core.naive import Naive
 from batchd.core.record import NO_REUSE, Event, Group, LineRow
+from batchd.core.strategy import Strategy
 from batchd.daemon.ports import Journal
 from batchd.errors import JournalError
 
@@ -59,10 +61,18 @@ class Stock:
     """Ready lines by slot, filled by one task."""
 
     def __init__(
-        self, journal: Journal, groups: Sequence[Group], order: "array[int]", taken: bytearray, slots: int
+        self,
+        journal: Journal,
+        groups: Sequence[Group],
+        order: "array[int]",
+        taken: bytearray,
+        slots: int,
+        strategy: Strategy = Strategy.PREFIX,
     ) -> None:
         self._journal = journal
-        self._lanes = Lanes(groups, order, taken, slots)
+        self._lanes: Lanes | Naive = (
+            Naive(groups, order, taken) if strategy is Strategy.NAIVE else Lanes(groups, order, taken, slots)
+        )
         self._ready: list[deque[Item]] = [deque() for _ in range(slots)]
         self._wanted = asyncio.Event()
         self._filled = asyncio.Event()

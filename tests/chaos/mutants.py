@@ -173,6 +173,13 @@ MUTANTS = (
         (FAILPOINTS,),
     ),
     Mutant(
+        "a journal is open while its directory is deleted",
+        "batchd/daemon/publisher.py",
+        "        batch.journal.close()\n",
+        "",
+        ("tests/daemon/test_publisher.py",),
+    ),
+    Mutant(
         "a half copy is believed",
         PROCESSING,
         '                disk.remove_file("input.jsonl", place)\n',

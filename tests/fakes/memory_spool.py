@@ -226,8 +226,10 @@ class MemorySpool:
     def discard(self, batch_id: str) -> None:
         _check(batch_id)
         self.processing.pop(batch_id, None)
-        self.partial.pop(batch_id, None)
         self.journals.discard(batch_id)
+
+    def empty_trash(self, batch_id: str) -> None:
+        self.partial.pop(batch_id, None)
 
     def places(self) -> Mapping[str, Place]:
         return {
