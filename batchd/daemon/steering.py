@@ -27,7 +27,7 @@ from batchd.core.course import (
 )
 from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import begin_batch, decide
-from batchd.core.limits import Change, Limits
+from batchd.core.limits import RENEWED, Change, Limits
 from batchd.core.model import Answer, Load, Loaded
 from batchd.core.restarts import Restarts
 from batchd.core.standing import shortened
@@ -57,6 +57,7 @@ class Steering:
         self._answers = 0  # since the last death
         self._best_per_s = 0.0
         self._speed = NO_SPEED
+        self._is_renewed = False  # the load was put out in good order
         self.must_prove = False  # the model, again: what is not known of it now was proven before
 
     def __repr__(self) -> str:
@@ -99,7 +100,7 @@ class Steering:
 
     def is_overspent(self) -> bool:
         """Whether it died too often to be restarted at once."""
-        return self._restarts.excess(self._clock.monotonic()) > 0
+        return not self._is_renewed and self._restarts.excess(self._clock.monotonic()) > 0
 
     def pause_s(self, chance: float) -> float:
         """The wait before it is."""
@@ -126,7 +127,7 @@ class Steering:
 
     def fitted(self, load: Load, load_s: float) -> None:
         """A load was proven."""
-        self._best_per_s, self._speed, self.must_prove = 0.0, NO_SPEED, False
+        self._best_per_s, self._speed, self.must_prove, self._is_renewed = 0.0, NO_SPEED, False, False
         self.decide(Fitted(load, load_s))
 
     def shrinks_spill(self, loaded: Loaded, load: Load, window_tokens_min: int) -> bool:
@@ -165,6 +166,7 @@ class Steering:
         """What the governor says to a cohort: "" to go on, else the name of its decision."""
         self._answers += cohort.answers
         change = self.decide(cohort)
+        self._is_renewed = change is not None and change.name == RENEWED
         return "" if change is None else change.name
 
     def noticed(self, answer: Answer | ModelFault) -> Answer | ModelFault:
