@@ -101,9 +101,9 @@ def blows() -> list[signal.Signals]:
 
 
 def judged(path: Path, *bounds: int) -> Path:
-    """Six lines of each bound, in a group of their own; no answer is long, and one window is for all."""
+    """Six lines of each bound, which begin alike; no answer is long, and one window is for all."""
     lines = [
-        request_line(number, max_tokens=bound, system=f"With the bound {bound}: is this package useful? " * 4)
+        request_line(number, max_tokens=bound, system="Is this package useful? " * 9)
         for number, bound in enumerate(bound for bound in bounds for _ in range(6))
     ]
     path.write_text("".join(json.dumps(line | {"body": {**line["body"], **SHORT}}) + "\n" for line in lines))
