@@ -27,7 +27,7 @@ from tests.live.served import CALM, MODEL, OTHER, RUNNER, Served, binary, models
 KILLS = int(os.environ.get("BATCHD_TEST_RUNNER_KILLS", "3"))
 STOPS = int(os.environ.get("BATCHD_TEST_RUNNER_STOPS", "1"))
 BLOWS = KILLS + STOPS
-WAIT_S = 120.0 + 30.0 * KILLS + 120.0 * STOPS
+WAIT_S = 120.0 + 60.0 * KILLS + 180.0 * STOPS
 
 #: What a server of ours, and each of its runners, may have: 24 slots with the window that the large bound
 #: asks for take 5.3 GB, half of that 3.1 GB. The server itself takes 1.9 GB.
