@@ -38,7 +38,7 @@ CLOCK = "clock"
 class Run:
     """What the counters do not hold: moments (seconds since the epoch), the account of loads and canaries, of
     each group that was measured the tokens of its shared beginning, who did what; what answers cost that were
-    not taken; the pilot."""
+    not taken; the pilot; of conversations their counts."""
 
     started_at: float
     finished_at: float
@@ -47,6 +47,7 @@ class Run:
     shares: Shares
     extra: Extra = field(default_factory=Extra)
     pilot: object = None
+    talk: Mapping[str, int] | None = None
 
 
 def listed_groups(groups: Sequence[Group]) -> list[int]:
@@ -75,6 +76,8 @@ def build_metrics(
     """The whole of `metrics.json`."""
     options = acceptance.options
     asked = {} if options.deduplicate is None else {"deduplicate": options.deduplicate}
+    if run.talk is not None:
+        asked = {"deduplicate": False}  # whatever was asked: no two of its requests read the same
     return {
         "version": METRICS_VERSION,
         "batch_id": batch_id,
@@ -88,7 +91,12 @@ def build_metrics(
             "strategy": acceptance.strategy.value,
             "strict": acceptance.is_strict,
         },
-        "notes": [*acceptance.notes, *_notes(acceptance, progress, events), *run.extra.notes()],
+        "notes": [
+            *acceptance.notes,
+            *_notes(acceptance, progress, events),
+            *run.extra.notes(),
+            *_talk_notes(acceptance, progress, run),
+        ],
         "tokens": _tokens(acceptance, progress, groups, run),
         "groups": _groups(groups, run, _cached_source(progress)),
         "lanes": {"slots": _slots(provenance), "lanes": _lanes(run, _cached_source(progress))},
@@ -109,6 +117,7 @@ def build_metrics(
             "asked_again": asdict(run.extra),
         },
         "pilot": run.pilot,
+        "conversation": run.talk,
         "memory": provenance.get("memory", {}),
         "faults": {**progress.faults, "tokens_of_killed_attempts": None},
         "decisions": [
@@ -146,6 +155,23 @@ def _notes(acceptance: Acceptance, progress: Progress, events: Sequence[Event]) 
     return notes
 
 
+def _talk_notes(acceptance: Acceptance, progress: Progress, run: Run) -> list[str]:
+    if run.talk is None:
+        return []
+    notes = [
+        "The requests were turns of conversations: each answer was written with those before it in view, and "
+        "differs from the one that its request would have got alone."
+    ]
+    if trims := run.talk["trims"]:
+        notes.append(
+            f"Conversations were trimmed {trims} times: {run.talk['kept_exchanges']} exchanges were kept and "
+            f"{run.talk['dropped_exchanges']}, of some {run.talk['dropped_tokens']} tokens, were let go."
+        )
+    if failed := progress.failed - acceptance.faulty:
+        notes.append(f"{failed} requests ended with errors; their conversations went on without them.")
+    return notes
+
+
 def _computed(progress: Progress) -> int:
     """Answers that the model gave: without copies, which may be of errors too."""
     return max(0, progress.completed - progress.spent.deduplicated_answers)
@@ -166,7 +192,11 @@ def _tokens(
     spent, canary_tokens = progress.spent, run.account.canary_tokens
     source = _cached_source(progress)
     scale = token_scale(acceptance, progress)
-    ideal = ideal_tokens(spent.prompt_tokens, _computed(progress), groups, scale, run.shared_tokens)
+    ideal = (
+        ideal_tokens(spent.prompt_tokens, _computed(progress), groups, scale, run.shared_tokens)
+        if run.talk is None
+        else None  # what a request shares is what was said before it: no plan knows that
+    )
     saved = saved_share(progress)
     is_known = source is not Source.UNKNOWN
     return {
@@ -178,7 +208,7 @@ def _tokens(
         ),
         "canary": _number(canary_tokens, Source.ENGINE),
         "naive": _number(spent.prompt_tokens, Source.ENGINE),
-        "ideal": _number(ideal, Source.ESTIMATE),
+        "ideal": _number(ideal, Source.ESTIMATE if run.talk is None else Source.UNKNOWN),
         "saved_share": _number(None if saved is None else round(saved, 4), source),
         "cold_prefills": _number(spent.cold_answers if is_known else None, source),
     }
