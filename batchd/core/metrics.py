@@ -23,6 +23,7 @@ from batchd.core.provenance import Account
 from batchd.core.record import NO_REUSE, Event, Group, Progress, Share, Shares
 from batchd.core.runaway import Extra
 from batchd.core.summary import Acceptance
+from batchd.core.talk import notes_of
 
 #: Of the layout of `metrics.json`. A reader refuses a higher one.
 METRICS_VERSION = 1
@@ -95,7 +96,7 @@ def build_metrics(
             *acceptance.notes,
             *_notes(acceptance, progress, events),
             *run.extra.notes(),
-            *_talk_notes(acceptance, progress, run),
+            *(() if run.talk is None else notes_of(run.talk, progress.failed - acceptance.faulty)),
         ],
         "tokens": _tokens(acceptance, progress, groups, run),
         "groups": _groups(groups, run, _cached_source(progress)),
@@ -152,23 +153,6 @@ def _notes(acceptance: Acceptance, progress: Progress, events: Sequence[Event]) 
         )
     if progress.spent.cut_answers:
         notes.append(f"{progress.spent.cut_answers} answers were cut at their bound: finish_reason 'length'.")
-    return notes
-
-
-def _talk_notes(acceptance: Acceptance, progress: Progress, run: Run) -> list[str]:
-    if run.talk is None:
-        return []
-    notes = [
-        "The requests were turns of conversations: each answer was written with those before it in view, and "
-        "differs from the one that its request would have got alone."
-    ]
-    if trims := run.talk["trims"]:
-        notes.append(
-            f"Conversations were trimmed {trims} times: {run.talk['kept_exchanges']} exchanges were kept and "
-            f"{run.talk['dropped_exchanges']}, of some {run.talk['dropped_tokens']} tokens, were let go."
-        )
-    if failed := progress.failed - acceptance.faulty:
-        notes.append(f"{failed} requests ended with errors; their conversations went on without them.")
     return notes
 
 

@@ -16,10 +16,11 @@ DIAGNOSTICS
 """
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from batchd.core.conversation import Exchange
 from batchd.core.lanes import NoReuse, Pick
@@ -42,10 +43,13 @@ class Segment:
     at: int  # the line that is next, or is being answered
     exchanges: list[Exchange] = field(default_factory=list)  # those since `kept`, and some that come later
 
-    @property
-    def said(self) -> list[Exchange]:
-        """What the next line reads."""
-        return [exchange for exchange in self.exchanges if self.kept <= exchange.at < self.at]
+    def said(self, place: int) -> list[Exchange]:
+        """What the line there reads."""
+        return [exchange for exchange in self.exchanges if self.kept <= exchange.at < place]
+
+    def add(self, exchange: Exchange) -> None:
+        """In its place: one that failed and was tried again comes after those behind it."""
+        insort(self.exchanges, exchange, key=attrgetter("at"))
 
     @property
     def numbers(self) -> list[int]:
@@ -133,12 +137,13 @@ class Segments:
         """What a slot holds follows from its conversation."""
         return None
 
-    def segment_of(self, index: int) -> Segment | None:
-        """The conversation whose turn this line is."""
+    def find(self, index: int) -> tuple[Segment, int] | None:
+        """The conversation that this line is a turn of, and its place; it is next, but for what came back."""
         for segment in self.open:
             self._advance(segment)
-            if segment.at < segment.end and self._order[segment.at] == index:
-                return segment
+            for place in range(segment.begin, segment.end):
+                if self._order[place] == index:
+                    return segment, place
         return None
 
     def begin_anew(self, segment: Segment) -> None:

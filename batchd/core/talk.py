@@ -83,6 +83,22 @@ def counts_of(meta: Mapping[str, str]) -> dict[str, int]:
     return {name: counts[name] for name in COUNTS}
 
 
+def notes_of(counts: Mapping[str, int], failed: int) -> list[str]:
+    """What a reader of the results should know. `failed`: requests that were sent and have no answer."""
+    notes = [
+        "The requests were turns of conversations: each answer was written with those before it in view, and "
+        "may differ from the one that its request would have got alone."
+    ]
+    if trims := counts["trims"]:
+        notes.append(
+            f"Conversations were trimmed {trims} times: {counts['kept_exchanges']} exchanges were kept and "
+            f"{counts['dropped_exchanges']}, of some {counts['dropped_tokens']} tokens, were let go."
+        )
+    if failed:
+        notes.append(f"{failed} requests ended with errors; their conversations went on without them.")
+    return notes
+
+
 def answer_text(line: bytes) -> str:
     """What the model said, from a result line of a chat."""
     value: Any = loads(line)  # we wrote it

@@ -135,13 +135,15 @@ class Conversation(Lines):
     def request_of(self, item: Item, loaded: Loaded) -> Request | LineFault:
         """The line as it is sent."""
         request = self.read(item.row)
-        segment = None if self._segments is None else self._segments.segment_of(item.index)
-        if segment is None or isinstance(request, LineFault) or not is_turn(request):
+        found = None if self._segments is None else self._segments.find(item.index)
+        if found is None or isinstance(request, LineFault) or not is_turn(request):
             return request
+        segment, place = found
         self._window_tokens = _usable(loaded)
-        self._fit(segment, request)
-        self._turns[item.index] = _Turn(segment, segment.at)
-        return with_history(request, segment.said)
+        if place == segment.at:
+            self._fit(segment, request)
+        self._turns[item.index] = _Turn(segment, place)
+        return with_history(request, segment.said(place))
 
     def answered(self, index: int, sent: Request, answer: Answer) -> None:
         """Part of its conversation from now on. Before the answer is recorded."""
@@ -149,10 +151,10 @@ class Conversation(Lines):
         if turn is None:
             return
         segment, counts = turn.segment, self._talk.counts
-        is_first = not segment.said and segment.trimmed == segment.begin
+        is_first = not segment.said(turn.at) and segment.trimmed == segment.begin
         counts["conversations"] += is_first
         counts["longest"] = max(counts["longest"], turn.at - segment.begin + 1)
-        segment.exchanges.append(Exchange(turn.at, sent.messages[-1].text, answer.text))
+        segment.add(Exchange(turn.at, sent.messages[-1].text, answer.text))
         samples = (*self._standing.samples, sample_of(turn.at, sent, answer.usage))
         self._standing.samples = latest(samples)
         self._note()
@@ -165,7 +167,7 @@ class Conversation(Lines):
         if fault.category is Category.OOM:
             self._halve(turn.segment)
             return False
-        if fault.category is not Category.CONTEXT_LENGTH or not turn.segment.said:
+        if fault.category is not Category.CONTEXT_LENGTH or not turn.segment.said(turn.at):
             return False
         self._trim(turn.segment, Trim(0, "the model server found the prompt too long"))
         return True
@@ -202,7 +204,7 @@ class Conversation(Lines):
             )
             self._begin_anew(segment)
             return
-        said = segment.said
+        said = segment.said(segment.at)
         scale = ratio(self._standing.samples)
         cut = trim(
             said,
@@ -223,23 +225,22 @@ class Conversation(Lines):
             for sample in self._standing.samples
             if found.start <= sample.at < min(at, found.start + found.count)
         ]
-        estimated = found.window_tokens - found.prefix_tokens + MESSAGE_TOKENS
         lines = segment_lines(
             self._window_tokens,
             found.prefix_tokens * ratio(samples),
-            exchange_tokens(samples, estimated),
+            exchange_tokens(samples, _exchange_tokens(found)),
             self._rules.habits.margin,
         )
         return max(1, lines >> self._standing.halvings)
 
     def _whole_tokens(self, group: Group) -> int:
         """The window in which the whole chat is one segment, as far as it is allowed."""
-        exchanges = group.count * (group.window_tokens - group.prefix_tokens)
+        exchanges = group.count * _exchange_tokens(group)
         whole = group.prefix_tokens + math.ceil(exchanges / self._rules.habits.margin)
         return min(whole, self._rules.window_tokens_max) if group.endpoint == Endpoint.CHAT else 0
 
     def _trim(self, segment: Segment, cut: Trim) -> None:
-        said, counts = segment.said, self._talk.counts
+        said, counts = segment.said(segment.at), self._talk.counts
         kept = said[len(said) - cut.kept :]
         segment.kept = kept[0].at if kept else segment.at
         segment.trimmed = segment.at
@@ -279,6 +280,11 @@ class Conversation(Lines):
         assert self._segments is not None, "there are conversations"
         self._standing.state = self._segments.state
         self._batch.journal.note(TALK, self._talk.to_meta())
+
+
+def _exchange_tokens(group: Group) -> int:
+    """Of the longest question with its bound and the marks around its answer, estimated."""
+    return group.window_tokens - group.prefix_tokens + MESSAGE_TOKENS
 
 
 def _usable(loaded: Loaded) -> int:

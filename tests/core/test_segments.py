@@ -117,7 +117,8 @@ def test_a_segment_that_ends_early_leaves_its_lines_to_a_new_one() -> None:
         assert work.take(0) == index
         work.done.add(index)
     [segment] = work.segments.open
-    assert work.segments.segment_of(2) is segment
+    assert work.segments.find(2) == (segment, 2)
+    assert work.segments.find(7) is None
     work.segments.begin_anew(segment)
     # No other segment follows it, so it is as long as any.
     assert segment.numbers == [2, 6, 2, 2]
