@@ -17,8 +17,9 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
-from batchd.core.deal import Piece, Queues, Slot, cost, deal, ground_of
+from batchd.core.deal import Piece, Queues, Slot, cost, deal, ground_of, improve
 from batchd.core.ideal import TELLING_TOKENS, is_cold
 from batchd.core.model import Source, Usage
 from batchd.core.record import Group
@@ -145,11 +146,16 @@ class Lanes:
         is_outdated = self._is_outdated()
         if 2 * self._left > self._rests_at.get(slot, 2 * self._left) and not is_outdated:
             return
-        self._dealt_with = self._ground.answer_tokens
         slots = list(map(Slot, self._sent, ahead))
-        queues = deal(self._ground, sorted(piece for queue in self._queues for piece in queue), slots)
-        if cost(self._ground, queues, slots) < cost(self._ground, self._queues, slots):
-            self._queues = queues
+        if is_outdated:
+            self._dealt_with = self._ground.answer_tokens
+            queues = deal(self._ground, sorted(piece for queue in self._queues for piece in queue), slots)
+            if cost(self._ground, queues, slots) < cost(self._ground, self._queues, slots):
+                self._queues = queues
+        else:
+            # One slot has nothing left and the others' deal is good: to move some of it takes a few
+            # milliseconds, where to deal all of it takes a hundred, in which no answer is taken.
+            improve(self._ground, self._queues, slots)
         if not self._queues[slot]:
             self._rests_at[slot] = self._left
 
@@ -174,3 +180,4 @@ class Lanes:
                 shared[number + 1] = 0
         self._ground = ground_of(prefix, shared, self._ground.answer_tokens)
         self._rests_at.clear()
+        self._dealt_with = inf  # on another ground, the deal is no good any more

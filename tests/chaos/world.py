@@ -309,10 +309,10 @@ class World:
             time.sleep(0.01)
 
     def hang(self) -> str:
-        """The log, with where each thread of the daemon is."""
+        """The log, with where each thread and each task of the daemon is."""
         self.daemon.kill(signal.SIGUSR2)
         time.sleep(0.2)
         return self.log()
 
     def log(self) -> str:
-        return self.log_path.read_text(errors="replace")[-6_000:]
+        return self.log_path.read_text(errors="replace")[-20_000:]
