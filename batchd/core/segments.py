@@ -6,7 +6,7 @@ SUMMARY
     Segments of one chat, and of other chats, run in other slots beside it.
 
     A line that cannot run now (it waits for a larger window, or is a suspect of a death) holds up its segment
-    alone: that rests, and its slot goes on with another.
+    alone: that rests, and its slot goes on with another one.
 
     `state` is what a restart needs, as numbers: the journal keeps it, and with the answers that the journal
     has, the same conversations are built again.
@@ -17,7 +17,6 @@ DIAGNOSTICS
 
 from array import array
 from bisect import bisect_right, insort
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -76,9 +75,8 @@ class Segments:
         self._next = head[0]
         self.open = [self._segment(*four) for four in numbers]
         self._at_slot: dict[int, Segment] = {}
-        self._waiting: deque[Segment] = deque()
         self._given: set[int] = set()
-        self._unopened = 0
+        self._unopened = 0  # pending lines that are in no segment yet
         self._is_stuck: Callable[[int], bool] = lambda index: False
         self._size_of: Callable[[int, int], int] = lambda group, at: 1
 
@@ -98,18 +96,17 @@ class Segments:
     ) -> None:
         """Begin with empty slots. `given`: lines that come to the slots by another way.
 
-        `is_stuck`: whether a line cannot be given before the next deal. `size_of`: the requests of a segment
+        `is_stuck`: whether a line cannot be given now. `size_of`: the requests of a segment
         of this group that begins at this place.
         """
         self._given, self._is_stuck, self._size_of = set(given), is_stuck, size_of
         self._at_slot.clear()
-        self._waiting = deque(self.open)
         self._unopened = self._pending(range(self._next, self._stop))
 
     @property
     def left(self) -> int:
-        """Lines that may still be given, at most; 0: none will be before the next deal."""
-        return self._unopened + sum(map(self._left_of, (*self._at_slot.values(), *self._waiting)))
+        """Lines that may still be given, at most; 0: none will be, as things stand."""
+        return (0 if self._is_closed() else self._unopened) + sum(map(self._left_of, self.open))
 
     def take(self, slot: int, ahead: Sequence[int]) -> Pick | None:
         """The next line for this slot; None when there is none, or the one before it is not answered yet."""
@@ -121,7 +118,7 @@ class Segments:
                 continue
             index = self._order[segment.at]
             if self._is_stuck(index):
-                del self._at_slot[slot]  # it rests
+                del self._at_slot[slot]  # it rests, until a slot has nothing else to do
                 continue
             if index in self._given:
                 return None
@@ -172,18 +169,27 @@ class Segments:
 
     def _segment_at(self, slot: int) -> Segment | None:
         if slot not in self._at_slot:
-            segment = self._waiting.popleft() if self._waiting else self._begun()
+            held = [id(segment) for segment in self._at_slot.values()]
+            waiting = (it for it in self.open if id(it) not in held and not self._rests(it))
+            segment = next(waiting, None) or self._begun()
             if segment is None:
                 return None
             self._at_slot[slot] = segment
         return self._at_slot[slot]
 
-    def _begun(self) -> Segment | None:
-        """A new segment of the lines that are in none."""
+    def _rests(self, segment: Segment) -> bool:
+        self._advance(segment)
+        return segment.at < segment.end and self._is_stuck(self._order[segment.at])
+
+    def _is_closed(self) -> bool:
+        """Whether no segment can be begun."""
         while self._next < self._stop and self._is_done(self._order[self._next]):
             self._next += 1
-        if self._next == self._stop or self._is_stuck(self._order[self._next]):
-            self._unopened = 0
+        return self._next == self._stop or self._is_stuck(self._order[self._next])
+
+    def _begun(self) -> Segment | None:
+        """A new segment of the lines that are in none."""
+        if self._is_closed():
             return None
         start = self._next
         group = bisect_right(self._starts, start) - 1
@@ -201,8 +207,6 @@ class Segments:
         return sum(not self._is_done(self._order[place]) for place in places)
 
     def _left_of(self, segment: Segment) -> int:
-        self._advance(segment)
-        if segment.at == segment.end:
+        if self._rests(segment) or segment.at == segment.end:
             return 0
-        index = self._order[segment.at]
-        return 0 if self._is_stuck(index) else segment.end - segment.at - (index in self._given)
+        return segment.end - segment.at - (self._order[segment.at] in self._given)

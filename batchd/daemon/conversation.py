@@ -79,7 +79,7 @@ class Conversation(Lines):
         self._done, self._live = b"", bytearray()
         self._only: frozenset[int] | None = None
         self._turns: dict[int, _Turn] = {}
-        self._is_halved = False
+        self._halved_for: Loaded | None = None
         self._window_tokens = 0
 
     def __repr__(self) -> str:
@@ -122,7 +122,6 @@ class Conversation(Lines):
             if self._strategy is Strategy.NAIVE:
                 return Naive(section.groups, section.order, section.taken())
             return Lanes(section.groups, section.order, section.taken(), max(loaded.slots, 1))
-        self._is_halved = False
         self._window_tokens = _usable(loaded)
 
         def is_stuck(index: int) -> bool:
@@ -159,13 +158,13 @@ class Conversation(Lines):
         self._standing.samples = latest(samples)
         self._note()
 
-    def gave_way(self, index: int, fault: ModelFault) -> bool:
+    def gave_way(self, index: int, fault: ModelFault, loaded: Loaded) -> bool:
         """After a fault of this line. True: too much was sent before it, and it is sent again without."""
         turn = self._turns.pop(index, None)
         if turn is None:
             return False
         if fault.category is Category.OOM:
-            self._halve(turn.segment)
+            self._halve(turn.segment, fault, loaded)
             return False
         if fault.category is not Category.CONTEXT_LENGTH or not turn.segment.said(turn.at):
             return False
@@ -255,10 +254,10 @@ class Conversation(Lines):
         self._log("conversation_trimmed", "INFO", len(said), len(kept), cause)
         self._note()
 
-    def _halve(self, segment: Segment) -> None:
+    def _halve(self, segment: Segment, fault: ModelFault, loaded: Loaded) -> None:
         """Smaller segments from now on; this line begins one. Several lines of one death are one reason."""
-        if not self._is_halved:
-            self._is_halved = True
+        if not fault.is_server_lost or loaded is not self._halved_for:
+            self._halved_for = loaded
             old = self._size(segment.group, segment.at)
             self._standing.halvings += 1
             self._talk.counts["halvings"] += 1

@@ -116,7 +116,7 @@ class Sender:
             answer = cut
         if answer.category is Category.CONTEXT_LENGTH and answer.prompt_tokens is not None:
             self._ratio(served.model).note_overflow(estimated, answer.prompt_tokens)
-        if self._lines.gave_way(item.index, answer):
+        if self._lines.gave_way(item.index, answer, loaded):
             section.requeue(item.index, self._clock.monotonic())
             return
         self._failed(section, loaded, item, request, self._weighed(answer, limit_s))
