@@ -39,7 +39,7 @@ def test_empty_answers_pause_a_batch_of_5000_after_20_requests_and_systemctl_say
     assert said.startswith('Status: "paused 20/5,000 · batchd resume batch_')
     assert said.endswith('20 of the first 20 answers are bad: 20 empty"')
     assert mute.asked("thousands").total() == 20
-    assert "20 of the first 20 answers are bad" in mute.messages("EVENT=pilot", "PRIORITY=4", after=since)
+    assert "pilot of 20: 20 bad (20 empty)" in mute.messages("EVENT=pilot", "PRIORITY=4", after=since)
     mute.machine.call("/opt/batchd/.venv/bin/batchd cancel thousands.jsonl", "batchd")
     mute.result("thousands")
     assert mute.asked("thousands").total() == 20
