@@ -16,6 +16,7 @@ DIAGNOSTICS
 import math
 from collections import deque
 
+from batchd.core.content import Message
 from batchd.core.request import Request
 
 #: Bytes of UTF-8 for one token, on the safe side of the measured 4.15.
@@ -77,9 +78,14 @@ def estimate_message(text: str) -> int:
     return -(-len(text.encode()) // _BYTES_PER_TOKEN) + MESSAGE_TOKENS
 
 
+def _bytes_of(message: Message) -> int:
+    text = message.text
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def estimate_request(request: Request) -> int:
     """Tokens that the request puts into its slot at one time; texts to embed go in one by one."""
     if request.messages:
-        text_bytes = sum(len(message.text.encode()) for message in request.messages)
+        text_bytes = sum(map(_bytes_of, request.messages))
         return estimate(text_bytes, len(request.messages))
     return estimate(max(len(text.encode()) for text in request.inputs), 0)

@@ -13,6 +13,7 @@ DIAGNOSTICS
 import zlib
 from array import array
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 from loguru import logger
@@ -43,6 +44,9 @@ BYTES_PER_COMMIT = 4 * 2**20
 REFUSALS_MAX = 1_000
 
 
+_Block = list[tuple[Line, Request | LineFault]]
+
+
 class Reading:
     """One pass over the copy."""
 
@@ -66,23 +70,33 @@ class Reading:
         self._again: BinaryIO | None = None  # the same file, to look at an earlier line
         self._faults: list[Refusal] = []
         self._faulty = 0
-        self._block: list[tuple[Line, Request | LineFault]] = []
+        self._block: _Block = []
         self._block_bytes = 0
+        self._handed_lines = 0
+        self._claimed: tuple[_Block, Future[set[int]]] | None = None  # lines whose ids are being claimed
+        self._added: Future[None] | None = None  # those before them, on their way into the journal
         self._notes: tuple[str, ...] = ()
 
     def run(self, is_stopping: Callable[[], bool]) -> bool:
         """Journal every line; False when we were stopped before the end."""
         opened = self._spool.open_input
-        with opened(self._batch_id) as file, opened(self._batch_id) as self._again:
+        # The journal commits one block while the next is read here: its disk is not waited for.
+        with (
+            opened(self._batch_id) as file,
+            opened(self._batch_id) as self._again,
+            ThreadPoolExecutor(1, "intake-journal") as journal,
+        ):
             lines = Lines(file, self._limits.line_bytes_max)
             for line in lines:
                 self._block.append((line, self._sieve.sort(line)))
                 self._block_bytes += line.length_bytes
                 if len(self._block) == LINES_PER_COMMIT or self._block_bytes >= BYTES_PER_COMMIT:
-                    self._write_block()
+                    self._hand_over(journal)
                     if is_stopping():
                         return False
-            self._write_block()
+            self._hand_over(journal)
+            self._enter_claimed(journal)
+            self._await_added()
         self._notes = lines.notes()
         return True
 
@@ -135,19 +149,35 @@ class Reading:
             return refusals
         return self._faults or [refused]
 
-    def _write_block(self) -> None:
-        first = len(self._offsets)
+    def _hand_over(self, journal: ThreadPoolExecutor) -> None:
+        """The ids of this block are claimed while the next one is read."""
+        self._enter_claimed(journal)
         ids = [parsed.custom_id for _, parsed in self._block]
         failpoints.reach("lines.begun")
-        taken = self._journal.claim_custom_ids(ids, first)
+        claiming = journal.submit(self._journal.claim_custom_ids, ids, self._handed_lines)
+        self._claimed = (self._block, claiming)
+        self._handed_lines += len(self._block)
+        self._block, self._block_bytes = [], 0
+
+    def _enter_claimed(self, journal: ThreadPoolExecutor) -> None:
+        """The lines of the block before: the group of each, and with it on the way into the journal."""
+        if self._claimed is None:
+            return
+        (block, claiming), self._claimed = self._claimed, None
+        taken, first = claiming.result(), len(self._offsets)
         rows = [
             self._enter(index, line, parsed, index in taken)
-            for index, (line, parsed) in enumerate(self._block, first)
+            for index, (line, parsed) in enumerate(block, first)
         ]
-        self._journal.add_lines(rows)
-        failpoints.reach("lines.done")
-        self._block.clear()
-        self._block_bytes = 0
+        self._await_added()
+        self._added = journal.submit(self._journal.add_lines, rows)
+
+    def _await_added(self) -> None:
+        """Raises what the journal raised. No more than two blocks are held at one time."""
+        if self._added is not None:
+            self._added.result()
+            self._added = None
+            failpoints.reach("lines.done")
 
     def _enter(self, index: int, line: Line, parsed: Request | LineFault, is_taken: bool) -> NewLine:
         if isinstance(parsed, Request) and is_taken:

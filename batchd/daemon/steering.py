@@ -27,8 +27,8 @@ from batchd.core.course import (
 )
 from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import begin_batch, decide
-from batchd.core.limits import Change, Limits
-from batchd.core.model import Load, Loaded
+from batchd.core.limits import RENEWED, Change, Limits
+from batchd.core.model import Answer, Load, Loaded
 from batchd.core.restarts import Restarts
 from batchd.core.standing import shortened
 from batchd.daemon.ports import Clock
@@ -57,7 +57,8 @@ class Steering:
         self._answers = 0  # since the last death
         self._best_per_s = 0.0
         self._speed = NO_SPEED
-        self.has_slept = False  # the machine, since the model was proven
+        self._is_renewed = False  # the load was put out in good order
+        self.must_prove = False  # the model, again: what is not known of it now was proven before
 
     def __repr__(self) -> str:
         return f"Steering({self._course.limits}, {len(self._restarts.deaths)} deaths)"
@@ -99,7 +100,7 @@ class Steering:
 
     def is_overspent(self) -> bool:
         """Whether it died too often to be restarted at once."""
-        return self._restarts.excess(self._clock.monotonic()) > 0
+        return not self._is_renewed and self._restarts.excess(self._clock.monotonic()) > 0
 
     def pause_s(self, chance: float) -> float:
         """The wait before it is."""
@@ -126,7 +127,7 @@ class Steering:
 
     def fitted(self, load: Load, load_s: float) -> None:
         """A load was proven."""
-        self._best_per_s, self._speed, self.has_slept = 0.0, NO_SPEED, False
+        self._best_per_s, self._speed, self.must_prove, self._is_renewed = 0.0, NO_SPEED, False, False
         self.decide(Fitted(load, load_s))
 
     def shrinks_spill(self, loaded: Loaded, load: Load, window_tokens_min: int) -> bool:
@@ -142,8 +143,8 @@ class Steering:
         return self.decide(event) is not None
 
     def is_doubtful(self, cohort: Cohort) -> bool:
-        """Whether the server is much slower than since its last load, or may have lost it in a sleep."""
-        if self.has_slept:
+        """Whether the server is much slower than since its last load, or may have another load by now."""
+        if self.must_prove:
             return True
         if not cohort.is_full:
             return False
@@ -165,19 +166,32 @@ class Steering:
         """What the governor says to a cohort: "" to go on, else the name of its decision."""
         self._answers += cohort.answers
         change = self.decide(cohort)
+        self._is_renewed = change is not None and change.name == RENEWED
         return "" if change is None else change.name
+
+    def noticed(self, answer: Answer | ModelFault) -> Answer | ModelFault:
+        """Where the model was brought in again for a request, others use this server as well."""
+        if isinstance(answer, Answer) and answer.reload_s and not self.must_prove:
+            self.must_prove = True
+            cause = "it was put out for another client's model, or had ended"
+            evidence = f"a request waited {answer.reload_s:.1f} s for it"
+            self._tell(Change("model_displaced", "resident", "loaded again", cause, evidence))
+        return answer
 
     def decide(self, event: Happening) -> Change | None:
         """Ask the governor, and tell what it says."""
         self._course, change = decide(self._course, event)
         if change is not None:
-            logger.bind(event="governor").warning(
-                "{}: {} -> {}, because {} ({})",
-                change.name,
-                change.old,
-                change.new,
-                change.cause,
-                change.evidence,
-            )
-            self._on_change(change)
+            self._tell(change)
         return change
+
+    def _tell(self, change: Change) -> None:
+        logger.bind(event="governor").warning(
+            "{}: {} -> {}, because {} ({})",
+            change.name,
+            change.old,
+            change.new,
+            change.cause,
+            change.evidence,
+        )
+        self._on_change(change)

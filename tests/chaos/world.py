@@ -146,7 +146,7 @@ class World:
         for number in range(self._numbers, self._numbers + lines):
             row = request_line(number, max_tokens=self._answer_tokens + 4, system="Say one word.")
             if number - self._numbers < bad_lines:
-                row["body"] = {**row["body"], "n": 2}  # type: ignore[dict-item]  # a request's body is an object
+                row["body"] = {**row["body"], "n": 2}
             else:
                 self._tags[str(row["custom_id"])] = tag_of(user_text(number))
             rows.append(json.dumps(row, ensure_ascii=False).encode() + b"\n")
@@ -244,7 +244,8 @@ class World:
 
     def is_tidy(self) -> bool:
         """Nothing is left of any batch."""
-        return not any((self.spool / "processing").iterdir())
+        processing = self.spool / "processing"
+        return processing.is_dir() and not any(processing.iterdir())
 
     def results(self, batch_id: str) -> list[Path]:
         """Where the result is: in the outbox, or with whoever collected it; both, after a power cut."""

@@ -24,11 +24,10 @@ from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.request import Request
 from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.client import Exchanger
+from batchd.edges.ollama.listing import find_listed, find_resident, listed_names, read_loaded
 from batchd.edges.ollama.wire import (
     FOREVER,
     Model,
-    find_listed,
-    find_resident,
     full_name,
     is_remote_name,
     preload_call,
@@ -163,7 +162,7 @@ class OllamaServer:
         digests = await self.digests([name], CONTROL_S)
         if isinstance(digests, ModelFault):
             return digests
-        loaded = _read_loaded(name, digests.get(name, ""), listed, load, model, load_s)
+        loaded = read_loaded(name, digests.get(name, ""), listed, load, model, load_s)
         return replace(loaded, slots=1) if self._loses_slots(load, model) else loaded
 
     def _loses_slots(self, load: Load, model: Model) -> bool:
@@ -204,7 +203,17 @@ class OllamaServer:
             usage = resident.rate.finish(started, answer.usage if isinstance(answer, Answer) else None)
         if isinstance(answer, Answer) and usage is not None:
             return replace(answer, usage=usage)
+        if isinstance(answer, ModelFault) and answer.category is Category.TIMEOUT and self._own is None:
+            return await self._weighed(answer, resident)
         return answer
+
+    async def _weighed(self, fault: ModelFault, resident: _Resident) -> ModelFault:
+        """Silence while another client's model is in our place is no hang, and no request's doing."""
+        listing = await self._listing()
+        if isinstance(listing, ModelFault) or find_listed(listing, resident.listed_as) is not None:
+            return fault
+        said = f"{fault.message} Not {resident.name} is in memory but {listed_names(listing)}: others use it."
+        return ModelFault(Category.NETWORK, said, is_temporary=True, is_server_lost=True)
 
     async def count_tokens(self, request: Request) -> int | None:
         return None  # it has no such call; what an answer costs is counted only with the answer
@@ -212,8 +221,8 @@ class OllamaServer:
     async def restart(self, timeout_s: float) -> ModelFault | None:
         resident, self._resident = self._resident, None
         if self._own is not None:
-            await self._own.stop()
-            return await self._reach(None)
+            await self._own.stop()  # the next load starts it, with the slots that are asked for then
+            return None
         if resident is None:
             described = await self.describe(timeout_s)
             return described if isinstance(described, ModelFault) else None
@@ -278,20 +287,3 @@ class OllamaServer:
 def _remote_fault(name: str) -> ModelFault:
     message = f"The model '{name}' would be run by another machine; allow_remote_models is off."
     return ModelFault(Category.MODEL, message, is_temporary=False, code="remote_model_refused")
-
-
-def _read_loaded(
-    name: str, digest: str, listed: Mapping[str, object], load: Load, model: Model, load_s: float
-) -> Loaded:
-    window, size, gpu = (listed.get(key) for key in ("context_length", "size", "size_vram"))
-    return Loaded(
-        model=name,
-        digest=digest,
-        quantization=model.quantization,
-        window_tokens=window if isinstance(window, int) else load.window_tokens,
-        slots=load.slots,
-        size_bytes=size if isinstance(size, int) else None,
-        gpu_bytes=gpu if isinstance(gpu, int) else None,
-        window_tokens_max=model.window_tokens_max,
-        load_s=load_s,
-    )
