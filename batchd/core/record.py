@@ -17,7 +17,7 @@ from batchd.core.curve import Curve
 from batchd.core.fault import Category
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as `Line`: a million are made
 class LineRow:
     """Where one line stands in our copy of the input: offset and length in bytes, CRC-32 of those bytes.
 
@@ -40,7 +40,7 @@ class Copy:
     custom_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as `Line`: a million are made
 class NewLine:
     """A line as intake writes it. `error_line` is the finished error line of a faulty one."""
 

@@ -244,7 +244,8 @@ class World:
 
     def is_tidy(self) -> bool:
         """Nothing is left of any batch."""
-        return not any((self.spool / "processing").iterdir())
+        processing = self.spool / "processing"
+        return processing.is_dir() and not any(processing.iterdir())
 
     def results(self, batch_id: str) -> list[Path]:
         """Where the result is: in the outbox, or with whoever collected it; both, after a power cut."""
