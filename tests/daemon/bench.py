@@ -39,7 +39,7 @@ class Bench:
         self.durable: list[Outcome] = []
         self.dispatcher = Dispatcher(
             self.batch,
-            self.model,
+            [self.model],
             self.clock,
             self.spool,
             rules or Rules(slots=slots),

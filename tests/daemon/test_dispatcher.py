@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from batchd.core.rules import Rules
-from batchd.daemon.dispatcher import IDLE_CHECK_S, Dispatcher
+from batchd.daemon.dispatcher import Dispatcher
+from batchd.daemon.station import IDLE_CHECK_S
 from tests.daemon.bench import Bench
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.made_batch import chat, embed, made_batch
@@ -63,7 +64,7 @@ async def test_the_intent_of_a_line_is_durable_before_it_is_sent() -> None:
     batch = made_batch([chat(f"{n}") for n in range(12)], journal)
     model = ScriptedModel(watch=lambda request: journal.noted.append(f"sent {request.custom_id}"))
     dispatcher = Dispatcher(
-        batch, model, FakeClock(), MemorySpool(), Rules(slots=3), on_durable=lambda outcome: None
+        batch, [model], FakeClock(), MemorySpool(), Rules(slots=3), on_durable=lambda outcome: None
     )
     assert await dispatcher.work()
     for number in range(12):

@@ -288,12 +288,17 @@ class _Stage:
 
 
 class ScriptedModel(_Stage):
-    """The port `ReadyModel`."""
+    """The port `ReadyModel`. With a name it is one of several."""
 
     def __init__(
-        self, script: Script | None = None, watch: Callable[[Request], None] = lambda request: None
+        self,
+        script: Script | None = None,
+        watch: Callable[[Request], None] = lambda request: None,
+        name: str = "",
+        number: int = 0,
     ) -> None:
         super().__init__(script or Script(), watch)
+        self.name, self.number = name, number
         self.loads: list[Load] = []
         self.suspects: list[ModelFault] = []
         self.trials: list[bool] = []
