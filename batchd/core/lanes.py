@@ -227,9 +227,7 @@ class Lanes:
         self._answer_s += usage.decode_s
         if self._answers >= _ANSWERS_MIN and self._read_s > 0:
             # More than nothing, so that two rates have a ratio.
-            self._answer_tokens = max(
-                1.0, self._answer_s / self._answers * self._read_tokens / self._read_s
-            )
+            self._answer_tokens = max(1.0, self._answer_s / self._answers * self._read_tokens / self._read_s)
             self._count_servers(0)
 
     def _forget(self, run: int) -> None:

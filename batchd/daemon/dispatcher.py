@@ -60,9 +60,7 @@ class Dispatcher:
         self._on_blown = on_blown
         self._refusal, self._is_pilot = "", False
         self._lines = Lines(batch, rules)
-        site = Site(
-            batch, clock, rules, self._lines, self._ledger, may_send, self._is_halted, self._judge
-        )
+        site = Site(batch, clock, rules, self._lines, self._ledger, may_send, self._is_halted, self._judge)
         self._stations = [Station(site, model) for model in models]
         self._stop = asyncio.Event()
 

@@ -240,6 +240,4 @@ class Station:
     def _is_paused(self, section: Section) -> bool:
         """Nothing new is sent for now. Where another server's lines need a larger window, all get it."""
         is_other = self._asked is not section.load
-        return (
-            self._site.is_halted() or self._sender.lost.is_set() or self._sender.turn.is_set() or is_other
-        )
+        return self._site.is_halted() or self._sender.lost.is_set() or self._sender.turn.is_set() or is_other

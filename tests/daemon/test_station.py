@@ -8,6 +8,7 @@ import pytest
 from batchd.core.fault import ModelFault
 from batchd.core.model import Load, Loaded
 from batchd.core.record import LANES_EACH
+from batchd.core.request import Request
 from batchd.daemon.station import Station
 from batchd.errors import UnavailableError
 from tests.daemon.bench import Bench, parsed
@@ -15,7 +16,7 @@ from tests.fakes.made_batch import Line, chat
 from tests.fakes.scripted_model import (
     Script,
     ScriptedModel,
-    answer,
+    Played,
     crash,
     missing_model,
     overflow,
@@ -58,7 +59,7 @@ class Mortal(ScriptedModel):
             await asyncio.sleep(3_600)
         return await super().ensure(load, is_wanted, window_tokens_min)
 
-    async def play(self, request, slot):  # type: ignore[no-untyped-def]
+    async def play(self, request: Request, slot: int) -> Played:
         if len(self.sent) >= self._lives:
             self.sent.append(request.custom_id)
             await asyncio.sleep(0)
@@ -110,13 +111,20 @@ async def test_the_line_of_a_server_that_is_alone_does_not_name_it() -> None:
 
 async def test_each_group_stays_in_one_lane_of_one_server_while_it_has_lines() -> None:
     shuffled = [
-        chat(f"{name}{n}", system=f"Rubric {name}. {'Word for word. ' * 90}") for n in range(12) for name in "abcd"
+        chat(f"{name}{n}", system=f"Rubric {name}. {'Word for word. ' * 90}")
+        for n in range(12)
+        for name in "abcd"
     ]
     models = two()
     bench = bench_of(shuffled, models)
     assert await done(bench)
     early = {
-        name: {(model.name, model.slots[f"{name}{n}"]) for model in models for n in range(6) if f"{name}{n}" in model.slots}
+        name: {
+            (model.name, model.slots[f"{name}{n}"])
+            for model in models
+            for n in range(6)
+            if f"{name}{n}" in model.slots
+        }
         for name in "abcd"
     }
     assert all(len(lanes) == 1 for lanes in early.values()), early
@@ -143,6 +151,16 @@ async def test_a_server_that_dies_for_good_leaves_its_part_to_the_other_and_char
     assert models[0].suspects == []
     assert models[0].judgements == [((), 0)]
     assert models[1].judgements == [((), 1)]
+
+
+async def test_what_a_dead_server_had_ready_is_done_by_the_other_though_its_beginning_is_long() -> None:
+    """To take it from the other's lane would cost more than to wait for it, were that lane still there."""
+    models = [ScriptedModel(name="one", number=0), Mortal(9, "two", 1)]
+    long = "Word for word. " * 4_000
+    lines = [chat(f"{name}{n}", system=f"{name} {long}") for n in range(20) for name in "ab"]
+    bench = bench_of(lines, models, slots=1)
+    assert await done(bench)
+    assert len(bench.outcomes()) == 40
 
 
 async def test_a_server_that_is_never_ready_does_not_hold_up_the_end() -> None:
@@ -183,6 +201,7 @@ async def test_lines_that_come_back_late_find_a_server_that_had_nothing_left() -
         other.release()
     assert working.result()
     assert (one.sent, bench.outcomes()) == (["last"], {"last": "yes"})
+    assert len(one.loads) <= 3  # it did not ask for its model over and over meanwhile
 
 
 async def test_a_server_without_the_model_takes_no_part_and_the_other_does_it_all() -> None:
@@ -223,35 +242,40 @@ async def test_a_poison_request_is_found_though_two_servers_die_of_it() -> None:
     assert ("poison",) in [said for said, _ in deaths[0]]
 
 
-async def test_a_larger_window_is_given_by_both_servers() -> None:
-    script = Script().answers("long", overflow(1_500, 1_024), answer("fits now"))
-    other = Script().answers("long", overflow(1_500, 1_024), answer("fits now"))
-    models = two(script, other)
-    bench = bench_of([chat("long"), *(chat(f"r{n}") for n in range(40))], models)
+class Measured(ScriptedModel):
+    """The long request does not fit into a window below 1,516 tokens; `most` is all that there is."""
+
+    most = 1 << 20
+
+    async def play(self, request: Request, slot: int) -> Played:
+        window = min(self.loads[-1].window_tokens, self.most)
+        if request.custom_id == "long" and window < 1_516:
+            self.sent.append("long")
+            return overflow(1_500, window)
+        return await super().play(request, slot)
+
+
+async def test_a_larger_window_is_given_by_both_servers_before_anything_else_is_sent() -> None:
+    """Else the one with the old window would meet the same request again."""
+    models: list[ScriptedModel] = [Measured(name=name, number=n) for n, name in enumerate(("one", "two"))]
+    lines = [chat("long", bound=16), *(chat(f"r{n}", bound=16) for n in range(40))]
+    bench = bench_of(lines, models)
     assert await done(bench)
-    assert bench.outcomes()["long"] == "fits now"
+    assert bench.outcomes()["long"] == "yes"
     first, last = ({model.loads[at].window_tokens for model in models} for at in (0, -1))
-    assert first == {1_024}
-    assert len(last) == 1
-    assert last.pop() >= 1_536
+    assert (first, len(last)) == ({1_024}, 1)
+    assert last.pop() >= 1_516
+    assert sum(model.sent.count("long") for model in models) == 2
 
 
 @pytest.mark.parametrize("small", [0, 1])
 async def test_a_request_too_long_for_one_servers_memory_waits_for_the_other(small: int) -> None:
     """Whoever meets it first."""
-
-    class Measured(ScriptedModel):
-        async def play(self, request, slot):  # type: ignore[no-untyped-def]
-            window = 1_024 if self.number == small else max(load.window_tokens for load in self.loads)
-            if request.custom_id == "long" and window < 1_516:
-                self.sent.append("long")
-                return overflow(1_500, window)
-            return await super().play(request, slot)
-
     models = [
         Measured(Script().has_memory_for(1_024) if n == small else None, name=name, number=n)
         for n, name in enumerate(("one", "two"))
     ]
+    models[small].most = 1_024
     bench = bench_of([*(chat(f"r{n}") for n in range(20)), chat("long", bound=16)], models)
     assert await done(bench)
     assert bench.outcomes()["long"] == "yes"
@@ -265,4 +289,3 @@ async def test_a_stop_ends_all_of_them() -> None:
     models[0].on_sent("r20", bench.dispatcher.stop)
     assert not await done(bench)
     assert 0 < len(bench.outcomes()) < 40
-
