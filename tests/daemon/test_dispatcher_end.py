@@ -10,8 +10,8 @@ from batchd.core.model import Load, Loaded
 from batchd.core.record import LineRow, Outcome
 from batchd.core.rules import Rules
 from batchd.daemon.dispatcher import Dispatcher
-from batchd.daemon.station import SPACE_CHECK_S
 from batchd.daemon.ledger import UNACKNOWLEDGED_MAX
+from batchd.daemon.station import SPACE_CHECK_S
 from batchd.errors import JournalError
 from tests.daemon.bench import Bench
 from tests.fakes.fake_clock import FakeClock

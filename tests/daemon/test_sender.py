@@ -1,6 +1,5 @@
 """The sender alone: how long it waits, and what it makes of the answer."""
 
-from dataclasses import replace
 
 from batchd.core.request import Request
 from batchd.core.rules import Rules

@@ -14,9 +14,10 @@ from batchd.errors import UnavailableError
 from tests.daemon.bench import Bench, parsed
 from tests.fakes.made_batch import Line, chat
 from tests.fakes.scripted_model import (
+    Played,
     Script,
     ScriptedModel,
-    Played,
+    answer,
     crash,
     missing_model,
     overflow,
@@ -155,9 +156,11 @@ async def test_a_server_that_dies_for_good_leaves_its_part_to_the_other_and_char
 
 async def test_what_a_dead_server_had_ready_is_done_by_the_other_though_its_beginning_is_long() -> None:
     """To take it from the other's lane would cost more than to wait for it, were that lane still there."""
-    models = [ScriptedModel(name="one", number=0), Mortal(1, "two", 1)]
-    long = "Word for word. " * 4_000
+    script, long = Script(), "Word for word. " * 4_000
     names = [*(f"a{n}" for n in range(6)), *(f"b{n}" for n in range(6))]
+    for name in names:
+        script.answers(name, answer(prompt=40_000))  # half of it was in the slot
+    models = [ScriptedModel(script, name="one"), Mortal(1, "two", 1)]
     bench = bench_of([chat(name, system=f"{name[0]} {long}") for name in names], models, slots=1)
     assert await done(bench)
     assert len(bench.outcomes()) == 12
