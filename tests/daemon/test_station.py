@@ -26,13 +26,12 @@ from tests.fakes.scripted_model import (
 
 
 class Absent(ScriptedModel):
-    """Its server is never ready, and says so if nobody wants it any more."""
+    """Its server is never ready."""
 
     async def ensure(
         self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
     ) -> Loaded | ModelFault | None:
-        while is_wanted():
-            await asyncio.sleep(3_600)
+        await asyncio.Event().wait()
         return None
 
 
@@ -56,8 +55,8 @@ class Mortal(ScriptedModel):
     async def ensure(
         self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
     ) -> Loaded | ModelFault | None:
-        while self._gone and is_wanted():
-            await asyncio.sleep(3_600)
+        if self._gone:
+            await asyncio.Event().wait()
         return await super().ensure(load, is_wanted, window_tokens_min)
 
     async def play(self, request: Request, slot: int) -> Played:
@@ -180,8 +179,8 @@ async def test_lines_that_come_back_late_find_a_server_that_had_nothing_left() -
         async def ensure(
             self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
         ) -> Loaded | ModelFault | None:
-            while self.sent and is_wanted():
-                await asyncio.sleep(3_600)
+            if self.sent:
+                await asyncio.Event().wait()
             return await super().ensure(load, is_wanted, window_tokens_min)
 
     other.__class__ = Leaving
