@@ -20,7 +20,7 @@ from pathlib import Path
 
 from batchd.app.blocking import abandonable
 from batchd.app.doctor_slots import measure_slots
-from batchd.app.engines import ASK_TIMEOUT_S, OLLAMA_PROGRAM, Engine, build_engine
+from batchd.app.engines import ASK_TIMEOUT_S, OLLAMA_PROGRAM, PRIVATE, Engine, build_engine
 from batchd.app.gauges import look_at_machine, programs_of
 from batchd.app.own_models import look_at_models
 from batchd.core.doctor.finding import Finding, Verdict, in_order, not_seen
@@ -181,7 +181,7 @@ class _Visit:
             return [judge_engine(facts)]
         self._engine = engine = await build_engine(chosen, self._clock)
         # An own server is started by the question, so it is asked only where slots are measured anyway.
-        is_own = engine.address == "a private server"
+        is_own = engine.address.startswith(PRIVATE)
         self._mode = "own" if is_own else "attach" if engine.name == "ollama" else facts.mode
         facts = replace(facts, mode=self._mode, address=engine.address)
         if is_own and self._is_quick:

@@ -107,8 +107,7 @@ def result_line(
     model: str | None = None,
     server: str = "",
 ) -> bytes:
-    """The line of an answer. `model`: the one that answered, where an alias stood in the file; `server`: who
-    gave it, where there are several."""
+    """The line of an answer. `model`: what answered, for an alias in the file; `server`: where, of several."""
     name = request.model if model is None else model
     body: dict[str, object]
     match request.endpoint:
@@ -119,9 +118,7 @@ def result_line(
         case Endpoint.EMBEDDINGS:
             is_base64 = request.parameters.get("encoding_format") == "base64"
             body = _embeddings(answer, is_base64, name)
-    response = _response(200, request_id, body)
-    if server:
-        response["server"] = server
+    response = _response(200, request_id, body) | ({"server": server} if server else {})
     return _line(request_id, request.custom_id, response, None)
 
 

@@ -152,7 +152,7 @@ class Dispatcher:
                 await close(section, refused, self._lines, self._ledger)
 
     async def _take_part(self, station: Station, section: Section, stock: Stock) -> ModelFault | None:
-        """None: all is done, or we are halted. The fault that ended this server's part, while others go on."""
+        """None: all is done, or we are halted. Else the fault that ended this server's part."""
         try:
             return await station.work(section, stock)
         except UnavailableError as error:

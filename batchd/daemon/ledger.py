@@ -96,7 +96,7 @@ class Ledger:
         lane: int,
         server: str = "",
     ) -> None:
-        """The request has its answer; `model` gave it in this lane, on this server where there are several."""
+        """The request has its answer; `model` gave it in this lane. `server`: where there are several."""
         line = result_line(request, answer, request_id(self._batch.id, index), now, model, server)
         group = self._group_of[index]
         spent = _spent(request, answer, self._plan.groups[group].prefix_tokens)

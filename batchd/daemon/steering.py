@@ -11,8 +11,6 @@ DIAGNOSTICS
 
 from collections.abc import Callable
 
-from loguru import logger
-
 from batchd.core.course import (
     Cohort,
     Course,
@@ -32,6 +30,7 @@ from batchd.core.model import Load, Loaded
 from batchd.core.restarts import Restarts
 from batchd.core.standing import shortened
 from batchd.daemon.ports import Clock
+from batchd.daemon.voice import voice
 
 #: At less than this share of its own best speed, a server is doubted: load and canary are looked at again. A
 #: speed is of so many answers and so long a time at least: one short answer after a long one is no doubt.
@@ -46,7 +45,10 @@ NO_SPEED = (0, 0, 0.0)
 class Steering:
     """The limits of one model server, and what changes them."""
 
-    def __init__(self, given: Limits, clock: Clock, on_change: Callable[[Change], None]) -> None:
+    def __init__(
+        self, given: Limits, clock: Clock, on_change: Callable[[Change], None], name: str = ""
+    ) -> None:
+        self._log = voice(name)
         self._given = given  # by the operator; what was learned is of one model
         self._clock = clock
         self._on_change = on_change
@@ -171,7 +173,7 @@ class Steering:
         """Ask the governor, and tell what it says."""
         self._course, change = decide(self._course, event)
         if change is not None:
-            logger.bind(event="governor").warning(
+            self._log.bind(event="governor").warning(
                 "{}: {} -> {}, because {} ({})",
                 change.name,
                 change.old,

@@ -17,8 +17,6 @@ DIAGNOSTICS
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from loguru import logger
-
 from batchd.core.course import Cohort
 from batchd.core.fault import Category, ModelFault
 from batchd.core.limits import RENEWED, Change, Limits, after_load
@@ -26,10 +24,10 @@ from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.request import Request
 from batchd.core.retry import backoff_s
 from batchd.core.serverstate import PROVEN, Command, Event, State, step
-from batchd.core.standing import Standing, Trouble, canary, given_up, shortened
+from batchd.core.standing import Standing, Trouble, canary, given_up, shortened, unusable
 from batchd.daemon.ports import Clock, ModelServer
 from batchd.daemon.steering import Steering
-from batchd.errors import UnavailableError
+from batchd.daemon.voice import voice
 
 #: A load reads the whole model from disk: 40 GB at 200 MB/s. Ollama's own stall limit is five minutes.
 LOAD_TIMEOUT_S = 600.0
@@ -79,10 +77,12 @@ class Supervisor:
         limits: Limits,
         on_change: Callable[[Change], None],
         waits_for_operator: bool = True,
+        name: str = "",
     ) -> None:
+        self.name, self._log = name, voice(name)
         self._server = server
         self._clock = clock
-        self._steering = Steering(limits, clock, on_change)
+        self._steering = Steering(limits, clock, on_change, name)
         self._on_change = on_change
         self._waits_for_operator = waits_for_operator
         self._wanted: Load | None = None
@@ -116,7 +116,7 @@ class Supervisor:
     def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         """See `ports.ReadyModel`."""
         if self.standing.is_ready:
-            logger.bind(event="server_lost").warning(
+            self._log.bind(event="server_lost").warning(
                 "model server lost: {} ({})", fault.category.value, shortened(fault)
             )
             if self._wanted is not None and not is_trial and fault.category is not Category.NETWORK:
@@ -129,7 +129,7 @@ class Supervisor:
             return False
         if self._steering.is_doubtful(cohort):
             doubt = "it has become slow, or the machine slept: its load and a canary are looked at"
-            logger.bind(event="server_doubted").warning("model server doubted: {}", doubt)
+            self._log.bind(event="server_doubted").warning("model server doubted: {}", doubt)
             self._move(Event.DOUBTED)
             return True
         decision = self._steering.goes_on(cohort)
@@ -174,6 +174,11 @@ class Supervisor:
         if self._move(Event.RELEASED) is Command.UNLOAD and self._wanted is not None:
             await self._server.unload(RELEASE_TIMEOUT_S)
         self._wanted = None
+
+    async def stand_aside(self, reason: str) -> None:
+        """Take no part, and say why."""
+        await self.release()
+        self.standing = Standing(self.standing.state, reason)
 
     def begin_account(self) -> None:
         """A batch begins: its large windows are tried anew."""
@@ -248,7 +253,7 @@ class Supervisor:
             return Event.LOST
         self._steering.fitted(load, self._clock.monotonic() - self._began)
         self._on_change(after_load(loaded, described, answer.usage.prompt_tokens))
-        logger.bind(event="model_ready").info(
+        self._log.bind(event="model_ready").info(
             "model {} ready: window {} tokens, {} slots, loaded in {:.1f} s",
             load.model,
             loaded.window_tokens,
@@ -281,7 +286,7 @@ class Supervisor:
             cap_s = COOLING_CAP_S if fault.category is Category.NETWORK else COOLING_LOAD_CAP_S
             text, wait_s = shortened(fault), backoff_s(trouble.tries, chance, cap_s)
         if trouble.said != text:
-            logger.bind(event="model_waits").warning(
+            self._log.bind(event="model_waits").warning(
                 "model not ready: {}; next try in {:.1f} s", text, wait_s
             )
         trouble.tries, trouble.said = trouble.tries + 1, text
@@ -290,11 +295,3 @@ class Supervisor:
         while wish.is_wanted() and (left := until - self._clock.monotonic()) > 0:
             await self._clock.sleep(min(left, WANTED_CHECK_S))
         return Event.RESTED
-
-
-def unusable(fault: ModelFault) -> UnavailableError:
-    """What a foreground run ends with: nothing is lost, and a person is there to mend it."""
-    return UnavailableError(
-        f"The model server cannot be used: {shortened(fault)}",
-        "Mend that and type the same command again: it goes on where it stopped.",
-    )

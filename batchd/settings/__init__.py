@@ -157,6 +157,9 @@ _SECRETS = frozenset(name for name, kind in _TYPES.items() if "SecretStr" in str
 #: Of an address; it is refused, and shown in the sentence that says so.
 _PASSWORD = re.compile(r"//[^/]*@")
 
+#: Ollama's own variable: nobody set it for us.
+_FOREIGN = "environment OLLAMA_HOST"
+
 #: (where from, what it says), the first wins.
 _Layers = tuple[tuple[str, Mapping[str, object]], ...]
 
@@ -169,14 +172,17 @@ def _layers(flags: Mapping[str, object], config_file: Path | None, environ: Mapp
         ("flag", flag_layer(flags, _TYPES)),
         ("environment", environment_layer(environ, _TYPES, _TABLES)),
         (f"file {path}", file_layer(path, _TYPES)),
-        ("environment OLLAMA_HOST", {"ollama.host": host} if host else {}),
+        (_FOREIGN, {"ollama.host": host} if host else {}),
         ("default", machine),
     )
 
 
 def _effective(layers: _Layers) -> dict[str, tuple[object, str]]:
     """Name to (raw value, where from)."""
-    return {name: (value, source) for source, layer in reversed(layers) for name, value in layer.items()}
+    found = {name: (value, source) for source, layer in reversed(layers) for name, value in layer.items()}
+    if "ollama.hosts" in found and found.get("ollama.host", ("", ""))[1] == _FOREIGN:
+        del found["ollama.host"]
+    return found
 
 
 def _validated(effective: Mapping[str, tuple[object, str]]) -> Settings:
@@ -208,6 +214,8 @@ def _shown(name: str, value: object) -> str:
         return "********"
     if isinstance(value, dict):
         return ", ".join(f"{key} = {item}" for key, item in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(name, item) for item in value) or "-"
     if isinstance(value, bool):
         return str(value).lower()
     return _PASSWORD.sub("//********@", str(value))

@@ -1,6 +1,5 @@
 """The sender alone: how long it waits, and what it makes of the answer."""
 
-
 from batchd.core.request import Request
 from batchd.core.rules import Rules
 from batchd.daemon.ledger import Ledger
