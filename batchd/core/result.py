@@ -107,7 +107,7 @@ def result_line(
     model: str | None = None,
     server: str = "",
 ) -> bytes:
-    """The line of an answer. `model`: what answered, for an alias in the file; `server`: where, of several."""
+    """The line of an answer. `model`: what answered for an alias; `server`: where, of several."""
     name = request.model if model is None else model
     body: dict[str, object]
     match request.endpoint:

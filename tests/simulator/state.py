@@ -41,6 +41,7 @@ class Settings:
     jitter_s: float = 0.0
     seed: int = 1
     answer_tokens: int = 12
+    other_digests: int = 0  # 1: its models are other ones, of the same names
     mute: int = 0  # 1: every answer is empty, as with a wrong template
     memory_bytes: int | None = None
     gpu_bytes: int = 0
