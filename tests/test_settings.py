@@ -303,6 +303,7 @@ def test_only_what_can_change_an_answer_is_part_of_the_same_batch() -> None:
     changes: tuple[dict[str, object], ...] = (
         {"model": "m"},
         {"strict": True},
+        {"strategy": "naive"},
         {"engine": "llamacpp"},
         {"llamacpp.gguf": "/m.gguf"},
     )
@@ -376,6 +377,6 @@ def test_servers_that_contradict_each_other_are_refused(
 
 
 def test_the_servers_do_not_make_another_batch(tmp_path: Path) -> None:
-    one = Settings(spool=tmp_path, ollama={"hosts": ["a", "b"]})
-    other = Settings(spool=tmp_path, ollama={"hosts": ["b", "a"]})
+    one = load_settings({"spool": tmp_path, "ollama.hosts": "a,b"}, None, {})
+    other = load_settings({"spool": tmp_path, "ollama.hosts": "b,a"}, None, {})
     assert one.answer_settings() == other.answer_settings()

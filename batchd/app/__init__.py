@@ -197,6 +197,7 @@ def _rules(settings: Settings, spool: Spool, engines: Sequence[Engine], is_run: 
         pilot=settings.pilot,
         strict=settings.strict,
         deduplicate=settings.deduplicate,
+        strategy=settings.strategy,
         enforce_window=settings.enforce_window,
         # What a foreground run hands in itself is complete from the first moment.
         settle_s=0.0 if is_run else settle_s,

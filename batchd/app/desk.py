@@ -115,6 +115,8 @@ class Desk:
         if place is not None:
             self._models[place].log_change(change)
             server = self._models[place].name
+        if self._is_publishing:  # its story is told, and its journal may be closed at any moment
+            return
         self.batch.journal.log_event(
             Event(now, change.name, change.old, change.new, change.cause, change.evidence, server)
         )

@@ -181,6 +181,9 @@ class House:
         self.space.measure(spool.free_bytes())
         recovered = await to_its_end(recover, spool, self._open_journal)
         publisher, roster = self._tools.publisher, self.roster
+        for batch_id in self._wanted(list(recovered.published)):
+            path = await to_its_end(spool.result_path, batch_id)
+            self._keep_path(batch_id, path or recovered.published[batch_id])
         work = [await to_its_end(roster.open, batch_id) for batch_id in self._wanted(recovered.work)]
         for batch_id in self._wanted(recovered.publish):
             batch = await to_its_end(roster.open, batch_id)
@@ -233,8 +236,11 @@ class House:
         self.roster.leave(batch.id)
         self._intake.leave(batch.id)
         self._servers.forget(batch.id)
+        self._keep_path(batch.id, path)
+
+    def _keep_path(self, batch_id: str, path: str) -> None:
         if self._only is not None:
-            self.published[batch.id] = path
+            self.published[batch_id] = path
 
     async def _next_batch(self) -> Batch | None:
         """The next accepted batch; None after a while without one."""

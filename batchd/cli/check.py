@@ -24,6 +24,7 @@ from batchd.core.fault import LineFault
 from batchd.core.ideal import saved_tokens
 from batchd.core.record import Group
 from batchd.core.request import LineLimits
+from batchd.core.strategy import Strategy
 from batchd.core.survey import Survey
 from batchd.settings import Settings, load_settings
 
@@ -33,6 +34,12 @@ _SHOWN_MAX = 1_000
 #: Groups shown; the largest decide what a batch costs. JSON gets as many as a person could want.
 _GROUPS_SHOWN_MAX = 10
 _GROUPS_JSON_MAX = 1_000
+
+#: What the tokens are that are shared and need be read only once.
+_SAVED = {
+    Strategy.PREFIX: "read again by a naive run, and saved here",
+    Strategy.NAIVE: "read again here, and saved by the strategy prefix",
+}
 
 #: Below this a check is over before a bar is read.
 _BAR_BYTES_MIN = 16 << 20
@@ -61,7 +68,7 @@ def check(
 def _checked(path: Path, settings: Settings, as_json: bool) -> int:
     limits = LineLimits(settings.line_bytes_max, settings.completion_tokens_default)
     with opened(path) as file, opened(path) as again:
-        survey = Survey(file, again, limits, settings.strict, options_beside(path))
+        survey = Survey(file, again, limits, settings.strict, options_beside(path), settings.strategy)
         faults = _with_bar(survey, path.stat().st_size)
         if as_json:
             found = [asdict(fault) for fault in faults]
@@ -108,7 +115,8 @@ def _conclude(path: Path, survey: Survey, settings: Settings) -> None:
     if groups:
         put(f"  prompt tokens, estimated: {survey.prompt_tokens:,}; the longest {survey.longest_tokens:,}")
         put(f"  prefix groups: {len(groups):,}")
-        put(f"  read again by a naive run, and saved here: {_saved(survey):,} tokens, estimated")
+        put(f"  strategy: {survey.strategy}")
+        put(f"  {_SAVED[survey.strategy]}: {_saved(survey):,} tokens, estimated")
         heads = ("    model", "url", "requests", "shared tokens", "saved tokens", "window")
         put_table(heads, map(_cells, groups[:_GROUPS_SHOWN_MAX]))
     if len(groups) > _GROUPS_SHOWN_MAX:
@@ -149,6 +157,7 @@ def _numbers(survey: Survey, settings: Settings) -> dict[str, object]:
         "bytes": survey.lines.read_bytes,
         "prompt_tokens_estimated": survey.prompt_tokens,
         "longest_prompt_tokens_estimated": survey.longest_tokens,
+        "strategy": survey.strategy.value,
         "saved_tokens_estimated": _saved(survey),
         "group_count": len(groups),
         "groups": [

@@ -16,6 +16,9 @@ from typing import Any
 from batchd.core.json import loads
 from batchd.errors import SpoolError
 
+#: Settings that are options of a batch too: in its results they stand as they were for that batch.
+_OPTIONS_TOO = frozenset({"strict", "deduplicate", "strategy"})
+
 
 def find_result(outbox: Path, batch_id: str) -> Path | None:
     """The result directory of this batch, once it is published."""
@@ -34,8 +37,7 @@ def find_earlier(outbox: Path, file: Path, answer_settings: Mapping[str, object]
     """Results of this very file, under settings that are the same in all that can change an answer."""
     with file.open("rb") as source:
         sha256 = file_digest(source, "sha256").hexdigest()
-    # These are options of a batch too, and stand there as they were for that batch.
-    ours = {name: value for name, value in answer_settings.items() if name not in ("strict", "deduplicate")}
+    ours = {name: value for name, value in answer_settings.items() if name not in _OPTIONS_TOO}
     section = answer_settings["llamacpp"]
     assert isinstance(section, dict)  # of the settings
     for metrics in sorted(outbox.glob("*/metrics.json")):
@@ -75,6 +77,11 @@ def _summary(result: Path) -> tuple[str, int, int]:
             raise ValueError("not an object")
         counts = batch["request_counts"]
         return str(batch["status"]), int(counts["total"]), int(counts["failed"])
+    except FileNotFoundError as error:
+        raise SpoolError(
+            f"The result {result.name} was published, and somebody collected it already.",
+            "Look where it was taken to. The same command would compute it again.",
+        ) from error
     except OSError as error:
         raise SpoolError(
             f"{result / 'batch.json'} cannot be read: {error.strerror}.", "The results lie beside it."

@@ -24,6 +24,7 @@ from batchd.cli.outcome import exit_code, find_earlier, read_result
 from batchd.cli.paused import EXIT_PAUSED, as_json_of_paused, go_on
 from batchd.cli.progress import progress_display
 from batchd.cli.terminal import ConfigOption, JsonOption, put, put_json
+from batchd.core.strategy import Strategy
 from batchd.errors import UnavailableError, UsageError
 from batchd.settings import Settings, load_settings, surroundings
 
@@ -45,6 +46,10 @@ def run(
         typer.Option(
             "--pilot", metavar="N", min=1, max=1_000, help="Begin with N lines, show them, and ask."
         ),
+    ] = None,
+    strategy: Annotated[
+        Strategy | None,
+        typer.Option("--strategy", help="prefix: what begins alike runs together; naive: input order."),
     ] = None,
     spool: Annotated[
         Path | None, typer.Option("--spool", metavar="DIR", help="Use this spool and its outbox, not --out.")
@@ -78,6 +83,8 @@ def run(
     options = [checked_options(file) for file in files]
     if pilot is not None:
         options = [{**asked, "pilot": pilot, "pilot_confirm": True} for asked in options]
+    if strategy is not None:
+        options = [{**asked, "strategy": strategy.value} for asked in options]
     if outbox is not None:
         _make(outbox)
     try:

@@ -83,7 +83,12 @@ def build_metrics(
             **provenance,
             "input": {"name": acceptance.name, "sha256": acceptance.sha256, "bytes": acceptance.size_bytes},
         },
-        "settings": {**settings, **asked, "strategy": "prefix", "strict": acceptance.is_strict},
+        "settings": {
+            **settings,
+            **asked,
+            "strategy": acceptance.strategy.value,
+            "strict": acceptance.is_strict,
+        },
         "notes": [*acceptance.notes, *_notes(acceptance, progress, events), *run.extra.notes()],
         "tokens": _tokens(acceptance, progress, groups, run),
         "groups": _groups(groups, run, _cached_source(progress)),

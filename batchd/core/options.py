@@ -10,12 +10,13 @@ DIAGNOSTICS
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from itertools import islice
 
 from batchd.core.fault import Refusal
 from batchd.core.json import JsonFault, loads_strict
+from batchd.core.strategy import Strategy
 
 _BATCH_ID = re.compile(r"batch_[0-9a-f]{32}")
 
@@ -47,9 +48,10 @@ class Options:
     deduplicate: bool | None = None
     pilot: int | None = None
     pilot_confirm: bool = False
+    strategy: str | None = None
 
 
-_KNOWN = ("batch_id", "metadata", "completion_window", "strict", "deduplicate", "pilot", "pilot_confirm")
+_KNOWN = tuple(item.name for item in fields(Options))
 
 #: Those that say when a batch runs and never what it answers: with others it is the same batch.
 UNANSWERING = frozenset({"pilot", "pilot_confirm"})
@@ -86,6 +88,7 @@ def parse_options(raw: bytes | None) -> tuple[Options, list[Refusal]]:
         "deduplicate": _yes_or_no("deduplicate"),
         "pilot": _pilot,
         "pilot_confirm": _yes_or_no("pilot_confirm"),
+        "strategy": _strategy,
     }
     refusals += [
         _refuse(key, message)
@@ -129,6 +132,10 @@ def _yes_or_no(key: str) -> Callable[[object], str]:
 def _pilot(value: object) -> str:
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= PILOT_LINES_MAX
     return "" if is_count else f"'pilot' must be a number of lines from 0 to {PILOT_LINES_MAX}."
+
+
+def _strategy(value: object) -> str:
+    return "" if value in list(Strategy) else f"'strategy' must be one of {', '.join(Strategy)}."
 
 
 def _completion_window(value: object) -> str:

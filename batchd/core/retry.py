@@ -30,6 +30,9 @@ BUSY_PAUSE_S = 5.0
 #: guilty: the server died under it alone twice, on a fresh load each time.
 CRASHES_MAX = 3
 
+#: No setting allows more attempts.
+ATTEMPTS_MAX_MAX = 100
+
 #: Categories of a death that may be the doing of a request that was held.
 DEADLY = frozenset({Category.CRASH, Category.OOM, Category.TIMEOUT})
 

@@ -10,6 +10,8 @@ DIAGNOSTICS
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from batchd.core.strategy import Strategy
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -25,6 +27,7 @@ class Rules:
     attempts_max: int = 3
     strict: bool = False
     deduplicate: bool = True
+    strategy: Strategy = Strategy.PREFIX
     enforce_window: bool = False
     settle_s: float = 2.0
     archive_days: float = 30.0

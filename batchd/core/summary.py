@@ -17,6 +17,7 @@ from batchd.core.json import dumps, loads
 from batchd.core.options import Options, window_s
 from batchd.core.record import Progress
 from batchd.core.result import BatchFacts, TokenTotals
+from batchd.core.strategy import Strategy, strategy_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Acceptance:
     notes: tuple[str, ...]
     refusals: tuple[Refusal, ...]
     copies: int = 0  # lines that are not computed, because an earlier one asks the same
+    strategy: Strategy = Strategy.PREFIX
 
     def to_meta(self) -> dict[str, str]:
         """One string for each fact."""
@@ -46,8 +48,11 @@ class Acceptance:
 
 def from_meta(meta: Mapping[str, str]) -> Acceptance:
     """The facts as they were written."""
-    values: dict[str, Any] = {field.name: loads(meta[field.name].encode()) for field in fields(Acceptance)}
+    values: dict[str, Any] = {
+        field.name: loads(meta[field.name].encode()) for field in fields(Acceptance) if field.name in meta
+    }
     values["options"] = Options(**values["options"])  # what an older batchd did not know has its default
+    values["strategy"] = strategy_of(meta)
     values["notes"] = tuple(values["notes"])
     values["refusals"] = tuple(Refusal(**refusal) for refusal in values["refusals"])
     return Acceptance(**values)

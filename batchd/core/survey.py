@@ -22,6 +22,7 @@ from batchd.core.prefix import PrefixGroups
 from batchd.core.record import Group
 from batchd.core.request import LineLimits, Request, duplicate_custom_id, parse_line
 from batchd.core.sieve import Sieve, whole_refusal
+from batchd.core.strategy import Strategy, settled
 
 #: What OpenAI's Batch API takes in one file. Here both are only said.
 OPENAI_LINES_MAX = 50_000
@@ -42,10 +43,17 @@ class Survey:
     """One file, surveyed once. `options_raw` is what lies in NAME.options.json, if it is there."""
 
     def __init__(
-        self, reader: Reader, again: Seekable, limits: LineLimits, is_strict: bool, options_raw: bytes | None
+        self,
+        reader: Reader,
+        again: Seekable,
+        limits: LineLimits,
+        is_strict: bool,
+        options_raw: bytes | None,
+        strategy: Strategy = Strategy.PREFIX,
     ) -> None:
         options, self._options_refusals = parse_options(options_raw)
         self.is_strict = is_strict if options.strict is None else options.strict
+        self.strategy = settled(options.strategy, strategy)
         self.lines = Lines(reader, limits.line_bytes_max)
         self._sieve = Sieve(limits, self.is_strict)
         self._limits = limits

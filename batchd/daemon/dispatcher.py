@@ -27,6 +27,7 @@ from batchd.core.record import Group, Outcome, Plan
 from batchd.core.request import Endpoint
 from batchd.core.rules import Rules
 from batchd.core.standing import shortened
+from batchd.core.strategy import strategy_of
 from batchd.daemon.ending import close
 from batchd.daemon.fuse import Fuse
 from batchd.daemon.lines import Lines
@@ -84,7 +85,7 @@ class Dispatcher:
         plan, finished, attempts, meta = await asyncio.to_thread(
             lambda: (journal.plan(), journal.finished(), journal.attempts(), journal.meta())
         )
-        self._ledger.follow(plan)
+        self._ledger.follow(plan, strategy_of(meta))
         self._ledger.begin(trips_of(meta))
         self._is_pilot = only is not None
         if only is not None:
@@ -135,7 +136,9 @@ class Dispatcher:
 
     async def _run_section(self, section: Section) -> None:
         """Until it is done, or we are halted, or no server can have its model."""
-        stock = Stock(self._batch.journal, section.groups, section.order, section.taken())
+        stock = Stock(
+            self._batch.journal, section.groups, section.order, section.taken(), self._ledger.strategy
+        )
         section.servers = len(self._stations)
         async with asyncio.TaskGroup() as group:
             filling = group.create_task(stock.fill())

@@ -262,12 +262,13 @@ class Intake:
         self._space.promise(batch_id, acceptance.total)
         self._forget(batch_id)
         logger.bind(event="accepted", batch_id=batch_id).info(
-            "{} accepted: {} lines, {} of them faulty, {} bytes, prefix groups: {}{}",
+            "{} accepted: {} lines, {} of them faulty, {} bytes, prefix groups: {}, strategy: {}{}",
             batch_id,
             acceptance.total,
             acceptance.faulty,
             size,
             acceptance.group_count,
+            acceptance.strategy,
             "".join(f"; {note}" for note in acceptance.notes),
         )
         return Batch(batch_id, name, journal, file)

@@ -27,6 +27,7 @@ from batchd.core.record import Outcome, Place, Plan, Spent
 from batchd.core.request import Prefix, Request
 from batchd.core.result import line_fault_line, model_fault_line, request_id, result_line
 from batchd.core.retry import Decision
+from batchd.core.strategy import Strategy
 from batchd.daemon.ports import Batch, Spool
 from batchd.errors import JournalError, NoSpaceError, SpoolError
 
@@ -62,6 +63,7 @@ class Ledger:
         self._waiting: set[asyncio.Future[None]] = set()
         self._plan = Plan(0, (), array("I"))
         self._group_of = self._plan.group_of()
+        self.strategy = Strategy.PREFIX
         self._fault: BaseException | None = None
         self._partial: list[bytes] = []
         self._warned = False
@@ -75,12 +77,14 @@ class Ledger:
         while len(self._waiting) >= UNACKNOWLEDGED_MAX:
             await self._wait(asyncio.FIRST_COMPLETED)
 
-    def follow(self, plan: Plan) -> None:
+    def follow(self, plan: Plan, strategy: Strategy = Strategy.PREFIX) -> None:
         """What answers are counted by."""
-        self._plan, self._group_of = plan, plan.group_of()
+        self._plan, self._group_of, self.strategy = plan, plan.group_of(), strategy
 
     def prefix_of(self, index: int) -> Prefix | None:
         """The beginning that this line shares with others, where it is long enough to speak of."""
+        if self.strategy is not Strategy.PREFIX:
+            return None
         number = self._group_of[index]
         group = self._plan.groups[number]
         is_shared = group.count > 1 and group.prefix_tokens >= TELLING_TOKENS

@@ -85,8 +85,9 @@ class Publisher:
         path = self._spool.publish(batch.id, batch.journal.meta()["final_name"])
         logger.bind(event="published", batch_id=batch.id).info("{} published: {}", batch.id, path)
         self._spool.archive(batch.id)
-        self._spool.discard(batch.id)
-        batch.journal.close()
+        # Closed before it is deleted: LMDB knows an open journal by the inode of its directory, and a new
+        # directory may have a deleted one's at once.
+        self._spool.discard(batch.id, batch.journal.close)
         batch.input.close()
         return path
 

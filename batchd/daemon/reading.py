@@ -28,6 +28,7 @@ from batchd.core.request import Endpoint, LineLimits, Request, duplicate_custom_
 from batchd.core.result import line_fault_line, request_id
 from batchd.core.rules import Rules
 from batchd.core.sieve import Sieve, whole_refusal
+from batchd.core.strategy import settled
 from batchd.core.summary import Acceptance
 from batchd.daemon.ports import Journal, Spool
 
@@ -53,6 +54,7 @@ class Reading:
         self._is_strict = rules.strict if options.strict is None else options.strict
         self._sieve = Sieve(self._limits, self._is_strict)
         deduplicate = rules.deduplicate if options.deduplicate is None else options.deduplicate
+        self._strategy = settled(options.strategy, rules.strategy)
         self._groups = PrefixGroups(self._request_of, deduplicate)
         self._offsets = array("Q")
         self._lengths = array("I")
@@ -100,6 +102,7 @@ class Reading:
             notes=self._notes,
             refusals=tuple(self._reasons(refusals, total)),
             copies=self._groups.copies,
+            strategy=self._strategy,
         )
         failpoints.reach("accept.begun")
         self._journal.accept(plan, acceptance.to_meta())

@@ -14,8 +14,8 @@ DIAGNOSTICS
     Warning: a damaged journal is put aside; intake salvages its answers.
 """
 
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 
 from loguru import logger
 
@@ -28,11 +28,15 @@ from batchd.errors import DamagedJournalError
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What is left to do: batches to take in again, batches to work on, batches to publish."""
+    """What is left to do: batches to take in again, batches to work on, batches to publish.
+
+    `published` names the result directories of those that the crash found already published.
+    """
 
     intake: Sequence[str]
     work: Sequence[str]
     publish: Sequence[str]
+    published: Mapping[str, str] = field(default_factory=dict)
 
 
 def recover(spool: Spool, open_journal: Callable[[str], Journal]) -> Recovered:
@@ -40,12 +44,13 @@ def recover(spool: Spool, open_journal: Callable[[str], Journal]) -> Recovered:
     failpoints.reach("recovery.begun")
     places = spool.places()
     phases: dict[str, Phase | None] = {}
+    names: dict[str, str] = {}
     damaged: dict[str, bool] = {}
     for batch_id, place in places.items():
         if not place.has_journal:
             continue
         try:
-            phases[batch_id] = _phase(open_journal, spool.journal_path(batch_id))
+            phases[batch_id], names[batch_id] = _phase(open_journal, spool.journal_path(batch_id))
         except DamagedJournalError as error:
             logger.bind(event="journal_damaged", batch_id=batch_id).error(
                 "recovery: {} goes on without its journal: {}", batch_id, error.message
@@ -63,14 +68,19 @@ def recover(spool: Spool, open_journal: Callable[[str], Journal]) -> Recovered:
         intake=[action.batch_id for action in todo if action.repair in (Repair.INTAKE, Repair.SALVAGE)],
         work=[action.batch_id for action in todo if action.repair is Repair.WORK],
         publish=[action.batch_id for action in todo if action.repair is Repair.PUBLISH],
+        published={
+            action.batch_id: names[action.batch_id]
+            for action in todo
+            if action.repair in (Repair.ARCHIVE, Repair.DISCARD) and action.batch_id in names
+        },
     )
 
 
-def _phase(open_journal: Callable[[str], Journal], path: str) -> Phase | None:
-    """None where intake did not end."""
+def _phase(open_journal: Callable[[str], Journal], path: str) -> tuple[Phase | None, str]:
+    """The phase, None where intake did not end, and the name of the result where one was made."""
     journal = open_journal(path)
     try:
-        return journal.phase()
+        return journal.phase(), journal.meta().get("final_name", "")
     finally:
         journal.close()
 

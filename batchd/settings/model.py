@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from batchd.core.retry import ATTEMPTS_MAX_MAX
+from batchd.core.strategy import Strategy
 from batchd.core.text import printable
 from batchd.settings.address import http_url, server_url
 
@@ -122,6 +124,8 @@ class Settings(BaseSettings):
     window_tokens_max: int = Field(default=32_768, ge=256, le=1 << 24)
     strict: bool = False
     deduplicate: bool = True
+    # How requests are put in order, where a batch does not ask for another way.
+    strategy: Strategy = Strategy.PREFIX
     request_timeout_s: float = Field(default=300.0, ge=1, le=86_400)
     # A model that cannot be used is waited for; after so long its requests end with error lines. None: never.
     give_up_s: float | None = Field(default=None, ge=0, le=31_536_000)
@@ -142,7 +146,7 @@ class Settings(BaseSettings):
     input_bytes_max: int = Field(default=256 << 30, ge=1 << 20, le=1 << 50)
     owner_bytes_max: int = Field(default=128 << 30, ge=1 << 20, le=1 << 50)
     reserve_bytes: int | None = Field(default=None, ge=0, le=1 << 50)  # None: by the size of the disk
-    attempts_max: int = Field(default=3, ge=1, le=100)
+    attempts_max: int = Field(default=3, ge=1, le=ATTEMPTS_MAX_MAX)
     profiles: LocalPath | None = None  # what `calibrate` wrote; by `load_settings`, depends on the machine
     pilot: int = Field(
         default=20, ge=0, le=1_000
@@ -190,6 +194,7 @@ class Settings(BaseSettings):
                 "line_bytes_max": True,
                 "strict": True,
                 "deduplicate": True,
+                "strategy": True,
                 "llamacpp": {"models", "gguf", "url"},
             },
         )

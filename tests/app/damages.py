@@ -19,6 +19,7 @@ from typing import Any
 
 import lmdb
 
+from batchd.core.fault import Category
 from batchd.core.json import dumps, loads
 from batchd.core.packing import (
     pack_key,
@@ -619,6 +620,18 @@ def an_answer_to_a_faulty_line(spot: Spot) -> None:
 def a_finished_line_in_flight(spot: Spot) -> None:
     with spot.journal() as tables:
         tables.put("inflight", ANSWERED, b"")
+
+
+@planted("I5", JOURNAL, f"Line index {PENDING} is pending after 0 attempts and 3 crashes.")
+def a_poison_request_that_is_tried_for_ever(spot: Spot) -> None:
+    with spot.journal() as tables:
+        tables.put("state", PENDING, pack_state(LineState(LineStatus.PENDING, 0, 3, Category.CRASH)))
+
+
+@planted("I5", JOURNAL, f"Line index {PENDING} is pending after 100 attempts and 0 crashes.")
+def a_line_that_is_tried_for_ever(spot: Spot) -> None:
+    with spot.journal() as tables:
+        tables.put("state", PENDING, pack_state(LineState(LineStatus.PENDING, 100, 0, Category.SERVER)))
 
 
 @planted("I3", JOURNAL, "Line index 7 is missing.")

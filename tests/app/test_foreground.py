@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from batchd import failpoints
 from batchd.app.foreground import Content, Wanted, hand_in, identify, read_content, run_wanted
 from batchd.core.options import is_batch_id
 from batchd.edges.spool import Spool
-from batchd.errors import UsageError
+from batchd.errors import SpoolError, UsageError
 from tests.app.premises import Premises, codes, options_of
 from tests.fakes.made_batch import Line, chat, content
 from tests.fakes.scripted_model import Script
@@ -181,3 +182,33 @@ async def test_a_result_that_is_collected_at_once_ends_the_run_all_the_same(
     async with asyncio.timeout(20):
         paths = await run_wanted(world.house, world.spool, [item])
     assert Path(paths[item.batch_id]).name == f"a.{item.batch_id}"
+
+
+@pytest.mark.parametrize("point", ["publish.renamed", "archive.begun", "trash.begun"])
+async def test_a_result_that_was_collected_after_a_crash_ends_the_run_all_the_same(
+    premises: Build, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """Killed right after the publication, collected before the same command is given again."""
+    world = premises()
+    item = on_disk(world, "a.jsonl", chat("a"))
+    hand_in(world.spool, world.root, [item])
+    world.build(only=frozenset({item.batch_id}))
+
+    def die(name: str) -> None:
+        if name == point:
+            raise SpoolError("Killed.")
+
+    failpoints.arm(die)
+    try:
+        with pytest.raises(ExceptionGroup):
+            await run_wanted(world.house, world.spool, [item])
+    finally:
+        failpoints.arm(None)
+    for result in (world.root / "outbox").iterdir():
+        shutil.rmtree(result)
+    hand_in(world.spool, world.root, [item])
+    world.build(only=frozenset({item.batch_id}))
+    async with asyncio.timeout(20):
+        paths = await run_wanted(world.house, world.spool, [item])
+    assert Path(paths[item.batch_id]).name == f"a.{item.batch_id}"
+    assert world.server.sent == ["a"]

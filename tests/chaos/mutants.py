@@ -173,6 +173,13 @@ MUTANTS = (
         (FAILPOINTS,),
     ),
     Mutant(
+        "a journal is open while its directory is deleted",
+        "batchd/daemon/publisher.py",
+        "        self._spool.discard(batch.id, batch.journal.close)\n",
+        "        self._spool.discard(batch.id)\n        batch.journal.close()\n",
+        ("tests/daemon/test_publisher.py",),
+    ),
+    Mutant(
         "a half copy is believed",
         PROCESSING,
         '                disk.remove_file("input.jsonl", place)\n',

@@ -33,6 +33,8 @@ def test_a_good_file_ends_with_zero(tmp_path: Path, capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert "2 requests, 0 of them faulty" in out
     assert "prefix groups: 1" in out
+    assert "strategy: prefix" in out
+    assert "saved here" in out
     assert "estimated" in out
 
 
@@ -115,3 +117,16 @@ def test_no_batch_file_is_a_usage_error(
 ) -> None:
     assert call(["check", str(tmp_path / name)]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_strategy_of_the_options_is_the_one_that_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, good("a"))
+    write(tmp_path, b'{"strategy": "naive"}', "batch.options.json")
+    assert call(["check", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "strategy: naive" in out
+    assert "saved here" not in out
+    assert call(["check", "--json", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["strategy"] == "naive"

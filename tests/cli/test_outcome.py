@@ -41,7 +41,7 @@ def test_what_is_no_batch_object_is_said(tmp_path: Path, content: str) -> None:
 
 
 def test_a_result_that_was_taken_away_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SpoolError, match="cannot be read"):
+    with pytest.raises(SpoolError, match="somebody collected it already"):
         exit_code(tmp_path / "gone", 0)
 
 

@@ -237,3 +237,20 @@ def test_files_that_cannot_be_used_end_as_failed_batches(tmp_path: Path) -> None
     assert errors == {"empty": 0, "blank": 0, "bad": 2, "strict": 2}
     assert all(batches[name]["request_counts"]["total"] == count for name, count in errors.items())
     assert kept == sorted(f"{name}.jsonl" for name in contents)
+
+
+def test_the_strategy_on_the_command_line_goes_before_the_options_and_is_another_batch(
+    tmp_path: Path,
+) -> None:
+    batch = write_batch(tmp_path / "packages.jsonl", 4, system="You are terse.")
+    (tmp_path / "packages.options.json").write_text('{"strategy": "prefix"}')
+    with ChildSimulator() as server:
+        runs = [
+            call(tmp_path, "run", str(batch), *more, OLLAMA_HOST=server.address)
+            for more in ((), ("--strategy", "naive"), ("--strategy", "prefix"))
+        ]
+    assert [code for code, _, _ in runs] == [0, 0, 0], runs
+    results = [Path(out.strip()) for _, out, _ in runs]
+    assert results[0] == results[2] != results[1]
+    said = [json.loads((result / "metrics.json").read_text())["settings"]["strategy"] for result in results]
+    assert said == ["prefix", "naive", "prefix"]

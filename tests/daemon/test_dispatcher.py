@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
+from batchd.core.request import Request
 from batchd.core.rules import Rules
+from batchd.core.strategy import Strategy
 from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.station import IDLE_CHECK_S
 from tests.daemon.bench import Bench
@@ -159,3 +161,25 @@ async def test_a_slow_commit_does_not_stop_the_loop_while_answers_come_at_once()
     async with asyncio.timeout(20):
         assert await bench.work()
     assert len(bench.model.sent) == 60
+
+
+async def test_naive_sends_in_input_order_and_names_no_prefix() -> None:
+    lines = [
+        chat(f"{name}{n}", system=f"Rubric {name}. {'Word for word. ' * 99}")
+        for n in range(6)
+        for name in "ab"
+    ]
+    seen: dict[Strategy, list[Request]] = {}
+    for strategy in (Strategy.PREFIX, Strategy.NAIVE):
+        seen[strategy] = []
+        model = ScriptedModel(watch=seen[strategy].append)
+        batch = made_batch(lines, strategy=strategy)
+        dispatcher = Dispatcher(
+            batch, [model], FakeClock(), MemorySpool(), Rules(slots=1), on_durable=lambda outcome: None
+        )
+        assert await dispatcher.work()
+    in_order = [line["custom_id"] for line in lines]
+    assert [request.custom_id for request in seen[Strategy.NAIVE]] == in_order
+    assert [request.custom_id for request in seen[Strategy.PREFIX]] != in_order
+    assert {request.prefix for request in seen[Strategy.NAIVE]} == {None}
+    assert None not in {request.prefix for request in seen[Strategy.PREFIX]}

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -235,6 +236,22 @@ async def test_a_name_that_is_taken_in_the_outbox_is_not_overwritten() -> None:
     assert ID in world.spool.processing
 
 
+async def test_a_journal_is_closed_before_its_directory_is_deleted() -> None:
+    """LMDB takes another journal that gets the same inode for this one."""
+
+    class Watching(MemorySpool):
+        def discard(self, batch_id: str, before_deletion: Callable[[], None] = lambda: None) -> None:
+            before_deletion()
+            assert world.journal._is_closed
+            super().discard(batch_id)
+
+    world = World(chat("a"))
+    await world.record(0, b"{}")
+    world.spool.__class__ = Watching
+    world.publish()
+    assert ID not in world.spool.processing
+
+
 @pytest.mark.parametrize("step", ["publish", "archive", "discard"])
 async def test_a_finish_that_a_crash_cut_is_ended_by_recovery(step: str) -> None:
     class Dying(MemorySpool):
@@ -247,9 +264,9 @@ async def test_a_finish_that_a_crash_cut_is_ended_by_recovery(step: str) -> None
             self._unless("archive")
             super().archive(batch_id)
 
-        def discard(self, batch_id: str) -> None:
+        def discard(self, batch_id: str, before_deletion: Callable[[], None] = lambda: None) -> None:
             self._unless("discard")
-            super().discard(batch_id)
+            super().discard(batch_id, before_deletion)
 
         def _unless(self, at: str) -> str:
             if step == at:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from batchd.core.rules import Rules
+from batchd.core.strategy import Strategy, strategy_of
 from batchd.daemon import reading
 from batchd.daemon.reading import LINES_PER_COMMIT
 from tests.daemon.inlet import World
@@ -64,3 +65,11 @@ def test_more_lines_than_one_commit_holds() -> None:
     world, total = World(), 2 * LINES_PER_COMMIT + 3
     taken = world.take(content([chat(f"r{n}") for n in range(total)]))
     assert (taken.facts.total, taken.facts.faulty, len(taken.journal.plan().order)) == (total, 0, total)
+
+
+@pytest.mark.parametrize(("option", "strategy"), [(None, Strategy.NAIVE), ("prefix", Strategy.PREFIX)])
+def test_the_strategy_is_the_batchs_own_or_else_the_operators(option: str | None, strategy: Strategy) -> None:
+    world = World(Rules(slots=1, settle_s=0.0, strategy=Strategy.NAIVE))
+    taken = world.take(content([chat("a")]), None if option is None else {"strategy": option})
+    assert taken.facts.strategy is strategy
+    assert strategy_of(taken.journal.meta()) is strategy

@@ -1,6 +1,6 @@
 """Recovery: each state that a crash can leave, and what is done about it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -13,6 +13,7 @@ from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.memory_spool import Directory, MemorySpool
 
 A, B, C, D = (f"batch_{n:032x}" for n in range(4))
+NAME = f"a.{A}"  # of a result
 
 
 @dataclass
@@ -47,7 +48,7 @@ class World:
             return journal
         made_batch([], journal)
         if phase is Phase.PUBLISHING:
-            journal.set_phase(Phase.PUBLISHING, {})
+            journal.set_phase(Phase.PUBLISHING, {"final_name": NAME})
         return journal
 
     def open(self, path: str) -> MemoryJournal:
@@ -102,7 +103,7 @@ def test_a_sealed_result_is_to_be_published() -> None:
 def test_what_is_published_is_archived_and_put_away_and_never_published_again(orig: bool) -> None:
     world = World()
     world.put(A, orig=orig, copy=True, phase=Phase.PUBLISHING)
-    assert world.recover() == NOTHING
+    assert world.recover() == replace(NOTHING, published={A: NAME})
     assert (world.spool.processing, world.spool.outbox) == ({}, {})
     assert (A in world.spool.archived) is orig
 
@@ -164,7 +165,9 @@ def test_recovery_closes_every_journal_and_may_be_repeated() -> None:
     world = World()
     world.put(A, copy=True, phase=Phase.IN_PROGRESS)
     world.put(B, copy=True, phase=Phase.PUBLISHING)
-    assert world.recover() == world.recover()
+    first = world.recover()
+    assert first.published == {B: NAME}
+    assert world.recover() == replace(first, published={})
     assert world.opened
     assert all(journal._is_closed for journal in world.opened)
 

@@ -21,6 +21,7 @@ from batchd.core.prefix import PrefixGroups
 from batchd.core.record import Copy, LineRow, NewLine
 from batchd.core.request import LineLimits, Request, parse_line
 from batchd.core.result import line_fault_line, request_id
+from batchd.core.strategy import Strategy
 from batchd.core.summary import Acceptance
 from batchd.daemon.ports import Batch
 from tests.fakes.memory_journal import MemoryJournal
@@ -55,6 +56,7 @@ def made_batch(
     journal: MemoryJournal | None = None,
     batch_id: str = ID,
     copies: Mapping[int, int] | None = None,
+    strategy: Strategy = Strategy.PREFIX,
 ) -> Batch:
     """Accepted and begun. `copies`: which line is one of which."""
     journal = MemoryJournal() if journal is None else journal
@@ -76,7 +78,7 @@ def made_batch(
         rows.append(NewLine(index, row, fault, copy))
         offset += len(line) + 1
     journal.add_lines(rows)
-    journal.accept(build_plan(groups, len(lines)), acceptance(len(lines)).to_meta())
+    journal.accept(build_plan(groups, len(lines)), acceptance(len(lines), strategy).to_meta())
     journal.set_phase(Phase.IN_PROGRESS, {"in_progress_at": "1800000000.0"})
     return Batch(batch_id, b"reviews.jsonl", journal, io.BytesIO(raw))
 
@@ -87,7 +89,7 @@ def _request(raw: bytes) -> Request:
     return parsed
 
 
-def acceptance(total: int = 1) -> Acceptance:
+def acceptance(total: int = 1, strategy: Strategy = Strategy.PREFIX) -> Acceptance:
     """What the intake found out about a batch that runs."""
     return Acceptance(
         name="reviews.jsonl",
@@ -104,4 +106,5 @@ def acceptance(total: int = 1) -> Acceptance:
         is_strict=False,
         notes=(),
         refusals=(),
+        strategy=strategy,
     )

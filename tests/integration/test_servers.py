@@ -118,11 +118,10 @@ def _shown(spool: Path, address: str) -> str:
 
 def test_a_server_with_another_model_of_that_name_takes_no_part(tmp_path: Path) -> None:
     batch = write_batch(tmp_path / "packages.jsonl", 20, system="You are terse.")
-    settings = {"delay_s": 0.01}
     with (
-        ChildSimulator(**settings, other_digests=1) as odd,
-        ChildSimulator(**settings) as one,
-        ChildSimulator(**settings) as two,
+        ChildSimulator(delay_s=0.01, other_digests=1) as odd,
+        ChildSimulator(delay_s=0.01) as one,
+        ChildSimulator(delay_s=0.01) as two,
     ):
         found, log = run(tmp_path, batch, **hosts(odd.address, one.address, two.address))
         assert odd.counts()["loads"] == 0, "it was not even loaded there"

@@ -17,6 +17,7 @@ from batchd.core.audit.outcome import custom_id_of, read_outcome
 from batchd.core.lifecycle import Phase
 from batchd.core.packing import NEXT_STEP_DAMAGED
 from batchd.core.record import LineRow, LineState, LineStatus, Plan, Progress
+from batchd.core.retry import ATTEMPTS_MAX_MAX, CRASHES_MAX
 from batchd.core.summary import from_meta
 
 #: Broken in a journal, these are what recovery notices and mends by itself.
@@ -124,6 +125,9 @@ class JournalAudit:
             yield self._wrong(
                 Rule.ACKNOWLEDGED, f"Line index {line.index} is finished by its state, and has no result."
             )
+        elif line.state is not None and _is_spent(line.state):
+            tried = f"{line.state.attempts} attempts and {line.state.crashes} crashes"
+            yield self._wrong(Rule.NO_REPEAT, f"Line index {line.index} is pending after {tried}.")
         if line.row is not None and not is_understood:
             yield self._wrong(
                 Rule.ONE_OUTCOME, f"Line index {line.index} is faulty and has no error line: it gets none."
@@ -139,6 +143,11 @@ class JournalAudit:
 
     def _wrong(self, rule: Rule, what: str) -> Finding:
         return Finding(rule, self._place, what, NEXT_STEP_DAMAGED if rule in _SALVAGED else REDO_BATCH)
+
+
+def _is_spent(state: LineState) -> bool:
+    """No settings let such a line be tried once more: it should have its error line."""
+    return state.crashes >= CRASHES_MAX or state.attempts >= ATTEMPTS_MAX_MAX
 
 
 def audit_input(place: str, meta: Mapping[str, str], sha256: str, size_bytes: int) -> Iterator[Finding]:

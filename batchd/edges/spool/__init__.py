@@ -20,7 +20,7 @@ DIAGNOSTICS
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -175,10 +175,11 @@ class Spool:
         failpoints.reach("archive.done")
 
     @translated("a batch was deleted")
-    def discard(self, batch_id: str) -> None:
+    def discard(self, batch_id: str, before_deletion: Callable[[], None] = lambda: None) -> None:
         failpoints.reach("trash.begun")
         self._processing.trash(checked_id(batch_id))
         failpoints.reach("trash.done")
+        before_deletion()
         self._end(batch_id)
 
     @translated("processing/ was listed")
