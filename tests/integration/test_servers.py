@@ -100,7 +100,7 @@ def test_a_server_that_is_killed_in_the_middle_costs_nobody_an_answer(tmp_path: 
                 other.__exit__(None, None, None)
     said = answered_by(result)
     assert said.total() == LINES
-    assert said[one.address] > said[other.address] >= 10
+    assert said[one.address] > said[other.address] >= 5  # the canary is none, and some were on their way
     assert not (result / "errors.jsonl").exists()
     assert f"{other.address}: model not ready: The model server cannot be reached" in log
     assert f"{one.address}: model not ready" not in log
