@@ -17,9 +17,11 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from batchd.app.blocking import to_its_end
+from batchd.app.cards import cards_held
 from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engines, out_of_reach, wait_for
 from batchd.app.foreground import Ended as Ended
 from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
@@ -63,7 +65,8 @@ async def serve(read: Callable[[], Settings], around: Surroundings) -> None:
             house.adopt(rules, _shown(changed, engines), changed.drain_s)
 
         reload = Reloading(settings, read, adopt, service, clock, lambda: house.board.state == "ready")
-        await _until_stopped(house, house.run(), reload)
+        with cards_held(settings, engines):
+            await _until_stopped(house, house.run(), reload)
     finally:
         spool.close()
 
@@ -89,10 +92,11 @@ async def run_files(
     # The bar says what the log would, so only trouble is logged unless more was asked for.
     is_asked_for = "log_level" in settings.model_fields_set
     log.configure(settings.log_level if is_asked_for else "WARNING", sys.stderr, False)
-    spool = Spool.open(settings.spool, outbox)
+    spool, on_card = Spool.open(settings.spool, outbox), ExitStack()
     try:
         clock = SystemClock()
         engines = with_profiles(await build_engines(settings, clock), settings)
+        on_card.enter_context(cards_held(settings, engines))
         described = await wait_for(engines, clock)
         versions = sorted({server.version for server in described})
         wanted = await _identified(settings, engines, ", ".join(versions), files, options)
@@ -112,6 +116,7 @@ async def run_files(
             for item in wanted
         ]
     finally:
+        on_card.close()
         spool.close()
 
 

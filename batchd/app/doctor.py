@@ -43,6 +43,7 @@ from batchd.core.doctor.server import (
 from batchd.core.fault import ModelFault
 from batchd.core.readings import Reading
 from batchd.edges import log
+from batchd.edges.card_lock import holders
 from batchd.edges.clock import SystemClock
 from batchd.edges.evidence import Evidence
 from batchd.edges.inhibitor import SleepInhibitor, may_suspend
@@ -205,7 +206,9 @@ class _Visit:
         others = [
             item for item in found if not (self._mode == "own" and self._address and item.kind == "ollama")
         ]
-        return [judge_neighbours(others, self._mode)]
+        locks = self._settings.card_locks
+        held = [] if locks is None else await abandonable(holders, locks)
+        return [judge_neighbours(others, self._mode, [f"{item.card} ({item.words()})" for item in held])]
 
     async def _look_models(self) -> Iterable[Finding]:
         found = await survey(self._address, ASK_TIMEOUT_S)
@@ -218,11 +221,17 @@ class _Visit:
 
     async def _slots(self) -> Iterable[Finding]:
         assert self._engine is not None
-        if await abandonable(self._is_held):
-            saw = "Slots were not measured: a batchd is at work on this spool, and it would be disturbed."
+        if await abandonable(self._is_busy):
+            saw = "Slots were not measured: a batchd is at work here, and it would be disturbed."
             return [Finding("slots", Verdict.NOTE, saw, "", "`batchd status` says which it uses")]
         card_count = len((await self._reading).cards)
         return await measure_slots(self._engine, self._settings, self._models, card_count, self._clock)
+
+    def _is_busy(self) -> bool:
+        """Whether another batchd is at work on this spool or, with a server of this machine, on its cards."""
+        locks = None if self._settings.share_card else self._settings.card_locks
+        is_local = self._engine is not None and self._engine.is_local
+        return self._is_held() or (is_local and locks is not None and bool(holders(locks)))
 
     def _is_held(self) -> bool:
         try:

@@ -17,7 +17,8 @@ DIAGNOSTICS
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,7 @@ __all__ = [
 
 SYSTEM_CONFIG = Path("/etc/batchd/batchd.toml")
 SYSTEM_SPOOL = Path("/var/spool/batchd")
+SYSTEM_LOCKS = Path("/run/lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,15 @@ def default_profiles(environ: Mapping[str, str], system_spool: Path = SYSTEM_SPO
     return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "batchd" / "profiles"
 
 
+def default_card_locks(
+    environ: Mapping[str, str], places: Sequence[Path] = (SYSTEM_LOCKS, Path(tempfile.gettempdir()))
+) -> Path | None:
+    """A directory that all users of this machine share; where there is none, nothing is locked."""
+    own = Path(environ.get("XDG_RUNTIME_DIR", ""))
+    tried = (*places[:1], *([own] if own.is_absolute() else []), *places[1:])
+    return next((place for place in tried if place.is_dir() and os.access(place, os.W_OK | os.X_OK)), None)
+
+
 def config_path(config_file: Path | None, system_config: Path = SYSTEM_CONFIG) -> Path | None:
     """The file to read, if any."""
     if config_file is not None:
@@ -166,7 +177,11 @@ _Layers = tuple[tuple[str, Mapping[str, object]], ...]
 
 def _layers(flags: Mapping[str, object], config_file: Path | None, environ: Mapping[str, str]) -> _Layers:
     path = config_path(config_file)
-    machine: dict[str, object] = {"spool": default_spool(environ), "profiles": default_profiles(environ)}
+    machine: dict[str, object] = {
+        "spool": default_spool(environ),
+        "profiles": default_profiles(environ),
+        "card_locks": default_card_locks(environ),
+    }
     host = environ.get("OLLAMA_HOST", "").strip(" \"'")
     return (
         ("flag", flag_layer(flags, _TYPES)),

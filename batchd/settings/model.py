@@ -151,6 +151,10 @@ class Settings(BaseSettings):
     pilot: int = Field(
         default=20, ge=0, le=1_000
     )  # lines that a batch of more than 1,000 begins with; 0: none
+    # One batchd at a time on a card: files that all who use it can lock. By `load_settings`, as the profiles.
+    card_locks: LocalPath | None = None
+    # Work beside another batchd on the same card: each decides by itself how much of it to take.
+    share_card: bool = False
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
     ollama: OllamaSettings = OllamaSettings()
     llamacpp: LlamacppSettings = LlamacppSettings()
