@@ -59,6 +59,7 @@ class Steering:
         self._answers = 0  # since the last death
         self._best_per_s = 0.0
         self._speed = NO_SPEED
+        self._taken_by = ""  # the model of another client
         self.has_slept = False  # the machine, since the model was proven
 
     def __repr__(self) -> str:
@@ -87,6 +88,13 @@ class Steering:
         is_barren = self._answers < load.slots
         self._death, self._answers = fault, 0
         self._restarts = self._restarts.after_death(self._clock.monotonic(), is_barren)
+
+    def meets(self, fault: ModelFault, model: str) -> None:
+        """Where another client has taken the memory, that is told once: nothing of ours is to blame."""
+        if fault.taken_by and fault.taken_by != self._taken_by:
+            cause = "another client of the model server loaded it"
+            self._on_change(Change("model_displaced", model, fault.taken_by, cause, shortened(fault)))
+        self._taken_by = fault.taken_by or ""
 
     def bury(self, load: Load, window_tokens_min: int) -> None:
         """Somebody wants the server again: what a death of this load means for the next one."""
@@ -128,7 +136,7 @@ class Steering:
 
     def fitted(self, load: Load, load_s: float) -> None:
         """A load was proven."""
-        self._best_per_s, self._speed, self.has_slept = 0.0, NO_SPEED, False
+        self._best_per_s, self._speed, self.has_slept, self._taken_by = 0.0, NO_SPEED, False, ""
         self.decide(Fitted(load, load_s))
 
     def shrinks_spill(self, loaded: Loaded, load: Load, window_tokens_min: int) -> bool:

@@ -121,6 +121,7 @@ class Supervisor:
             )
             if self._wanted is not None and not is_trial and fault.category is not Category.NETWORK:
                 self._steering.died(fault, self._wanted)
+            self._steering.meets(fault, self._wanted.model if self._wanted is not None else "")
         self._move(Event.LOST, shortened(fault))
 
     def finished(self, cohort: Cohort) -> bool:
@@ -265,6 +266,7 @@ class Supervisor:
     def _failed(self, fault: ModelFault, wish: Wish) -> Event:
         """A load, a canary or a restart that came to nothing: what that means."""
         wish.trouble.fault = fault
+        self._steering.meets(fault, wish.load.model)
         if fault.category is Category.OOM and self._wanted is not None:
             shrinks = self._steering.is_too_large(fault, self._wanted, wish.window_tokens_min)
             return Event.SHRUNK if shrinks else Event.FAILED

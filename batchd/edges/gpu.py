@@ -3,8 +3,9 @@
 SUMMARY
     `read_cards` gives every card, or none and the reason; `card_ids` their UUIDs. All of it is optional: no
     card, no driver, another maker's card or a sandbox without devices are no trouble, and the house works on
-    with what the model server says. The library is opened for each reading: a driver that was reloaded answers "unknown error" to
-    old sessions for ever, and an open session would keep the driver from being unloaded.
+    with what the model server says. The library is opened for each reading: a driver that was reloaded
+    answers "unknown error" to old sessions for ever, and an open session would keep the driver from being
+    unloaded.
 
 DIAGNOSTICS
     None raised: what a card does not tell is None; a driver that fails is no card, and a text.

@@ -48,6 +48,12 @@ def unreachable() -> ModelFault:
     return ModelFault(Category.NETWORK, "connection refused", is_temporary=True, is_server_lost=True)
 
 
+def displaced(name: str) -> ModelFault:
+    """Another client of the server has loaded this model in place of ours."""
+    text = f"The model '{name}' of another client has taken the memory; it is waited for."
+    return ModelFault(Category.NETWORK, text, is_temporary=True, is_server_lost=True, taken_by=name)
+
+
 def hung() -> ModelFault:
     """No answer within the limit."""
     return ModelFault(Category.TIMEOUT, "no answer within 300 s", is_temporary=True, is_server_lost=True)

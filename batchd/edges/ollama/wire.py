@@ -128,6 +128,11 @@ def find_listed(listing: Mapping[str, object], name: str) -> Mapping[str, object
     return next(named, None)
 
 
+def listed_names(listing: Mapping[str, object]) -> list[str]:
+    """All that `/api/ps` says is in memory."""
+    return [str(entry.get("name", "")) for entry in _entries(listing)]
+
+
 def _entries(listing: Mapping[str, object]) -> list[Mapping[str, object]]:
     models = listing.get("models")
     return [entry for entry in models if isinstance(entry, dict)] if isinstance(models, list) else []
