@@ -31,10 +31,10 @@ class LateClock(RealClock):
 @contextlib.asynccontextmanager
 async def other_client(simulator: Simulator, keep_alive: str, answer_s: float) -> AsyncIterator[None]:
     """It asks its own model, and is answered during the block, or after it."""
-    simulator.faults.delays.append(answer_s)
+    simulator.faults.poison["Take your time."] = f"late {answer_s}"
     body = {
         "model": RIVAL,
-        "messages": [{"role": "user", "content": "Hello."}],
+        "messages": [{"role": "user", "content": "Take your time."}],
         "keep_alive": keep_alive,
         "stream": False,
         "options": {"num_ctx": 512},

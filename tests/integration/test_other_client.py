@@ -54,8 +54,9 @@ def test_another_clients_model_is_waited_for_and_nobody_is_charged(tmp_path: Pat
 
 def _ask(server: ChildSimulator, model: str, answer_s: float) -> None:
     """It is answered late, and its model goes a moment after that."""
-    server.fault("delay", answer_s)
-    body = {"model": model, "messages": [{"role": "user", "content": "Hello."}], "stream": False}
+    server.poison("Take your time.", f"late {answer_s}")
+    message = {"role": "user", "content": "Take your time."}
+    body = {"model": model, "messages": [message], "stream": False}
     httpx.post(
         f"{server.address}/api/chat", json={**body, "keep_alive": "500ms"}, timeout=30, trust_env=False
     ).raise_for_status()

@@ -212,6 +212,8 @@ class Endpoints:
                 setattr(self.faults, name, getattr(self.faults, name) + 1)
             case None:
                 return
+            case name if name.startswith("late "):
+                await runner.pause(float(name.removeprefix("late ")))
             case name:
                 raise ValueError(f"no poison is called {name}")
 

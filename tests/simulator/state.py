@@ -114,7 +114,7 @@ class Faults:
     """Numbers say how many of the next answers strike; `delays` (seconds) are used one by one.
 
     `version`: it is another one from now on. `poison`: a text in the prompt, and what it does: kill, hang,
-    oom, undone, garbage, drop.
+    oom, undone, garbage, drop, or "late SECONDS".
     """
 
     busy: int = 0
