@@ -222,6 +222,8 @@ class Endpoints:
             return None
         if self.faults.take("garbage"):
             return HttpReply(200, b'{"model": "smollm2:135m", "mess')
+        if self.faults.take("crossed"):
+            body = body | {"model": "somebody:else"}
         if self.faults.take("undone"):
             return reply(200, body | {"done": False})
         return reply(200, body | end)

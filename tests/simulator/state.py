@@ -18,7 +18,7 @@ from tests.simulator.machine import Machine
 from tests.simulator.models import DEFAULT_MODELS, ModelSpec
 
 #: Faults that are a number of answers still to strike.
-COUNTED_FAULTS = frozenset({"busy", "undone", "garbage", "drop"})
+COUNTED_FAULTS = frozenset({"busy", "undone", "garbage", "drop", "crossed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,7 @@ class Faults:
     undone: int = 0
     garbage: int = 0
     drop: int = 0
+    crossed: int = 0  # answers of another model, as if for another request
     delays: deque[float] = field(default_factory=deque)
     version: str = ""
     poison: dict[str, str] = field(default_factory=dict)

@@ -35,7 +35,6 @@ from batchd.edges.ollama.wire import (
     full_name,
     is_remote_name,
     preload_call,
-    read_answer,
     read_model,
     request_call,
 )
@@ -203,7 +202,7 @@ class OllamaServer:
         answer: Answer | ModelFault | None = None
         try:
             body = await self._client(slot).exchange("POST", call[0], call[1], timeout_s)
-            answer = body if isinstance(body, ModelFault) else read_answer(request, body)
+            answer = body if isinstance(body, ModelFault) else resident.read(request, body)
         finally:
             usage = resident.rate.finish(started, answer.usage if isinstance(answer, Answer) else None)
         if isinstance(answer, Answer):
