@@ -20,7 +20,7 @@ from pathlib import Path
 
 from batchd.app.blocking import abandonable
 from batchd.app.doctor_slots import measure_slots
-from batchd.app.engines import ASK_TIMEOUT_S, OLLAMA_PROGRAM, PRIVATE, Engine, build_engine
+from batchd.app.engines import ASK_TIMEOUT_S, OLLAMA_PROGRAM, PRIVATE, Engine, build_engines
 from batchd.app.gauges import look_at_machine, programs_of
 from batchd.app.own_models import look_at_models
 from batchd.core.doctor.finding import Finding, Verdict, in_order, not_seen
@@ -41,6 +41,7 @@ from batchd.core.doctor.server import (
     judge_share,
 )
 from batchd.core.fault import ModelFault
+from batchd.core.model import ServerDescription
 from batchd.core.readings import Reading
 from batchd.edges import log
 from batchd.edges.card_lock import holders
@@ -180,20 +181,26 @@ class _Visit:
             self._mode = facts.mode
         if facts.mode == "child" and not (facts.embedded and facts.has_model_file):
             return [judge_engine(facts)]
-        self._engine = engine = await build_engine(chosen, self._clock)
+        engines = await build_engines(chosen, self._clock)
+        is_own = engines[0].address.startswith(PRIVATE)
+        self._mode = "own" if is_own else "attach" if engines[0].name == "ollama" else facts.mode
+        return [await self._ask(engine, replace(facts, mode=self._mode)) for engine in engines]
+
+    async def _ask(self, engine: Engine, facts: EngineFacts) -> Finding:
+        """Whether this one answers; the first that does is the one that is looked at more closely."""
+        facts = replace(facts, address=engine.address)
         # An own server is started by the question, so it is asked only where slots are measured anyway.
-        is_own = engine.address.startswith(PRIVATE)
-        self._mode = "own" if is_own else "attach" if engine.name == "ollama" else facts.mode
-        facts = replace(facts, mode=self._mode, address=engine.address)
-        if is_own and self._is_quick:
-            return [judge_engine(facts)]
+        if self._mode == "own" and (self._is_quick or self._engine is not None):
+            self._engine = self._engine or engine
+            return judge_engine(facts)
         described = await engine.server.describe(ASK_TIMEOUT_S)
-        if isinstance(described, ModelFault):
-            self._engine = None
+        if isinstance(described, ServerDescription) and self._engine is None:
+            self._engine, self._address = engine, described.address
+        else:
             await engine.server.close()
-            return [judge_engine(replace(facts, trouble=described.message))]
-        self._address = described.address
-        return [judge_engine(replace(facts, version=described.version))]
+        if isinstance(described, ModelFault):
+            return judge_engine(replace(facts, trouble=described.message))
+        return judge_engine(replace(facts, version=described.version))
 
     async def _own_models(self) -> Iterable[Finding]:
         chosen = self._settings.ollama

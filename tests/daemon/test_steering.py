@@ -1,5 +1,7 @@
 """Steering: what is told of deaths, speeds and decisions."""
 
+from dataclasses import replace
+
 from batchd.core.course import Cohort
 from batchd.core.limits import Change, Limits
 from batchd.core.model import Load, Loaded
@@ -136,3 +138,12 @@ def test_a_load_that_is_too_large_shrinks_until_nothing_is_left() -> None:
     one = Load("m", 8_192, 1)
     assert steering.is_too_large(out_of_memory(), one, 1_024)
     assert not steering.is_too_large(out_of_memory(), Load("m", 1_024, 1), 1_024)
+
+
+def test_a_single_byte_beside_the_card_is_a_spill() -> None:
+    """Ollama counts a layer as a whole or not at all, so there is nothing to round."""
+    whole = loaded(LOAD)
+    size = 8_100_000_000
+    for on_card, is_spilled in ((size, False), (size - 1, True)):
+        load = replace(whole, size_bytes=size, gpu_bytes=on_card)
+        assert Bridge(has_gpu=True).steering.shrinks_spill(load, LOAD, 1_024) is is_spilled
