@@ -33,6 +33,9 @@ from batchd.daemon.ports import Journal
 #: The meta value with the names of the servers, in the order of their numbers.
 SERVERS = "servers"
 
+#: The meta value with what does not hold: by server and model.
+EDGES = "edges"
+
 
 class BatchAccount:
     """One batch's. `begin` comes first."""
@@ -56,6 +59,15 @@ class BatchAccount:
         self.names += [seat.name for seat in self._seats if seat.name not in self.names]
         if len(self.names) > max(known, 1):
             self._journal.note(SERVERS, dumps(self.names).decode())
+
+        edges = loads(meta[EDGES].encode()) if EDGES in meta else {}
+        for seat in self._seats:
+            seat.supervisor.steering.remember(edges.get(seat.name, {}) if isinstance(edges, dict) else {})
+
+    def keep_edges(self) -> None:
+        """What the governors have found not to hold outlives the daemon, for this batch."""
+        found = {seat.name: seat.supervisor.steering.kept() for seat in self._seats}
+        self._journal.note(EDGES, dumps(found).decode())
 
     def number_of(self, name: str) -> int:
         return self.names.index(name)

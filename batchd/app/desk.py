@@ -120,6 +120,8 @@ class Desk:
         self.batch.journal.log_event(
             Event(now, change.name, change.old, change.new, change.cause, change.evidence, server)
         )
+        if place is not None:
+            self._account.keep_edges()
 
     def add_reading(self, reading: Reading) -> None:
         """One more measurement of the machine, while this batch is at work."""

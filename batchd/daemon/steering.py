@@ -9,7 +9,8 @@ DIAGNOSTICS
     Warning: each decision of the governor.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from batchd.core.course import (
     Cohort,
@@ -23,6 +24,7 @@ from batchd.core.course import (
     Spilled,
     TooLarge,
 )
+from batchd.core.edge import Edge, edge_of
 from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import begin_batch, decide
 from batchd.core.limits import Change, Limits
@@ -60,6 +62,8 @@ class Steering:
         self._best_per_s = 0.0
         self._speed = NO_SPEED
         self._taken_by = ""  # the model of another client
+        self._model = ""
+        self._remembered: dict[str, Mapping[str, int]] = {}  # by model, from an earlier life
         self.has_slept = False  # the machine, since the model was proven
 
     def __repr__(self) -> str:
@@ -76,8 +80,26 @@ class Steering:
 
     def begin(self, load: Load) -> None:
         """What was learned of another model does not hold for this one."""
-        if self._course.fitted is not None and self._course.fitted.model != load.model:
+        if self._model != load.model:
+            self._model = load.model
             self._course = Course.begin(self._given)
+            if kept := self._remembered.get(load.model):
+                self._begin_at(edge_of(kept, self._clock.monotonic()), load)
+
+    def _begin_at(self, edge: Edge, load: Load) -> None:
+        slots = min(self._given.slots, edge.slots_max(load.window_tokens))
+        self._course = replace(self._course, edge=edge, limits=replace(self._given, slots=slots))
+        if slots < self._given.slots:
+            cause = "an earlier life of the daemon met this limit"
+            self._say(Change("slots_remembered", str(self._given.slots), str(slots), cause, str(edge.kept())))
+
+    def remember(self, kept: Mapping[str, Mapping[str, int]]) -> None:
+        """The edges of models that this life has not met."""
+        self._remembered = {model: edge for model, edge in kept.items() if model != self._model}
+
+    def kept(self) -> dict[str, Mapping[str, int]]:
+        """By model: what was found not to hold, for another life of the daemon."""
+        return {**self._remembered, self._model: self._course.edge.kept()}
 
     def begin_batch(self) -> None:
         """Its large windows are tried anew."""
@@ -181,13 +203,16 @@ class Steering:
         """Ask the governor, and tell what it says."""
         self._course, change = decide(self._course, event)
         if change is not None:
-            self._log.bind(event="governor").warning(
-                "{}: {} -> {}, because {} ({})",
-                change.name,
-                change.old,
-                change.new,
-                change.cause,
-                change.evidence,
-            )
-            self._on_change(change)
+            self._say(change)
         return change
+
+    def _say(self, change: Change) -> None:
+        self._log.bind(event="governor").warning(
+            "{}: {} -> {}, because {} ({})",
+            change.name,
+            change.old,
+            change.new,
+            change.cause,
+            change.evidence,
+        )
+        self._on_change(change)
