@@ -36,6 +36,10 @@ large lines='170000':
 live *arguments:
     {{ tests }} -m live {{ arguments }}
 
+# what decides about model servers: every branch, by its own tests
+covered:
+    {{ tests }} -s tests/test_covered.py
+
 # the floors, checked and drawn
 house:
     .venv/bin/lint-imports

@@ -2,7 +2,8 @@
 
 SUMMARY
     `reach(name)` stands in the code before and after each durable step. It does nothing: one look at a
-    global. A test arms it, in the process that shall die there, with a function that is told each name.
+    global. A test arms it, in the process that shall die there, with a function that is told each name; so
+    does the measurement of a slow disk (`tools/slow_disk`).
 
     NAMES is the whole list, in the order in which a batch passes them. The code and the list name the same
     moments; a test compares the two.
@@ -102,6 +103,6 @@ def reach(name: str) -> None:
 
 
 def arm(on_reach: Callable[[str], None] | None) -> None:
-    """Tell this function each name from now on; None: nobody. For tests."""
+    """Tell this function each name from now on; None: nobody. For tests and measurements."""
     global _on_reach
     _on_reach = on_reach

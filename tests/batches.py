@@ -12,6 +12,7 @@ import csv
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _DATA = Path(__file__).parent / "data"
 
@@ -40,7 +41,7 @@ def user_text(number: int) -> str:
 
 def request_line(
     number: int, model: str = "smollm2:135m", max_tokens: int = 16, group: int = 0, system: str | None = None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """A chat request; `group` gives it another beginning, `system` replaces the rubric."""
     text = rubric() if system is None else system
     start = f"Image {group} of the fleet.\n\n{text}" if group else text

@@ -28,6 +28,8 @@ SET_UP_AND_TEST = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[embed
 #: Commands that no test runs, and why.
 NOT_RUN = {
     SET_UP_AND_TEST: "this very test is run by it",
+    "batchd bench --model smollm2:135m": "takes minutes; tests/cli/test_bench.py runs it with less work",
+    "batchd bench --overhead": "takes minutes; tests/tools/test_overhead.py runs it with less work",
     **dict.fromkeys(chain(*blocks().values()), "run by tests/systemd, in a Debian that it boots"),
 }
 

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from batchd.app.account import SERVERS, AccountedModel, BatchAccount, servers_of
 from batchd.app.blocking import to_its_end, with_room
@@ -41,6 +42,8 @@ from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ports import Batch, Clock, Spool
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.status import StatusBoard
+
+_T = TypeVar("_T")
 
 #: The meta value that keeps the peaks of the readings over a restart.
 _PEAKS = "peaks"
@@ -162,12 +165,15 @@ class Desk:
         tools.board.enter(
             self.batch.id, acceptance.name, "finalizing", tools.board.progress_of(self.batch.id)
         )
-        path = await with_room(
-            lambda: self._publish(acceptance), tools.on_full, lambda: self._is_stopped, tools.clock.sleep
-        )
+        path = await self._with_room(lambda: self._publish(acceptance))
         if path is not None:
             tools.board.leave(self.batch.id)
+            await self._with_room(lambda: tools.publisher.delete(self.batch))
         return path
+
+    async def _with_room(self, step: Callable[[], _T]) -> _T | None:
+        tools = self._tools
+        return await with_room(step, tools.on_full, lambda: self._is_stopped, tools.clock.sleep)
 
     async def _dispatch(self) -> bool:
         """The pilot, where one is wanted, and the rest. False when stopped or paused."""

@@ -189,6 +189,7 @@ class House:
             batch = await to_its_end(roster.open, batch_id)
             if await to_its_end(publisher.is_sealed, batch):
                 self._leave_with(batch, await to_its_end(publisher.finish, batch))
+                await to_its_end(publisher.delete, batch)
             else:
                 await to_its_end(publisher.unseal, batch)
                 work.append(batch)

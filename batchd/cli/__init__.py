@@ -27,6 +27,7 @@ from typing import Annotated
 import typer
 
 from batchd import __version__
+from batchd.cli.bench import bench
 from batchd.cli.calibrate import calibrate
 from batchd.cli.cancel import cancel
 from batchd.cli.check import check
@@ -59,6 +60,7 @@ VERBS: tuple[Verb, ...] = (
     config,
     doctor,
     calibrate,
+    bench,
     demo,
 )
 

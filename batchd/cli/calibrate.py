@@ -9,18 +9,15 @@ DIAGNOSTICS
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from batchd.app.calibrate import OnStep
 from batchd.app.calibrated import calibrate_model
 from batchd.cli.engine import EngineOption, GgufOption, check_engine, engine_flags, only_this_file
-from batchd.cli.terminal import ConfigOption, JsonOption, SpoolOption, console, put, put_json, put_table, say
+from batchd.cli.steps import step_display
+from batchd.cli.terminal import ConfigOption, JsonOption, SpoolOption, put, put_json, put_table
 from batchd.core.calibration import Profile
 from batchd.core.json import loads
 from batchd.core.space import in_units
@@ -52,7 +49,7 @@ def calibrate(
     """
     check_engine(engine, gguf)
     settings = only_this_file(load_settings({**engine_flags(engine, gguf), "spool": spool}, config), gguf)
-    with _display() as on_step:
+    with step_display() as on_step:
         profile, path = asyncio.run(calibrate_model(settings, model, minutes, on_step))
     if as_json:
         put_json(
@@ -61,27 +58,6 @@ def calibrate(
     else:
         _show(profile, path)
     return 0
-
-
-@contextmanager
-def _display() -> Iterator[OnStep]:
-    screen = console(is_error=True)
-    if not screen.is_terminal:
-        said: set[str] = set()
-
-        def tell(share: float, text: str) -> None:
-            if text not in said:
-                said.add(text)
-                say(f"{share:>4.0%}  {text}")
-
-        yield tell
-        return
-    columns = (BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
-    with Progress(
-        *columns, TextColumn("{task.description}", markup=False), console=screen, transient=True
-    ) as bars:
-        bar = bars.add_task("", total=1.0)
-        yield lambda share, text: bars.update(bar, completed=share, description=text)
 
 
 def _show(profile: Profile, path: Path) -> None:

@@ -20,8 +20,9 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
-from batchd.core.deal import Piece, Queues, Slot, cost, deal, ground_of
+from batchd.core.deal import Piece, Queues, Slot, cost, deal, ground_of, improve
 from batchd.core.ideal import TELLING_TOKENS, is_cold
 from batchd.core.model import Source, Usage
 from batchd.core.record import Group
@@ -81,6 +82,7 @@ class Lanes:
         self._answered: list[int] = []
         self._queues: Queues = []
         self._gone: set[int] = set()  # slots whose server has left
+        self._is_changed = False  # other slots than those of the deal are there
         self._servers = 0
         self._answer_tokens = self._dealt_with = ANSWER_TOKENS
         self._rests_at: dict[int, int] = {}  # slot: what was left when it was better to rest
@@ -117,6 +119,7 @@ class Lanes:
                 self._queues.append([])
             self._sent[slot] = self._answered[slot] = -1
         self._count_servers(1)
+        self._is_changed = not is_first
         if is_first:
             self._dealt_with = self._ground.answer_tokens
             self._queues = self._deal(sorted(self._loose), [0] * len(self._sent))
@@ -191,21 +194,33 @@ class Lanes:
 
     def _deal_again(self, slot: int, ahead: Sequence[int]) -> None:
         # As the rest gets less, helping pays ever less: it is enough to ask again now and then.
-        is_due = bool(self._loose) or self._is_outdated()
+        is_due = bool(self._loose) or self._is_changed or self._is_outdated()
         if 2 * self._left > self._rests_at.get(slot, 2 * self._left) and not is_due:
             return
-        self._dealt_with = self._ground.answer_tokens
-        pending = sorted([*self._loose, *(piece for queue in self._queues for piece in queue)])
-        queues = self._deal(pending, ahead)
-        slots = list(map(Slot, self._sent, ahead))
-        if self._loose or cost(self._ground, queues, slots) < cost(self._ground, self._queues, slots):
-            self._queues, self._loose = queues, []
+        # Servers of different speeds leave more than the last bit: no single move makes that good.
+        if is_due or self._servers > 1:
+            self._is_changed = False
+            self._dealt_with = self._ground.answer_tokens
+            pending = sorted([*self._loose, *(piece for queue in self._queues for piece in queue)])
+            queues = self._deal(pending, ahead)
+            slots = list(map(Slot, self._sent, ahead))
+            if self._loose or cost(self._ground, queues, slots) < cost(self._ground, self._queues, slots):
+                self._queues, self._loose = queues, []
+        else:
+            # One slot has nothing left and the others' deal is good: to move some of it takes a few
+            # milliseconds, where to deal all of it takes a hundred, in which no answer is taken.
+            used = self._used()
+            pieces = [self._queues[number] for number in used]
+            improve(self._ground, pieces, [Slot(self._sent[number], ahead[number]) for number in used])
         if not self._queues[slot]:
             self._rests_at[slot] = self._left
 
+    def _used(self) -> list[int]:
+        return [slot for slot in range(len(self._sent)) if slot not in self._gone]
+
     def _deal(self, pending: Sequence[Piece], ahead: Sequence[int]) -> Queues:
         """These pieces, for the slots that are in use."""
-        used = [slot for slot in range(len(self._sent)) if slot not in self._gone]
+        used = self._used()
         queues: Queues = [[] for _ in self._sent]
         dealt = deal(self._ground, pending, [Slot(self._sent[slot], ahead[slot]) for slot in used])
         for slot, queue in zip(used, dealt, strict=True):
@@ -239,3 +254,4 @@ class Lanes:
                 shared[number + 1] = 0
         self._ground = ground_of(prefix, shared, self._ground.answer_tokens)
         self._rests_at.clear()
+        self._dealt_with = inf  # on another ground, the deal is no good any more

@@ -75,7 +75,8 @@ class Usage:
 class Answer:
     """One finished answer. `embeddings` has one vector per input, in input order; text is then empty.
 
-    `finish_reason` is OpenAI's word: `stop` or `length`.
+    `finish_reason` is OpenAI's word: `stop` or `length`. `reload_s`: how long the server took to bring the
+    model in again for this request, because it was not there any more; 0 where it was.
     """
 
     text: str
@@ -83,3 +84,4 @@ class Answer:
     finish_reason: str
     usage: Usage
     embeddings: tuple[tuple[float, ...], ...] = ()
+    reload_s: float = 0.0

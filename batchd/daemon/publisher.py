@@ -4,7 +4,8 @@ SUMMARY
     `assemble` writes the result files in input order from the journal, checks that every line has exactly one
     outcome, and seals them; then the final name and the hash become durable with the phase `publishing`.
     `metrics.json` is written last and has the figures of the others, so that a directory can prove itself
-    whole wherever it is taken. `finish` makes the one rename, archives the original and discards the rest.
+    whole wherever it is taken. `finish` makes the one rename, archives the original and discards the rest,
+    which `delete` deletes.
     Both may be repeated, after a crash or where the disk had no room: `assemble` begins anew, and for
     `finish` an absent publish/ is the proof of publication.
 
@@ -85,11 +86,18 @@ class Publisher:
         path = self._spool.publish(batch.id, batch.journal.meta()["final_name"])
         logger.bind(event="published", batch_id=batch.id).info("{} published: {}", batch.id, path)
         self._spool.archive(batch.id)
-        # Closed before it is deleted: LMDB knows an open journal by the inode of its directory, and a new
-        # directory may have a deleted one's at once.
-        self._spool.discard(batch.id, batch.journal.close)
+        self._spool.discard(batch.id)
+        batch.journal.close()
         batch.input.close()
         return path
+
+    def delete(self, batch: Batch) -> None:
+        """What `finish` left, which has closed it.
+
+        LMDB knows an open journal by the inode of its directory, and a new directory may have that of a
+        deleted one at once.
+        """
+        self._spool.empty_trash(batch.id)
 
     def _write(self, batch: Batch, facts: BatchFacts, metrics: dict[str, object]) -> None:
         self._spool.begin_publish(batch.id)

@@ -92,9 +92,11 @@ def _run(spool: Spool, action: Action, in_inbox: Set[bytes]) -> None:
     match action.repair:
         case Repair.REMOVE | Repair.DISCARD:
             spool.discard(action.batch_id)
+            spool.empty_trash(action.batch_id)
         case Repair.ARCHIVE:
             spool.archive(action.batch_id)
             spool.discard(action.batch_id)
+            spool.empty_trash(action.batch_id)
         case Repair.SALVAGE:
             spool.put_journal_aside(action.batch_id)
         case Repair.INTAKE:

@@ -8,7 +8,7 @@ DIAGNOSTICS
     Warning: NotUsableError, InputChangedError and NoSpaceError, all SpoolErrors, concern one batch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 from batchd.core.lifecycle import Place
@@ -101,11 +101,11 @@ class Spool(Protocol):
     def archive(self, batch_id: str) -> None:
         """Move orig/ into the archive; done already is fine."""
 
-    def discard(self, batch_id: str, before_deletion: Callable[[], None] = lambda: None) -> None:
-        """Rename processing/<id> to a trash name, then delete it and the batch's partial file.
+    def discard(self, batch_id: str) -> None:
+        """Rename processing/<id> to a trash name: the batch's end. Done already is fine."""
 
-        `before_deletion` runs between the two: it closes what is open in there.
-        """
+    def empty_trash(self, batch_id: str) -> None:
+        """Delete what `discard` renamed, and the batch's partial file. Nothing in there may be open."""
 
     def places(self) -> Mapping[str, Place]:
         """What stands in processing/, by batch id, for recovery. Trash is deleted on the way."""

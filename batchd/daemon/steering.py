@@ -27,8 +27,8 @@ from batchd.core.course import (
 from batchd.core.edge import Edge, edge_of
 from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import begin_batch, decide
-from batchd.core.limits import Change, Limits
-from batchd.core.model import Load, Loaded
+from batchd.core.limits import RENEWED, Change, Limits
+from batchd.core.model import Answer, Load, Loaded
 from batchd.core.restarts import Restarts
 from batchd.core.standing import shortened
 from batchd.daemon.ports import Clock
@@ -64,7 +64,8 @@ class Steering:
         self._taken_by = ""  # the model of another client
         self._model = ""
         self._remembered: dict[str, Mapping[str, int]] = {}  # by model, from an earlier life
-        self.has_slept = False  # the machine, since the model was proven
+        self._is_renewed = False  # the load was put out in good order
+        self.must_prove = False  # the model, again: what is not known of it now was proven before
 
     def __repr__(self) -> str:
         return f"Steering({self._course.limits}, {len(self._restarts.deaths)} deaths)"
@@ -91,7 +92,9 @@ class Steering:
         self._course = replace(self._course, edge=edge, limits=replace(self._given, slots=slots))
         if slots < self._given.slots:
             cause = "an earlier life of the daemon met this limit"
-            self._say(Change("slots_remembered", str(self._given.slots), str(slots), cause, str(edge.kept())))
+            self._tell(
+                Change("slots_remembered", str(self._given.slots), str(slots), cause, str(edge.kept()))
+            )
 
     def remember(self, kept: Mapping[str, Mapping[str, int]]) -> None:
         """The edges of models that this life has not met."""
@@ -131,7 +134,7 @@ class Steering:
 
     def is_overspent(self) -> bool:
         """Whether it died too often to be restarted at once."""
-        return self._restarts.excess(self._clock.monotonic()) > 0
+        return not self._is_renewed and self._restarts.excess(self._clock.monotonic()) > 0
 
     def pause_s(self, chance: float) -> float:
         """The wait before it is."""
@@ -158,7 +161,8 @@ class Steering:
 
     def fitted(self, load: Load, load_s: float) -> None:
         """A load was proven."""
-        self._best_per_s, self._speed, self.has_slept, self._taken_by = 0.0, NO_SPEED, False, ""
+        self._best_per_s, self._speed, self._taken_by = 0.0, NO_SPEED, ""
+        self.must_prove = self._is_renewed = False
         self.decide(Fitted(load, load_s))
 
     def shrinks_spill(self, loaded: Loaded, load: Load, window_tokens_min: int) -> bool:
@@ -174,8 +178,8 @@ class Steering:
         return self.decide(event) is not None
 
     def is_doubtful(self, cohort: Cohort) -> bool:
-        """Whether the server is much slower than since its last load, or may have lost it in a sleep."""
-        if self.has_slept:
+        """Whether the server is much slower than since its last load, or may have another load by now."""
+        if self.must_prove:
             return True
         if not cohort.is_full:
             return False
@@ -197,16 +201,26 @@ class Steering:
         """What the governor says to a cohort: "" to go on, else the name of its decision."""
         self._answers += cohort.answers
         change = self.decide(cohort)
+        self._is_renewed = change is not None and change.name == RENEWED
         return "" if change is None else change.name
+
+    def noticed(self, answer: Answer | ModelFault) -> Answer | ModelFault:
+        """Where the model was brought in again for a request, others use this server as well."""
+        if isinstance(answer, Answer) and answer.reload_s and not self.must_prove:
+            self.must_prove = True
+            cause = "it was put out for another client's model, or had ended"
+            evidence = f"a request waited {answer.reload_s:.1f} s for it"
+            self._tell(Change("model_displaced", "resident", "loaded again", cause, evidence))
+        return answer
 
     def decide(self, event: Happening) -> Change | None:
         """Ask the governor, and tell what it says."""
         self._course, change = decide(self._course, event)
         if change is not None:
-            self._say(change)
+            self._tell(change)
         return change
 
-    def _say(self, change: Change) -> None:
+    def _tell(self, change: Change) -> None:
         self._log.bind(event="governor").warning(
             "{}: {} -> {}, because {} ({})",
             change.name,

@@ -103,7 +103,7 @@ class Supervisor:
         if self.standing.state is State.READY:
             self._move(Event.BEGUN)
         try:
-            return await self._server.answer(request, slot, timeout_s)
+            return self.steering.noticed(await self._server.answer(request, slot, timeout_s))
         finally:
             self._in_flight -= 1
             if not self._in_flight and self.standing.state is State.BUSY:
@@ -129,7 +129,7 @@ class Supervisor:
         if not self.standing.is_ready:
             return False
         if self.steering.is_doubtful(cohort):
-            doubt = "it has become slow, or the machine slept: its load and a canary are looked at"
+            doubt = "it is slow, has loaded anew, or the machine slept: its load and a canary are looked at"
             self._log.bind(event="server_doubted").warning("model server doubted: {}", doubt)
             self._move(Event.DOUBTED)
             return True
@@ -147,7 +147,7 @@ class Supervisor:
 
     def woke(self) -> None:
         """The machine was suspended: what the card held is proven again, at the latest after a cohort."""
-        self.steering.has_slept = True
+        self.steering.must_prove = True
 
     def judged(self, guilty: tuple[str, ...], deaths: int) -> None:
         """See `ports.ReadyModel`."""
@@ -187,7 +187,7 @@ class Supervisor:
 
     def _first_event(self, load: Load) -> Event | None:
         """What leads to this load; None when it is there."""
-        is_proven = self.standing.is_ready and not self.steering.has_slept
+        is_proven = self.standing.is_ready and not self.steering.must_prove
         if is_proven and self._wanted == self.steering.allowed(load):
             return None
         is_overspent = self.standing.state is State.SUSPECT and self.steering.is_overspent()
@@ -228,8 +228,7 @@ class Supervisor:
         loaded = await self._server.load(load, LOAD_TIMEOUT_S)
         if isinstance(loaded, ModelFault):
             return self._failed(loaded, wish)
-        described = await self._server.describe(DESCRIBE_TIMEOUT_S)
-        if isinstance(described, ModelFault):
+        if isinstance(described := await self._server.describe(DESCRIBE_TIMEOUT_S), ModelFault):
             return self._failed(described, wish)
         self.description = described
         if self.steering.shrinks_spill(loaded, load, wish.window_tokens_min):

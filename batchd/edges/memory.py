@@ -17,9 +17,9 @@ from pathlib import Path
 PROC = Path("/proc")
 
 
-def resident_bytes(proc: Path = PROC) -> int | None:
-    """Anonymous memory of this process."""
-    return _field(proc / "self" / "status", "RssAnon:")
+def resident_bytes(proc: Path = PROC, pid: int | None = None) -> int | None:
+    """Anonymous memory of this process, or of that one."""
+    return _field(proc / ("self" if pid is None else str(pid)) / "status", "RssAnon:")
 
 
 def machine_bytes(proc: Path = PROC) -> tuple[int | None, int | None]:

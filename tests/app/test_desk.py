@@ -6,6 +6,8 @@ import pytest
 
 from batchd.app import chores
 from batchd.app.closing import CANCELLED, EXPIRED, close_early
+from batchd.edges.spool import Spool
+from batchd.errors import NoSpaceError
 from tests.app.premises import Premises, batch_of, codes, metrics_of
 from tests.fakes.made_batch import chat, made_batch
 from tests.fakes.scripted_model import Script, hiccup, missing_model, out_of_memory
@@ -190,3 +192,24 @@ async def test_a_cancel_while_the_batch_is_published_comes_too_late(premises: Bu
         result = await world.result(batch_id)
     assert asked == [batch_id]
     assert batch_of(result)["status"] == "completed"
+
+
+async def test_a_directory_that_the_full_disk_keeps_is_deleted_when_there_is_room(
+    premises: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch is published and its journal closed: nothing of that is done again."""
+    world = premises()
+    batch_id = world.drop([chat("a")])
+    empty_trash, tries = type(world.spool).empty_trash, []
+
+    def refuse_once(spool: Spool, of: str) -> None:
+        tries.append(of)
+        if len(tries) == 1:
+            raise NoSpaceError("No space left on device.")
+        empty_trash(spool, of)
+
+    monkeypatch.setattr(type(world.spool), "empty_trash", refuse_once)
+    async with world.at_work():
+        assert codes(await world.result(batch_id)) == {"a": "answered"}
+        await world.until(lambda: world.processing() == [])
+    assert tries == [batch_id] * 2

@@ -138,4 +138,17 @@ KINDS = (
         is_counted_by_amount=True,
         more={"BATCHD_TEST_STEPS": "50"},
     ),
+    Kind(
+        "random machines",
+        "machines",
+        (
+            "tests/integration/test_random_machines.py::"
+            "test_every_machine_ends_its_batch_by_itself_and_near_its_best_limit",
+        ),
+        "BATCHD_TEST_MACHINES",
+        full=2_000,
+        nightly=2_000,
+        chunk=200,
+        seconds=0.3,
+    ),
 )

@@ -15,6 +15,7 @@ DIAGNOSTICS
     AssertionError: the nursery did not answer.
 """
 
+import asyncio
 import faulthandler
 import json
 import os
@@ -28,6 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
@@ -154,7 +156,9 @@ def _bear(asked: dict[str, object]) -> int:
     assert isinstance(lies, list)
     for name in lies:
         setattr(os, name, lambda *_: None)
-    faulthandler.register(signal.SIGUSR2)  # who waits too long for it asks where it is
+    # Who waits too long for it asks where it is: each thread at once, each task once the loop turns.
+    signal.signal(signal.SIGUSR2, lambda *_: _tell_tasks())
+    faulthandler.register(signal.SIGUSR2, chain=True)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["batchd", *arguments]
@@ -170,6 +174,15 @@ def _bear(asked: dict[str, object]) -> int:
         code = end.code
     finally:
         os._exit(code if isinstance(code, int) else 1)
+
+
+def _tell_tasks() -> None:
+    for task in asyncio.all_tasks():
+        print(task.get_name(), file=sys.stderr)
+        coroutine: Any = task.get_coro()
+        while frame := getattr(coroutine, "cr_frame", None):
+            print(f"  {frame.f_code.co_qualname}, line {frame.f_lineno}", file=sys.stderr)
+            coroutine = coroutine.cr_await
 
 
 def _serve() -> None:

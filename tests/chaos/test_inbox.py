@@ -78,6 +78,7 @@ class Daemon:
             batch.input.close()
             self.spool.archive(batch_id)
             self.spool.discard(batch_id)
+            self.spool.empty_trash(batch_id)
             self.intake.leave(batch_id)
         return bool(claimed or due or self.intake.waiting)
 

@@ -150,6 +150,7 @@ class SpoolMachine(RuleBasedStateMachine):
             batch = self.hold(batch_id)
             if self.publisher.is_sealed(batch):
                 self.publisher.finish(batch)
+                self.publisher.delete(batch)
                 del self.held[batch_id]
             else:
                 self.publisher.unseal(batch)
@@ -315,6 +316,7 @@ class SpoolMachine(RuleBasedStateMachine):
             metrics: dict[str, object] = {"version": 1, "provenance": {"input": {"sha256": given.sha256}}}
             self.publisher.assemble(batch, final_name(batch.name, batch.id), facts, metrics)
             self.publisher.finish(batch)
+            self.publisher.delete(batch)
             del self.held[batch.id]
 
         self.step(end, dies_at)

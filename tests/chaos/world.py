@@ -146,7 +146,7 @@ class World:
         for number in range(self._numbers, self._numbers + lines):
             row = request_line(number, max_tokens=self._answer_tokens + 4, system="Say one word.")
             if number - self._numbers < bad_lines:
-                row["body"] = {**row["body"], "n": 2}  # type: ignore[dict-item]  # a request's body is an object
+                row["body"] = {**row["body"], "n": 2}
             else:
                 self._tags[str(row["custom_id"])] = tag_of(user_text(number))
             rows.append(json.dumps(row, ensure_ascii=False).encode() + b"\n")
@@ -244,7 +244,8 @@ class World:
 
     def is_tidy(self) -> bool:
         """Nothing is left of any batch."""
-        return not any((self.spool / "processing").iterdir())
+        processing = self.spool / "processing"
+        return processing.is_dir() and not any(processing.iterdir())
 
     def results(self, batch_id: str) -> list[Path]:
         """Where the result is: in the outbox, or with whoever collected it; both, after a power cut."""
@@ -309,10 +310,10 @@ class World:
             time.sleep(0.01)
 
     def hang(self) -> str:
-        """The log, with where each thread of the daemon is."""
+        """The log, with where each thread and each task of the daemon is."""
         self.daemon.kill(signal.SIGUSR2)
         time.sleep(0.2)
         return self.log()
 
     def log(self) -> str:
-        return self.log_path.read_text(errors="replace")[-6_000:]
+        return self.log_path.read_text(errors="replace")[-20_000:]

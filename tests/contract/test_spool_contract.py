@@ -372,7 +372,9 @@ class SpoolContract:
         claimed.publish(ID, f"reviews.{ID}")
         claimed.archive(ID)
         claimed.discard(ID)
+        claimed.empty_trash(ID)
         claimed.discard(ID)
+        claimed.empty_trash(ID)
         assert claimed.places() == {}
         assert world.partial(ID) is None
         assert world.published(f"reviews.{ID}") is not None
@@ -384,6 +386,7 @@ class SpoolContract:
         claimed.publish(ID, f"reviews.{ID}")
         claimed.archive(ID)
         claimed.discard(ID)
+        claimed.empty_trash(ID)
         assert not claimed.is_at_work(ID)
         assert claimed.is_known(ID)
         world.collect(f"reviews.{ID}")
@@ -397,6 +400,7 @@ class SpoolContract:
         claimed.claim(NAME, OTHER)
         claimed.copy_input(OTHER)
         claimed.discard(ID)
+        claimed.empty_trash(ID)
         assert claimed.places() == {OTHER: Place(True, True, False, False)}
 
     @pytest.mark.parametrize(

@@ -4,11 +4,9 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from batchd.core.calibration import Identity, Profile, Row, Trial, fit_line
-from batchd.core.picture import _steps, draw
+from batchd.core.picture import draw
 
 TRIALS = (
     Trial(1, 512, True, 110_000_000),
@@ -52,12 +50,3 @@ def test_every_load_every_rate_and_the_choice_are_in_it() -> None:
 )
 def test_what_was_not_measured_leaves_its_panel_empty(bare: Profile) -> None:
     assert "requests per second" in texts(draw(bare))
-
-
-@given(st.floats(1e-3, 1e14))
-def test_the_marks_of_an_axis_reach_the_top_and_not_far_above(top: float) -> None:
-    steps = _steps(top)
-    assert len(steps) == 5
-    assert steps[0] == 0
-    assert top <= steps[-1] * (1 + 1e-9)
-    assert steps[-1] <= top * 5 + 1e-9

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -115,7 +116,13 @@ async def test_each_group_stays_in_one_lane_of_one_server_while_it_has_lines() -
         for n in range(12)
         for name in "abcd"
     ]
-    models = two()
+    warm = answer(prompt=520)
+    warm = replace(warm, usage=replace(warm.usage, cached_tokens=510))
+    scripts = Script(), Script()
+    for script in scripts:
+        for line in shuffled:
+            script.answers(str(line["custom_id"]), warm)
+    models = two(*scripts)
     bench = bench_of(shuffled, models)
     assert await done(bench)
     early = {
@@ -132,13 +139,22 @@ async def test_each_group_stays_in_one_lane_of_one_server_while_it_has_lines() -
 
 
 async def test_the_faster_server_does_more_and_helps_the_slower_one_at_the_end() -> None:
-    fast, slow = Script(), Script()
-    slow.turns = 60
-    models = two(fast, slow)
-    bench = bench_of([chat(f"r{n}") for n in range(80)], models)
+    """Each answer of the slower one takes as long as eight of the other, as long as that one has any."""
+    fast = ScriptedModel(name="one")
+
+    class Slow(ScriptedModel):
+        async def play(self, request: Request, slot: int) -> Played:
+            began = len(fast.sent)
+            self.sent.append(request.custom_id)
+            while len(fast.sent) < began + 8 and len(fast.sent) + len(self.sent) < 80:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            return answer()
+
+    slow = Slow(name="two", number=1)
+    bench = bench_of([chat(f"r{n}") for n in range(80)], [fast, slow])
     assert await done(bench)
-    assert len(models[0].sent) > 4 * len(models[1].sent) > 0
-    assert len(models[0].sent) + len(models[1].sent) == 80
+    assert len(fast.sent) > 3 * len(slow.sent) > 0
+    assert len(fast.sent) + len(slow.sent) == 80
 
 
 async def test_a_server_that_dies_for_good_leaves_its_part_to_the_other_and_charges_nobody() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from batchd.core.course import Cohort
-from batchd.core.limits import Change, Limits
+from batchd.core.limits import RENEWED, Change, Limits
 from batchd.core.model import Load, Loaded
 from batchd.daemon.steering import DOUBTED_SHARE, Steering
 from tests.fakes.fake_clock import FakeClock
@@ -82,6 +82,29 @@ def test_too_many_deaths_are_waited_for_and_a_guilty_request_strikes_them_out() 
     bridge.steering.judged(("poison",), 2)
     assert not bridge.steering.is_overspent()
     assert bridge.names[-1] == "limits_restored"
+
+
+def test_deaths_that_nobody_is_to_blame_for_stay_in_the_account() -> None:
+    bridge = Bridge()
+    for _ in range(4):
+        bridge.die()
+    bridge.steering.judged((), 4)
+    assert bridge.steering.is_overspent()
+
+
+def test_a_load_that_is_renewed_in_good_order_is_not_waited_for() -> None:
+    bridge = Bridge(slots=1)
+    for _ in range(4):
+        for _ in range(3):
+            bridge.steering.goes_on(cohort(10.0, is_full=False))
+        bridge.die()
+        bridge.steering.fitted(LOAD, 1.0)
+    assert bridge.steering.is_overspent()
+    said = [bridge.steering.goes_on(cohort(10.0, is_full=False)) for _ in range(3)]
+    assert said == ["", "", RENEWED]
+    assert not bridge.steering.is_overspent()
+    bridge.steering.fitted(LOAD, 1.0)
+    assert bridge.steering.is_overspent()
 
 
 def test_a_server_that_answers_between_its_deaths_is_not_left_alone_for_longer_each_time() -> None:

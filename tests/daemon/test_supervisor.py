@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -93,6 +94,36 @@ async def test_no_more_slots_are_asked_for_than_are_allowed() -> None:
     world = World(limits=Limits(1, owns_slots=False))
     await world.ensure()
     assert world.server.calls[0] == "load m 1024x1"
+
+
+async def test_a_model_that_others_put_out_is_told_once_and_proven_again(said: list[str]) -> None:
+    world = World(Script().answers("hi", *[replace(answer(), reload_s=3.0)] * 2))
+    request = Request("hi", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
+    await world.ensure()
+    for _ in range(2):
+        await world.supervisor.answer(request, 0, 5)
+    told = [(change.name, change.evidence) for change in world.changes if change.name != LOADED]
+    assert told == [("model_displaced", "a request waited 3.0 s for it")]
+    assert any("model_displaced" in line for line in said)
+    assert world.supervisor.finished(Cohort(4, 40, 4.0, True, 1.0))
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.server.calls[-2:] == ["load m 1024x4", "canary"]
+    assert "restart" not in world.server.calls
+
+
+async def test_a_server_that_goes_right_after_its_load_is_waited_for() -> None:
+    world = World()
+    world.server.strangers = [unreachable()]
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.server.calls == ["load m 1024x4", "restart", "load m 1024x4", "canary"]
+
+
+async def test_tokens_are_counted_by_the_server() -> None:
+    world = World()
+    world.server.counted.clear()
+    request = Request("hi", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
+    assert await world.supervisor.count_tokens(request) is None
+    assert world.server.counted == ["hi"]
 
 
 async def test_a_canary_that_fails_cools_and_begins_with_a_restart() -> None:

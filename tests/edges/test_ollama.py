@@ -13,7 +13,7 @@ from batchd.edges.ollama import TRANSLATES, OllamaServer, classify
 from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.client import is_loopback
 from batchd.edges.ollama.wire import Model, is_remote_name, read_answer, request_call
-from tests.contract.test_model_server_contract import RealClock, chat
+from tests.contract.test_model_server_contract import RealClock, answer_or_fail, chat
 from tests.simulator import ModelSpec, Settings, Simulator, tag_of
 
 MODEL = "smollm2:135m"
@@ -374,9 +374,10 @@ async def test_every_call_carries_window_residence_and_no_cutting(
         "embed",
         "embed",
     ]
+    assert [seen.body.get("keep_alive") for seen in asked] == [-1, None, None, -1, None]
     for seen in asked:
-        fixed = {name: seen.body[name] for name in ("stream", "truncate", "shift", "keep_alive")}
-        assert fixed == {"stream": False, "truncate": False, "shift": False, "keep_alive": -1}
+        fixed = {name: seen.body[name] for name in ("stream", "truncate", "shift")}
+        assert fixed == {"stream": False, "truncate": False, "shift": False}
         options = seen.body["options"]
         assert isinstance(options, dict)
         assert options["num_ctx"] == (256 if seen.path == "/api/embed" else 1024)
@@ -572,6 +573,64 @@ async def test_another_model_puts_the_first_one_out(simulator: Simulator, server
     await server.load(replace(LOAD, model="gemma3:270m"), 5)
     assert [runner.spec.name for runner in simulator.scheduler.runners] == ["gemma3:270m"]
     assert [seen.body.get("keep_alive") for seen in simulator.seen] == [-1, 0, -1]
+
+
+async def test_somebody_elses_model_gets_its_turn_between_two_requests(
+    simulator: Simulator, server: OllamaServer
+) -> None:
+    other = OllamaServer(simulator.address, "attach", RealClock())
+    await server.load(LOAD, 5)
+    async with asyncio.TaskGroup() as group:
+        simulator.faults.delays.append(0.5)
+        ours = group.create_task(server.answer(chat(MODEL, "hi"), 0, 5))
+        await asyncio.sleep(0.1)
+        theirs = group.create_task(other.load(replace(LOAD, model="gemma3:270m"), 5))
+        await asyncio.sleep(0.1)
+        again = group.create_task(server.answer(chat(MODEL, "hi"), 1, 5))
+    await other.close()
+    assert isinstance(theirs.result(), Loaded)
+    answer_or_fail(ours.result())
+    answer_or_fail(again.result())
+    answer_or_fail(await server.answer(chat(MODEL, "hi"), 0, 5))
+    assert [runner.spec.name for runner in simulator.scheduler.runners] == [MODEL]
+
+
+async def test_an_answer_says_that_the_model_was_loaded_for_it() -> None:
+    async with Simulator(Settings(slots=2, load_s=0.3)) as simulator:
+        server = OllamaServer(simulator.address, "attach", RealClock())
+        await server.load(LOAD, 5)
+        resident = answer_or_fail(await server.answer(chat(MODEL, "hi"), 0, 5))
+        simulator.scheduler.forget()
+        gone = answer_or_fail(await server.answer(chat(MODEL, "hi"), 0, 5))
+        await server.close()
+    assert resident.reload_s == 0
+    assert gone.reload_s >= 0.3
+
+
+async def test_silence_while_others_use_the_server_charges_nobody(
+    simulator: Simulator, server: OllamaServer
+) -> None:
+    other = OllamaServer(simulator.address, "attach", RealClock())
+    await server.load(LOAD, 5)
+    await other.load(replace(LOAD, model="gemma3:270m"), 5)
+    simulator.faults.delays.append(2.0)
+    async with asyncio.TaskGroup() as group:
+        theirs = group.create_task(other.answer(chat("gemma3:270m", "hi"), 0, 5))
+        await asyncio.sleep(0.1)
+        fault = await server.answer(chat(MODEL, "hi"), 0, 0.5)
+    await other.close()
+    assert isinstance(theirs.result(), Answer)
+    assert isinstance(fault, ModelFault)
+    assert (fault.category, fault.is_server_lost) == (Category.NETWORK, True)
+    assert "gemma3:270m" in fault.message
+
+
+async def test_silence_of_a_model_that_is_there_is_a_hang(simulator: Simulator, server: OllamaServer) -> None:
+    await server.load(LOAD, 5)
+    simulator.scheduler.hang()
+    fault = await server.answer(chat(MODEL, "hi"), 0, 0.2)
+    assert isinstance(fault, ModelFault)
+    assert fault.category is Category.TIMEOUT
 
 
 async def test_an_attached_server_gets_its_five_minutes_back_without_a_reload(

@@ -465,6 +465,7 @@ def test_what_slipped_through_the_sweep_is_refused_after_the_claim(
     assert spool.places() == {ID: Place(True, False, False, False)}
     spool.archive(ID)
     spool.discard(ID)
+    spool.empty_trash(ID)
     assert spool.expire_archive(0.0, 1e12) == 1
     assert Path("/etc/passwd").stat().st_size > 0
 
@@ -527,7 +528,32 @@ def test_a_claim_that_was_begun_holds_nothing(spool: Spool, root: Path) -> None:
     assert spool.places() == {ID: Place(False, False, False, False)}
     assert spool.original_name(ID) is None
     spool.discard(ID)
+    spool.empty_trash(ID)
     assert spool.places() == {}
+
+
+@pytest.mark.parametrize("left", ["", "orig"])
+def test_what_a_claim_without_room_left_is_no_batch_and_is_used_by_the_next(
+    spool: Spool, root: Path, left: str
+) -> None:
+    (root / "processing" / ID / left).mkdir(parents=True)
+    drop(root)
+    assert not spool.is_known(ID)
+    assert spool.claim(b"a.jsonl", ID)
+    assert spool.is_known(ID)
+    assert spool.original_name(ID) == b"a.jsonl"
+
+
+@pytest.mark.parametrize("held", ["orig/other.jsonl", "input.jsonl", "journal"])
+def test_what_holds_anything_is_a_batch_and_is_not_claimed_into(spool: Spool, root: Path, held: str) -> None:
+    place = root / "processing" / ID / held
+    place.parent.mkdir(parents=True)
+    place.touch()
+    drop(root)
+    assert spool.is_known(ID)
+    with pytest.raises(SpoolError, match="in processing/ already"):
+        spool.claim(b"a.jsonl", ID)
+    assert place.exists()
 
 
 def test_a_deletion_that_was_interrupted_is_finished(spool: Spool, root: Path) -> None:
@@ -552,6 +578,7 @@ def test_deletion_follows_no_link(spool: Spool, root: Path, tmp_path: Path) -> N
     (root / "processing" / ID / "journal").symlink_to(precious)
     (root / "processing" / ID / "orig" / "link").symlink_to(precious)
     spool.discard(ID)
+    spool.empty_trash(ID)
     assert (precious / "file").exists()
     assert spool.places() == {}
 
@@ -627,6 +654,7 @@ def archived(spool: Spool, root: Path, batch_id: str) -> Path:
     spool.claim(b"a.jsonl", batch_id)
     spool.archive(batch_id)
     spool.discard(batch_id)
+    spool.empty_trash(batch_id)
     return root / "archive" / batch_id
 
 

@@ -10,7 +10,7 @@ DIAGNOSTICS
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
@@ -223,12 +223,13 @@ class MemorySpool:
             self.archived[batch_id] = (self.archived_at, directory.orig)
             directory.orig = {}
 
-    def discard(self, batch_id: str, before_deletion: Callable[[], None] = lambda: None) -> None:
+    def discard(self, batch_id: str) -> None:
         _check(batch_id)
-        before_deletion()
         self.processing.pop(batch_id, None)
-        self.partial.pop(batch_id, None)
         self.journals.discard(batch_id)
+
+    def empty_trash(self, batch_id: str) -> None:
+        self.partial.pop(batch_id, None)
 
     def places(self) -> Mapping[str, Place]:
         return {

@@ -343,8 +343,11 @@ class ScriptedServer(_Stage):
         super().__init__(script or Script())
         self.calls: list[str] = []
         self.mode = "own"
+        self.strangers: list[ModelFault] = []  # what the next descriptions meet
 
     async def describe(self, timeout_s: float) -> ServerDescription | ModelFault:
+        if self.strangers:
+            return self.strangers.pop(0)
         return ServerDescription("scripted", "1.0", self.mode, "http://127.0.0.1:1")
 
     async def digests(self, models: Sequence[str], timeout_s: float) -> Mapping[str, str] | ModelFault:

@@ -158,7 +158,9 @@ class StandingSpool:
         """All the way; the result directory."""
         batch = self.begin(lines)
         self.assemble(batch)
-        return Path(self._publisher.finish(batch))
+        path = Path(self._publisher.finish(batch))
+        self._publisher.delete(batch)
+        return path
 
     def show(self, *batches: Batch, ahead: int = 0) -> None:
         """status.json, as these stand; `ahead` pretends so many more answers."""

@@ -27,6 +27,7 @@ from batchd.core.restarts import PAUSE_BASE_S, SPANS
 from batchd.core.rules import Rules
 from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.supervisor import Supervisor
+from tests.chaos.tally import Books, tally
 from tests.daemon.bench import parsed, said
 from tests.fakes.fixed_limit import best_per_s
 from tests.fakes.machine_server import MachineServer, Rig
@@ -182,14 +183,18 @@ def test_every_machine_ends_its_batch_by_itself_and_near_its_best_limit() -> Non
     logger.disable("batchd")
     shares = list[float]()
     try:
-        for world in map(random_world, range(MACHINES)):
-            story = live(world)
-            guilty = {name for name, outcome in story.outcomes.items() if outcome != "yes"}
-            assert len(story.outcomes) == world.lines, world
-            assert guilty == world.rig.poison | world.rig.hanging, (world, story.changes)
-            assert not story.impatient, world
-            best = best_per_s(world.rig, _window(world.bound), world.guess, world.lines, world.number)
-            shares.append(world.lines / story.duration_s / best)
+        with tally("random machines", SEED, Books()) as books:
+            for world in map(random_world, range(MACHINES)):
+                story = live(world)
+                guilty = {name for name, outcome in story.outcomes.items() if outcome != "yes"}
+                books.blows += 1
+                books.requests += world.lines
+                books.lost += world.lines - len(story.outcomes)
+                assert len(story.outcomes) == world.lines, world
+                assert guilty == world.rig.poison | world.rig.hanging, (world, story.changes)
+                assert not story.impatient, world
+                best = best_per_s(world.rig, _window(world.bound), world.guess, world.lines, world.number)
+                shares.append(world.lines / story.duration_s / best)
     finally:
         logger.enable("batchd")
     deciles = statistics.quantiles(shares, n=10) if len(shares) > 1 else shares

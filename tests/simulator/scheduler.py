@@ -171,10 +171,11 @@ class Scheduler:
         surplus = len(others) + 1 - self._settings.max_loaded
         doomed += others[: max(0, surplus)]
         for runner in doomed:
+            runner.keep_alive_s = 0  # a request that comes meanwhile, and says otherwise, takes that back
             async with self._idle:
                 await self._idle.wait_for(partial(_is_free, runner))
             self._drop(runner)
 
 
 def _is_free(runner: Runner) -> bool:
-    return runner.is_dead or not runner.users
+    return runner.is_dead or (not runner.users and runner.keep_alive_s == 0)

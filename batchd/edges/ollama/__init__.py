@@ -3,6 +3,7 @@
 SUMMARY
     server     OllamaServer: load, unload, answer, restart
     wire       neutral requests into bodies, bodies into answers; the table of what is translated
+    listing    what `/api/ps` says
     faults     every error text of Ollama as a `ModelFault`
     cached     how much of a prompt was not read again, where the server does not say it
     client     HTTP: the client of the `ollama` package, one for each slot, with raw bodies

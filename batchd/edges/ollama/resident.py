@@ -4,11 +4,10 @@ DIAGNOSTICS
     None: values only.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from batchd.core.fault import Category, ModelFault
-from batchd.core.model import Answer, Load, Loaded
+from batchd.core.model import Answer
 from batchd.core.request import Request
 from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.wire import Model, full_name, read_answer
@@ -33,20 +32,3 @@ class Resident:
             text = f"The answer is to another request: it is of the model '{named[:100]}'."
             return ModelFault(Category.SERVER, text, is_temporary=True)
         return read_answer(request, body)
-
-
-def read_loaded(
-    name: str, digest: str, listed: Mapping[str, object], load: Load, model: Model, load_s: float
-) -> Loaded:
-    window, size, gpu = (listed.get(key) for key in ("context_length", "size", "size_vram"))
-    return Loaded(
-        model=name,
-        digest=digest,
-        quantization=model.quantization,
-        window_tokens=window if isinstance(window, int) else load.window_tokens,
-        slots=load.slots,
-        size_bytes=size if isinstance(size, int) else None,
-        gpu_bytes=gpu if isinstance(gpu, int) else None,
-        window_tokens_max=model.window_tokens_max,
-        load_s=load_s,
-    )

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from batchd.core.fault import Category, ModelFault
-from batchd.edges.ollama.wire import listed_names
+from batchd.edges.ollama.listing import listed_names
 
 #: Twice the five minutes for which Ollama keeps an idle model: who is still there shares the server with us.
 YIELD_S = 600.0

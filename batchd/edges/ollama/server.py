@@ -25,13 +25,12 @@ from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.request import Request
 from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.client import Exchanger
-from batchd.edges.ollama.resident import Resident, read_loaded
+from batchd.edges.ollama.listing import find_listed, find_resident, read_loaded
+from batchd.edges.ollama.resident import Resident
 from batchd.edges.ollama.rivals import Patience
 from batchd.edges.ollama.wire import (
     FOREVER,
     Model,
-    find_listed,
-    find_resident,
     full_name,
     is_remote_name,
     preload_call,
@@ -217,8 +216,8 @@ class OllamaServer:
     async def restart(self, timeout_s: float) -> ModelFault | None:
         resident, self._resident = self._resident, None
         if self._own is not None:
-            await self._own.stop()
-            return await self._reach(None)
+            await self._own.stop()  # the next load starts it, with the slots that are asked for then
+            return None
         if resident is None:
             described = await self.describe(timeout_s)
             return described if isinstance(described, ModelFault) else None

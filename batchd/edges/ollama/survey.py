@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from batchd.core.doctor.server import ModelFacts
 from batchd.core.fault import ModelFault
 from batchd.edges.ollama.client import Exchanger
-from batchd.edges.ollama.wire import find_listed, read_model
+from batchd.edges.ollama.listing import find_listed
+from batchd.edges.ollama.wire import read_model
 
 #: One question each; a library of hundreds is not asked one by one.
 MODELS_ASKED_MAX = 30

@@ -3,7 +3,7 @@
 SUMMARY
     TRANSLATES      the neutral parameters that can be said here
     Ability         what the loaded model can, from `/api/show`
-    fixed_fields    what every call carries, preloads as well: window, no truncation, no shifting, residence
+    fixed_fields    what every call carries, preloads as well: window, no truncation, no shifting
     request_call    path and body of one request
     read_answer     the answer in a body, or the fault that it is
     Model           what `/api/show` says of a model
@@ -71,6 +71,10 @@ _SEEDS = 2**32 - 1
 
 _NS = 1e9
 
+#: Finding the model in memory takes a millisecond, and on a busy machine some tens; a load half a second at
+#: least, and whoever else's model has to go first (measured: 0.33).
+_RELOAD_S_MIN = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -112,37 +116,6 @@ def read_model(name: str, body: Mapping[str, object]) -> Model:
     )
 
 
-def find_resident(listing: Mapping[str, object], name: str, model: Model) -> Mapping[str, object] | None:
-    """This model in what `/api/ps` says.
-
-    Names of the same weights share a runner, which is listed under the name that loaded it (measured: 0.33),
-    so where the name is not there, a model that is like it in all that is told is the same one.
-    """
-    like = (entry for entry in _entries(listing) if _is_like(_mapping(entry.get("details")), model))
-    return find_listed(listing, full_name(name)) or next(like, None)
-
-
-def find_listed(listing: Mapping[str, object], name: str) -> Mapping[str, object] | None:
-    """What is listed under this full name."""
-    named = (entry for entry in _entries(listing) if name in (entry.get("name"), entry.get("model")))
-    return next(named, None)
-
-
-def listed_names(listing: Mapping[str, object]) -> list[str]:
-    """All that `/api/ps` says is in memory."""
-    return [str(entry.get("name", "")) for entry in _entries(listing)]
-
-
-def _entries(listing: Mapping[str, object]) -> list[Mapping[str, object]]:
-    models = listing.get("models")
-    return [entry for entry in models if isinstance(entry, dict)] if isinstance(models, list) else []
-
-
-def _is_like(details: Mapping[str, object], model: Model) -> bool:
-    told = tuple(details.get(key) for key in ("family", "parameter_size", "quantization_level"))
-    return told == (model.family, model.size, model.quantization)
-
-
 def full_name(name: str) -> str:
     """`smollm2` is listed as `smollm2:latest`."""
     return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
@@ -153,14 +126,17 @@ def is_remote_name(name: str) -> bool:
     return name.rsplit(":", 1)[-1].lower().endswith("cloud") and ":" in name
 
 
-def fixed_fields(model: str, window: int, keep_alive: int | str, answer_tokens_max: int) -> dict[str, object]:
-    """What every call carries, so that none of them makes the server load the model again."""
+def fixed_fields(model: str, window: int, answer_tokens_max: int) -> dict[str, object]:
+    """What every call carries, so that none of them makes the server load the model again.
+
+    How long the model stays is only said with a load. A request that says it takes back what Ollama has
+    decided meanwhile, which is to put the model out for somebody else: that one would wait for ever.
+    """
     return {
         "model": model,
         "stream": False,
         "truncate": False,
         "shift": False,
-        "keep_alive": keep_alive,
         "options": {"num_ctx": window, "num_predict": max(1, answer_tokens_max)},
     }
 
@@ -169,7 +145,7 @@ def preload_call(
     model: str, window: int, is_embedding: bool, keep_alive: int | str
 ) -> tuple[str, dict[str, object]]:
     """Loads the model, or only sets how long it stays. Embedding models know no `/api/generate`."""
-    fields = fixed_fields(model, window, keep_alive, 1)
+    fields = fixed_fields(model, window, 1) | {"keep_alive": keep_alive}
     return ("/api/embed", fields | {"input": []}) if is_embedding else ("/api/generate", fields)
 
 
@@ -177,7 +153,7 @@ def request_call(
     request: Request, name: str, window: int, model: Model
 ) -> tuple[str, dict[str, object]] | ModelFault:
     """Path and body. A fault where this model cannot do what the request asks."""
-    body = fixed_fields(name, window, FOREVER, request.completion_tokens_max)
+    body = fixed_fields(name, window, request.completion_tokens_max)
     match request.endpoint:
         case Endpoint.EMBEDDINGS:
             return "/api/embed", body | _embedding_fields(request)
@@ -257,14 +233,15 @@ def read_answer(request: Request, body: object) -> Answer | ModelFault:
     if not isinstance(text, str):
         return _no_answer("The answer has no text.")
     reasoning = thoughts if isinstance(thoughts, str) and thoughts else None
-    return Answer(text, reasoning, str(body["done_reason"]), _usage(body))
+    return Answer(text, reasoning, str(body["done_reason"]), _usage(body), reload_s=_reload_s(body))
 
 
 def _read_embeddings(body: Mapping[str, object], count: int) -> Answer | ModelFault:
     vectors = body.get("embeddings")
     if not isinstance(vectors, list) or len(vectors) != count or not all(vectors):
         return _no_answer(f"The answer does not have {count} embeddings.")
-    return Answer("", None, "stop", _usage(body), tuple(tuple(map(float, vector)) for vector in vectors))
+    found = tuple(tuple(map(float, vector)) for vector in vectors)
+    return Answer("", None, "stop", _usage(body), found, _reload_s(body))
 
 
 def _usage(body: Mapping[str, object]) -> Usage:
@@ -279,6 +256,11 @@ def _usage(body: Mapping[str, object]) -> Usage:
         # The first token belongs to the prefill: an answer of one has 1 µs here, which is no duration.
         _seconds(body.get("eval_duration")) if completion > 1 else None,
     )
+
+
+def _reload_s(body: Mapping[str, object]) -> float:
+    load_s = _seconds(body.get("load_duration")) or 0.0
+    return load_s if load_s >= _RELOAD_S_MIN else 0.0
 
 
 def _no_answer(message: str) -> ModelFault:

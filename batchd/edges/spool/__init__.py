@@ -20,7 +20,7 @@ DIAGNOSTICS
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -174,18 +174,24 @@ class Spool:
         self._outbox.archive(batch_id)
         failpoints.reach("archive.done")
 
-    @translated("a batch was deleted")
-    def discard(self, batch_id: str, before_deletion: Callable[[], None] = lambda: None) -> None:
+    @translated("a batch was discarded")
+    def discard(self, batch_id: str) -> None:
         failpoints.reach("trash.begun")
         self._processing.trash(checked_id(batch_id))
         failpoints.reach("trash.done")
-        before_deletion()
-        self._end(batch_id)
+
+    @translated("a batch was deleted")
+    def empty_trash(self, batch_id: str) -> None:
+        # The partial file first: the trash is what reminds recovery of a deletion that was interrupted.
+        self._board.remove_partial(checked_id(batch_id))
+        failpoints.reach("trash.partial_removed")
+        self._processing.empty_trash(batch_id)
+        failpoints.reach("trash.emptied")
 
     @translated("processing/ was listed")
     def places(self) -> Mapping[str, Place]:
         for batch_id in self._processing.trashed():
-            self._end(batch_id)
+            self.empty_trash(batch_id)
         return self._processing.places()
 
     @translated("processing/ was listed")
@@ -234,10 +240,3 @@ class Spool:
     @translated("controls were listed")
     def controls(self, now: float) -> Sequence[tuple[str, str, float]]:
         return self._board.controls(now)
-
-    def _end(self, batch_id: str) -> None:
-        # The partial file first: the trash is what reminds recovery of a deletion that was interrupted.
-        self._board.remove_partial(batch_id)
-        failpoints.reach("trash.partial_removed")
-        self._processing.empty_trash(batch_id)
-        failpoints.reach("trash.emptied")

@@ -89,6 +89,23 @@ def has_name(name: str | bytes, dir_fd: int) -> bool:
     return True
 
 
+def is_unclaimed(batch_id: str, processing: int) -> bool:
+    """Whether this directory in processing/ is what a claim leaves that did not happen: nothing in it."""
+    try:
+        with opened_directory(batch_id, processing) as place:
+            names = os.listdir(place)
+            if names != ["orig"]:
+                return not names
+            with opened_directory("orig", place) as orig:
+                return not os.listdir(orig)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):  # a person's hand
+            return False
+        raise
+
+
 def rename_new(source: str | bytes, source_fd: int, target: str | bytes, target_fd: int) -> None:
     """Rename without overwriting: FileExistsError when the target's name is taken. The caller syncs."""
     ctypes.set_errno(0)

@@ -94,7 +94,9 @@ class Inbox:
         try:
             os.mkdir(batch_id, 0o750, dir_fd=processing)
         except FileExistsError:
-            raise SpoolError(f"A batch with the id {batch_id} is in processing/ already.") from None
+            # A claim that the disk had no room for may have left it, and may not even have removed it.
+            if not disk.is_unclaimed(batch_id, processing):
+                raise SpoolError(f"A batch with the id {batch_id} is in processing/ already.") from None
         is_ours = False
         try:
             is_ours = self._moved_into(name, batch_id)
@@ -141,7 +143,8 @@ class Inbox:
     def _moved_into(self, name: bytes, batch_id: str) -> bool:
         with disk.opened_directory(batch_id, self.layout.processing) as place:
             failpoints.reach("claim.directory_made")
-            os.mkdir("orig", 0o750, dir_fd=place)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir("orig", 0o750, dir_fd=place)
             failpoints.reach("claim.orig_made")
             os.fsync(place)
             os.fsync(self.layout.processing)

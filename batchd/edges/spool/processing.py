@@ -54,9 +54,11 @@ class Processing:
     input_bytes_max: int
 
     def has(self, batch_id: str) -> bool:
-        """Whether a directory has this id, be it on its way out."""
-        names = (checked_id(batch_id), _TRASH + batch_id)
-        return any(disk.has_name(name, self.layout.processing) for name in names)
+        """Whether a batch has this id, be it on its way out. A claim that did not happen is none."""
+        processing = self.layout.processing
+        if disk.has_name(_TRASH + checked_id(batch_id), processing):
+            return True
+        return disk.has_name(batch_id, processing) and not disk.is_unclaimed(batch_id, processing)
 
     def original_name(self, batch_id: str) -> bytes | None:
         """The one name in orig/ that is not the options file."""

@@ -1,0 +1,67 @@
+"""A bench has every case with the same work, whatever came before."""
+
+from pathlib import Path
+
+import pytest
+
+from batchd.core.comparison import Comparison
+from batchd.errors import UnavailableError
+from batchd.settings import Settings, load_settings
+from batchd.tools.bench import Plan, Probed, compare, probe
+from batchd.tools.machine import this_machine
+from batchd.tools.sheet import HEADS, PROJECTED, cells, projected, sheet
+from batchd.tools.workload import Workload
+from tests.simulator.child import ChildSimulator
+
+WORK = Workload(4, 2, 40)
+
+
+def settings_for(address: str, place: Path) -> Settings:
+    flags = {"spool": place, "ollama.host": address, "ollama.mode": "attach", "slots": 2}
+    return load_settings(flags, environ={"HOME": str(place)})
+
+
+def measured(place: Path, plan: Plan) -> tuple[Comparison, Probed, list[float]]:
+    shares: list[float] = []
+    with ChildSimulator(slots=2) as server:
+        settings = settings_for(server.address, place)
+        probed = probe(settings, "smollm2:135m", plan)
+        return compare(settings, probed, plan, lambda share, text: shares.append(share)), probed, shares
+
+
+def test_each_case_does_the_same_work_in_each_round(tmp_path: Path) -> None:
+    plan = Plan(WORK, (4,), ("keep-alive", "prefix", "bare"), 2)
+    comparison, probed, shares = measured(tmp_path, plan)
+    assert [(ran.round, ran.case) for ran in comparison.runs] == [
+        (0, "keep-alive"),
+        (0, "prefix"),
+        (0, "bare"),
+        (1, "prefix"),
+        (1, "bare"),
+        (1, "keep-alive"),
+    ]
+    assert {ran.answered for ran in comparison.runs} == {4}
+    # Editions differ in their digits, and so by a token or two.
+    prompts = [ran.prompt_tokens for ran in comparison.runs]
+    assert max(prompts) - min(prompts) <= 8
+    assert all(ran.duration_s > 0 for ran in comparison.runs)
+    assert [ran.client_bytes is not None for ran in comparison.runs if ran.case == "prefix"] == [True, True]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    longest_s, shortest_s = probed.seconds(plan)
+    assert longest_s > shortest_s > 0
+    text = sheet(comparison, plan, probed, this_machine())
+    assert text.count("<svg") == 2
+    assert "Nothing of it was measured" in text
+    for row in comparison.rows():
+        assert len(cells(row)) == len(HEADS)
+    for projection in comparison.projections():
+        assert len(projected(projection)) == len(PROJECTED)
+
+
+def test_a_model_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with (
+        ChildSimulator() as server,
+        pytest.raises(UnavailableError, match="does not have the model 'absent'"),
+    ):
+        probe(settings_for(server.address, tmp_path), "absent", Plan(WORK, (2,)))
