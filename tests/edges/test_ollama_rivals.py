@@ -29,9 +29,9 @@ class LateClock(RealClock):
 
 
 @contextlib.asynccontextmanager
-async def other_client(simulator: Simulator, keep_alive: str, answer_s: float) -> AsyncIterator[None]:
-    """It asks its own model, and is answered during the block, or after it."""
-    simulator.faults.poison["Take your time."] = f"late {answer_s}"
+async def other_client(simulator: Simulator, keep_alive: str) -> AsyncIterator[None]:
+    """It asks its own model, and has its answer at the end of the block."""
+    simulator.faults.poison["Take your time."], simulator.faults.is_released = "held", False
     body = {
         "model": RIVAL,
         "messages": [{"role": "user", "content": "Take your time."}],
@@ -44,6 +44,7 @@ async def other_client(simulator: Simulator, keep_alive: str, answer_s: float) -
         while [runner.spec.name for runner in simulator.scheduler.runners] != [RIVAL]:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         yield
+        simulator.faults.is_released = True
         assert (await asked).status_code == 200
 
 
@@ -58,31 +59,47 @@ async def test_a_request_that_waits_behind_another_clients_model_says_so_and_is_
     async with Simulator() as simulator:
         server = OllamaServer(simulator.address, "attach", RealClock())
         assert isinstance(await server.load(LOAD, 10), Loaded)
-        async with other_client(simulator, "400ms", answer_s=0.8):
+        async with other_client(simulator, "1h"):
             assert taken(await server.answer(chat(LOAD.model, "a"), 0, 0.3))
             assert await server.restart(10) is None
             assert taken(await server.load(LOAD, 10)), "it is in use"
-        assert taken(await server.load(LOAD, 10)), "it is idle, and its client may come back at once"
-        async with asyncio.timeout(10):
-            while isinstance(await server.load(LOAD, 10), ModelFault):  # noqa: ASYNC110 - as the supervisor
-                await asyncio.sleep(0.05)
+            assert taken(await server.load(LOAD, 10))
+        assert isinstance(await server.load(LOAD, 10), Loaded)
         assert isinstance(await server.answer(chat(LOAD.model, "a"), 0, 10), Answer)
-        assert simulator.counts.unloads == 2, "ours by the other client, theirs by its own keep-alive"
         await server.close()
 
 
-async def test_a_model_that_is_kept_for_ever_is_let_be_for_a_bounded_time() -> None:
+async def test_another_clients_model_that_is_idle_is_let_be_until_it_goes() -> None:
+    """Its client may come back at once: Ollama itself gives it five minutes."""
+    async with Simulator(Settings(max_loaded=2)) as simulator:
+        server = OllamaServer(simulator.address, "attach", RealClock())
+        async with other_client(simulator, "1h"):
+            simulator.set_memory(1)
+            assert taken(await server.load(LOAD, 10))
+        simulator.set_memory(None)
+        [runner] = simulator.scheduler.runners
+        runner.keep_alive_s = 3_600.0
+        assert taken(await server.load(LOAD, 10))
+        runner.keep_alive_s = 0.0
+        assert isinstance(await server.load(LOAD, 10), Loaded)
+        await server.close()
+
+
+async def test_a_model_that_is_used_without_an_end_is_let_be_for_a_bounded_time() -> None:
     clock = LateClock()
     async with Simulator() as simulator:
         server = OllamaServer(simulator.address, "attach", clock)
         assert isinstance(await server.load(LOAD, 10), Loaded)
-        async with other_client(simulator, "-1m", answer_s=0.5):
+        async with asyncio.TaskGroup() as group, other_client(simulator, "-1m"):
             assert taken(await server.answer(chat(LOAD.model, "a"), 0, 0.2))
             await server.restart(10)
-        clock.ahead_s = YIELD_S - 5
-        assert taken(await server.load(LOAD, 10))
-        clock.ahead_s = YIELD_S
-        assert isinstance(await server.load(LOAD, 10), Loaded)
+            clock.ahead_s = YIELD_S - 5
+            assert taken(await server.load(LOAD, 10))
+            clock.ahead_s = YIELD_S
+            waiting = group.create_task(server.load(LOAD, 10))
+            await asyncio.sleep(0.05)
+            assert not waiting.done(), "it waits for its turn in the server"
+        assert isinstance(waiting.result(), Loaded)
         assert isinstance(await server.answer(chat(LOAD.model, "a"), 0, 10), Answer)
         await server.close()
 
@@ -91,7 +108,7 @@ async def test_a_load_for_which_another_client_left_no_memory_is_not_too_large()
     settings = Settings(max_loaded=2)
     async with Simulator(settings) as simulator:
         server = OllamaServer(simulator.address, "attach", RealClock())
-        async with other_client(simulator, "1m", answer_s=0.5):
+        async with other_client(simulator, "1m"):
             simulator.set_memory(1)
             assert taken(await server.load(LOAD, 10))
         await server.close()
@@ -111,7 +128,7 @@ async def test_a_death_with_no_other_model_in_sight_is_a_death() -> None:
 async def test_a_first_load_takes_its_turn_like_any_clients() -> None:
     async with Simulator() as simulator:
         server = OllamaServer(simulator.address, "attach", RealClock())
-        async with other_client(simulator, "-1m", answer_s=0.0):
+        async with other_client(simulator, "-1m"):
             pass
         assert isinstance(await server.load(LOAD, 10), Loaded)
         await server.close()

@@ -214,6 +214,9 @@ class Endpoints:
                 setattr(self.faults, name, getattr(self.faults, name) + 1)
             case None:
                 return
+            case "held":
+                while not self.faults.is_released:
+                    await runner.pause(0.01)
             case name if name.startswith("late "):
                 await runner.pause(float(name.removeprefix("late ")))
             case name:

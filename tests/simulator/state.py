@@ -115,13 +115,14 @@ class Faults:
     """Numbers say how many of the next answers strike; `delays` (seconds) are used one by one.
 
     `version`: it is another one from now on. `poison`: a text in the prompt, and what it does: kill, hang,
-    oom, undone, garbage, drop, or "late SECONDS".
+    oom, undone, garbage, drop, "late SECONDS", or "held" until `is_released`.
     """
 
     busy: int = 0
     undone: int = 0
     garbage: int = 0
     drop: int = 0
+    is_released: bool = False
     crossed: int = 0  # answers of another model, as if for another request
     delays: deque[float] = field(default_factory=deque)
     version: str = ""
