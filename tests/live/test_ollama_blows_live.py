@@ -13,6 +13,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -68,8 +69,7 @@ def attached(folder: Path, server: Served, slots: int, **more: str) -> Iterator[
         BATCHD_OLLAMA__HOST=server.host,
         BATCHD_SLOTS=str(slots),
         BATCHD_PROFILES=str(folder / "profiles"),
-        BATCHD_REQUEST_TIMEOUT_S=HANG_S,
-        **more,
+        **{"BATCHD_REQUEST_TIMEOUT_S": HANG_S, **more},
     ) as daemon:
         yield daemon
 
@@ -207,6 +207,36 @@ def test_somebody_elses_model_has_its_turn_in_between(tmp_path: Path, models: Pa
     names = [one["name"] for one in well_done(daemon, batch, result)]
     assert 1 <= names.count("model_displaced") <= 3
     assert all(json.loads(line)["response"]["body"]["model"] == MODEL for line in _output(result))
+
+
+@pytest.mark.timeout(300)
+def test_somebody_elses_long_answer_is_waited_for_and_charged_to_nobody(tmp_path: Path, models: Path) -> None:
+    batch = write_batch(tmp_path / "packages.jsonl", 3 * LINES_EACH, system="Describe this package.")
+    with (
+        Served(models, OLLAMA_NUM_PARALLEL="1", OLLAMA_MAX_LOADED_MODELS="1") as server,
+        attached(tmp_path, server, 1, BATCHD_REQUEST_TIMEOUT_S="10") as daemon,
+        ThreadPoolExecutor(1) as other,
+    ):
+        server.make_other()
+        batch_id = daemon.submit(batch)
+        wait_answered(daemon, LINES_EACH, 120)
+        ours = server.runner()
+        body = {"model": OTHER, "prompt": "hi", "stream": False, "keep_alive": "1s"}
+        theirs = other.submit(server.ask, "/api/generate", body)
+        daemon.wait_until(lambda: server.runner() not in (ours, None), "their runner", 60)
+        runner = server.runner()
+        assert runner is not None
+        os.kill(runner, signal.SIGSTOP)  # a long answer
+        try:
+            daemon.wait_until(lambda: "has taken the memory" in daemon.log(), "a word on who is there", 90)
+        finally:
+            os.kill(runner, signal.SIGCONT)
+        assert theirs.result(90)["done"] is True
+        result = daemon.result(batch_id, 200)
+        daemon.stop()
+    found = well_done(daemon, batch, result)
+    assert {one["name"] for one in found} == {"model_loaded", "model_displaced"}
+    assert "suspect" not in daemon.log_path.read_text()
 
 
 @pytest.mark.timeout(180)
