@@ -22,6 +22,7 @@ from pathlib import Path
 
 from batchd.app.blocking import to_its_end
 from batchd.app.cards import cards_held
+from batchd.app.collector import calm_collector
 from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engines, out_of_reach, wait_for
 from batchd.app.foreground import Ended as Ended
 from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
@@ -35,6 +36,7 @@ from batchd.core.fault import ModelFault
 from batchd.core.provenance import agreed
 from batchd.core.rules import Rules
 from batchd.core.status import StatusReport
+from batchd.core.strategy import Habits
 from batchd.edges import log
 from batchd.edges.clock import SystemClock
 from batchd.edges.inhibitor import SleepInhibitor
@@ -49,6 +51,7 @@ OnTick = Callable[[StatusReport], None]
 
 async def serve(read: Callable[[], Settings], around: Surroundings) -> None:
     """Run the daemon until it is told to stop. `read` gives the settings, now and at each reload."""
+    calm_collector()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     settings = read()
     _log_for_service(settings, around)
@@ -89,6 +92,7 @@ async def run_files(
     on_tick: OnTick,
 ) -> list[Ended]:
     """The result directory of each file, or its pause. Raises KeyboardInterrupt when a signal came first."""
+    calm_collector()
     # The bar says what the log would, so only trouble is logged unless more was asked for.
     is_asked_for = "log_level" in settings.model_fields_set
     log.configure(settings.log_level if is_asked_for else "WARNING", sys.stderr, False)
@@ -203,6 +207,7 @@ def _rules(settings: Settings, spool: Spool, engines: Sequence[Engine], is_run: 
         strict=settings.strict,
         deduplicate=settings.deduplicate,
         strategy=settings.strategy,
+        habits=Habits(**settings.conversation.model_dump()),
         enforce_window=settings.enforce_window,
         # What a foreground run hands in itself is complete from the first moment.
         settle_s=0.0 if is_run else settle_s,

@@ -3,13 +3,15 @@
 SUMMARY
     Reads each file through the survey, with the options that lie beside it. Every bad line is told with its
     number, code and message; then counts, prefix groups and sizes. Token counts are estimates: only the
-    model's own tokenizer knows.
+    model's own tokenizer knows. Where the rates of the model are known (from an earlier result, or from a
+    calibration), the time that it will take, with a range.
 
 DIAGNOSTICS
     Fatal: UsageError for a file that cannot be read.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,12 +20,15 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
+from batchd.app.foretold import known_rates
 from batchd.cli.beside import opened, options_beside
 from batchd.cli.terminal import JsonOption, console, put, put_json, put_table
 from batchd.core.fault import LineFault
+from batchd.core.forecast import Work, forecast
 from batchd.core.ideal import saved_tokens
 from batchd.core.record import Group
 from batchd.core.request import LineLimits
+from batchd.core.rules import Rules
 from batchd.core.strategy import Strategy
 from batchd.core.survey import Survey
 from batchd.settings import Settings, load_settings
@@ -39,6 +44,7 @@ _GROUPS_JSON_MAX = 1_000
 _SAVED = {
     Strategy.PREFIX: "read again by a naive run, and saved here",
     Strategy.NAIVE: "read again here, and saved by the strategy prefix",
+    Strategy.CONVERSATION: "of system prompts, read once for a conversation and not for each request",
 }
 
 #: Below this a check is over before a bar is read.
@@ -121,6 +127,33 @@ def _conclude(path: Path, survey: Survey, settings: Settings) -> None:
         put_table(heads, map(_cells, groups[:_GROUPS_SHOWN_MAX]))
     if len(groups) > _GROUPS_SHOWN_MAX:
         put(f"    and {len(groups) - _GROUPS_SHOWN_MAX:,} more")
+    for sentence in _time_words(_works(survey, settings)):
+        put(f"  {sentence}")
+
+
+def _works(survey: Survey, settings: Settings) -> dict[str, Work | None]:
+    """By the model that serves: what it has to do; None where its rates are not known."""
+    served = Rules(slots=1, model=settings.model, model_aliases=settings.model_aliases).served_model
+    counts: Counter[str] = Counter()
+    for group in survey.groups():
+        counts[served(group.model)] += group.count
+    rates = known_rates(settings, set(counts))
+    saved = 0 if survey.strategy is Strategy.NAIVE else _saved(survey)
+    each = (survey.prompt_tokens - saved) / max(counts.total(), 1)
+    return {
+        model: Work(rates[model], count, each * count) if model in rates else None
+        for model, count in counts.items()
+    }
+
+
+def _time_words(works: dict[str, Work | None]) -> Iterator[str]:
+    known = [work for work in works.values() if work is not None]
+    unknown = [model for model, work in works.items() if work is None]
+    if unknown:
+        yield f"How long it takes is not known: no rates of {unknown[0]} (`batchd calibrate {unknown[0]}`)."
+    elif known:
+        sources = "; ".join(f"{work.rates.model}: rates {work.rates.source}" for work in known)
+        yield f"time, with answers of {'; '.join(told.words() for told in forecast(known))} ({sources})"
 
 
 def _requests(count: int) -> str:
@@ -134,6 +167,12 @@ def _saved(survey: Survey) -> int:
 def _cells(group: Group) -> tuple[str, ...]:
     numbers = (group.count, group.prefix_tokens, saved_tokens(group), group.window_tokens)
     return (f"    {group.model}", group.endpoint, *(f"{number:,}" for number in numbers))
+
+
+def _seconds(works: dict[str, Work | None]) -> list[dict[str, object]] | None:
+    """None where the rates of a model are not known."""
+    known = [work for work in works.values() if work is not None]
+    return [asdict(told) for told in forecast(known)] if known and len(known) == len(works) else None
 
 
 def _window_note(survey: Survey, settings: Settings) -> Iterator[str]:
@@ -159,6 +198,7 @@ def _numbers(survey: Survey, settings: Settings) -> dict[str, object]:
         "longest_prompt_tokens_estimated": survey.longest_tokens,
         "strategy": survey.strategy.value,
         "saved_tokens_estimated": _saved(survey),
+        "seconds_estimated": _seconds(_works(survey, settings)),
         "group_count": len(groups),
         "groups": [
             {**asdict(group), "saved_tokens": saved_tokens(group)} for group in groups[:_GROUPS_JSON_MAX]

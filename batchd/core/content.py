@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from batchd.core.checks import Flaw, foreign_key, missing, shown, unsupported, wrong_type, wrong_value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as `Line`: a million are made
 class Message:
     """One chat message; text parts are joined already. Roles: system, user, assistant."""
 

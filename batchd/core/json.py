@@ -22,6 +22,7 @@ DIAGNOSTICS
 import json as exact
 import re
 from math import isfinite
+from typing import Any
 
 import orjson
 
@@ -116,18 +117,19 @@ def _survey(value: object) -> tuple[int, bool]:
     """
     key_count = 0
     is_suspect = False
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(NESTING_MAX + 1):
-        inner: list[object] = []
+        inner: list[Any] = []
         for item in level:
-            if isinstance(item, str):
+            kind = type(item)  # orjson gives these types themselves, and no others
+            if kind is str:
                 continue
-            if isinstance(item, dict):
+            if kind is dict:
                 key_count += len(item)
                 inner.extend(item.values())
-            elif isinstance(item, list):
+            elif kind is list:
                 inner.extend(item)
-            elif isinstance(item, float) and abs(item) >= _FLOAT_SUSPECT:
+            elif kind is float and abs(item) >= _FLOAT_SUSPECT:
                 is_suspect = True
         if not inner:
             return key_count, is_suspect

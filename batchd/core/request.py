@@ -41,7 +41,7 @@ class Prefix:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as `Line`: a million are made
 class Request:
     """One valid request.
 

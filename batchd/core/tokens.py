@@ -16,13 +16,14 @@ DIAGNOSTICS
 import math
 from collections import deque
 
+from batchd.core.content import Message
 from batchd.core.request import Request
 
 #: Bytes of UTF-8 for one token, on the safe side of the measured 4.15.
 _BYTES_PER_TOKEN = 3
 
 #: What a chat template writes around one message: opening mark, role, newline, closing mark, newline.
-_TOKENS_PER_MESSAGE = 8
+MESSAGE_TOKENS = 8
 
 #: What it writes once: the mark at the start and the opening of the answer, and where no system message is
 #: given a sentence of its own (SmolLM2's has some 20 tokens).
@@ -69,12 +70,22 @@ def estimate(text_bytes: int, message_count: int) -> int:
     text_tokens = -(-text_bytes // _BYTES_PER_TOKEN) + 1  # one for the mark at the start
     if message_count == 0:
         return text_tokens
-    return text_tokens + message_count * _TOKENS_PER_MESSAGE + _TOKENS_PER_TEMPLATE
+    return text_tokens + message_count * MESSAGE_TOKENS + _TOKENS_PER_TEMPLATE
+
+
+def estimate_message(text: str) -> int:
+    """Tokens that one more message adds to a chat."""
+    return -(-len(text.encode()) // _BYTES_PER_TOKEN) + MESSAGE_TOKENS
+
+
+def _bytes_of(message: Message) -> int:
+    text = message.text
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def estimate_request(request: Request) -> int:
     """Tokens that the request puts into its slot at one time; texts to embed go in one by one."""
     if request.messages:
-        text_bytes = sum(len(message.text.encode()) for message in request.messages)
+        text_bytes = sum(map(_bytes_of, request.messages))
         return estimate(text_bytes, len(request.messages))
     return estimate(max(len(text.encode()) for text in request.inputs), 0)

@@ -20,7 +20,6 @@ from loguru import logger
 
 from batchd.core.breaker import WINDOW, refusal, trips_of
 from batchd.core.fault import Category, ModelFault
-from batchd.core.fit import window_for
 from batchd.core.model import Load
 from batchd.core.pilot import mask_of
 from batchd.core.record import Group, Outcome, Plan
@@ -28,9 +27,9 @@ from batchd.core.request import Endpoint
 from batchd.core.rules import Rules
 from batchd.core.standing import shortened
 from batchd.core.strategy import strategy_of
+from batchd.daemon.conversation import Conversation
 from batchd.daemon.ending import close
 from batchd.daemon.fuse import Fuse
-from batchd.daemon.lines import Lines
 from batchd.daemon.ports import Batch, Clock, ReadyModel, Spool
 from batchd.daemon.section import Section
 from batchd.daemon.station import Site, Station
@@ -60,7 +59,7 @@ class Dispatcher:
         self._ledger = Fuse(batch, spool, on_durable, self._blown, on_full)
         self._on_blown = on_blown
         self._refusal, self._is_pilot = "", False
-        self._lines = Lines(batch, rules)
+        self._lines = Conversation(batch, rules, clock)
         site = Site(batch, clock, rules, self._lines, self._ledger, may_send, self._is_halted, self._judge)
         self._stations = [Station(site, model) for model in models]
         self._stop = asyncio.Event()
@@ -86,6 +85,7 @@ class Dispatcher:
             lambda: (journal.plan(), journal.finished(), journal.attempts(), journal.meta())
         )
         self._ledger.follow(plan, strategy_of(meta))
+        self._lines.begin(meta, finished, only)
         self._ledger.begin(trips_of(meta))
         self._is_pilot = only is not None
         if only is not None:
@@ -130,15 +130,15 @@ class Dispatcher:
 
         for (model, endpoint, _), run in groupby(plan.groups, key=family):
             groups = list(run)
-            window = window_for((group.window_tokens for group in groups), self._rules.window_tokens_max)
-            load = Load(model, window, self._rules.slots, endpoint == Endpoint.EMBEDDINGS)
+            load = Load(
+                model, self._lines.window_tokens(groups), self._rules.slots, endpoint == Endpoint.EMBEDDINGS
+            )
             yield Section(load, groups, plan.order, finished, {})
 
     async def _run_section(self, section: Section) -> None:
         """Until it is done, or we are halted, or no server can have its model."""
-        stock = Stock(
-            self._batch.journal, section.groups, section.order, section.taken(), self._ledger.strategy
-        )
+        await self._lines.open(section)
+        stock = Stock(self._batch.journal, self._lines.deal(section))
         section.servers = len(self._stations)
         async with asyncio.TaskGroup() as group:
             filling = group.create_task(stock.fill())

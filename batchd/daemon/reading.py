@@ -13,11 +13,13 @@ DIAGNOSTICS
 import zlib
 from array import array
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 from loguru import logger
 
 from batchd import failpoints
+from batchd.core.chats import Chats
 from batchd.core.fault import LineFault, Refusal
 from batchd.core.lines import Line, Lines
 from batchd.core.options import Options
@@ -28,7 +30,7 @@ from batchd.core.request import Endpoint, LineLimits, Request, duplicate_custom_
 from batchd.core.result import line_fault_line, request_id
 from batchd.core.rules import Rules
 from batchd.core.sieve import Sieve, whole_refusal
-from batchd.core.strategy import settled
+from batchd.core.strategy import Strategy, settled
 from batchd.core.summary import Acceptance
 from batchd.daemon.ports import Journal, Spool
 
@@ -40,6 +42,9 @@ BYTES_PER_COMMIT = 4 * 2**20
 
 #: Reasons kept for `errors.data`; OpenAI's batches stop listing somewhere too.
 REFUSALS_MAX = 1_000
+
+
+_Block = list[tuple[Line, Request | LineFault]]
 
 
 class Reading:
@@ -55,29 +60,43 @@ class Reading:
         self._sieve = Sieve(self._limits, self._is_strict)
         deduplicate = rules.deduplicate if options.deduplicate is None else options.deduplicate
         self._strategy = settled(options.strategy, rules.strategy)
-        self._groups = PrefixGroups(self._request_of, deduplicate)
+        self._groups: Chats | PrefixGroups = (
+            Chats()
+            if self._strategy is Strategy.CONVERSATION
+            else PrefixGroups(self._request_of, deduplicate)
+        )
         self._offsets = array("Q")
         self._lengths = array("I")
         self._again: BinaryIO | None = None  # the same file, to look at an earlier line
         self._faults: list[Refusal] = []
         self._faulty = 0
-        self._block: list[tuple[Line, Request | LineFault]] = []
+        self._block: _Block = []
         self._block_bytes = 0
+        self._handed_lines = 0
+        self._claimed: tuple[_Block, Future[set[int]]] | None = None  # lines whose ids are being claimed
+        self._added: Future[None] | None = None  # those before them, on their way into the journal
         self._notes: tuple[str, ...] = ()
 
     def run(self, is_stopping: Callable[[], bool]) -> bool:
         """Journal every line; False when we were stopped before the end."""
         opened = self._spool.open_input
-        with opened(self._batch_id) as file, opened(self._batch_id) as self._again:
+        # The journal commits one block while the next is read here: its disk is not waited for.
+        with (
+            opened(self._batch_id) as file,
+            opened(self._batch_id) as self._again,
+            ThreadPoolExecutor(1, "intake-journal") as journal,
+        ):
             lines = Lines(file, self._limits.line_bytes_max)
             for line in lines:
                 self._block.append((line, self._sieve.sort(line)))
                 self._block_bytes += line.length_bytes
                 if len(self._block) == LINES_PER_COMMIT or self._block_bytes >= BYTES_PER_COMMIT:
-                    self._write_block()
+                    self._hand_over(journal)
                     if is_stopping():
                         return False
-            self._write_block()
+            self._hand_over(journal)
+            self._enter_claimed(journal)
+            self._await_added()
         self._notes = lines.notes()
         return True
 
@@ -85,7 +104,9 @@ class Reading:
         """The plan and the facts; with them the phase `ready`."""
         self._salvage(now)
         total = len(self._offsets)
-        plan = build_plan(self._groups, total)
+        groups = self._groups
+        plan = groups.plan(total) if isinstance(groups, Chats) else build_plan(groups, total)
+        self._notes += groups.notes() if isinstance(groups, Chats) else ()
         acceptance = Acceptance(
             name=name.decode("utf-8", "replace"),
             total=total,
@@ -128,19 +149,35 @@ class Reading:
             return refusals
         return self._faults or [refused]
 
-    def _write_block(self) -> None:
-        first = len(self._offsets)
+    def _hand_over(self, journal: ThreadPoolExecutor) -> None:
+        """The ids of this block are claimed while the next one is read."""
+        self._enter_claimed(journal)
         ids = [parsed.custom_id for _, parsed in self._block]
         failpoints.reach("lines.begun")
-        taken = self._journal.claim_custom_ids(ids, first)
+        claiming = journal.submit(self._journal.claim_custom_ids, ids, self._handed_lines)
+        self._claimed = (self._block, claiming)
+        self._handed_lines += len(self._block)
+        self._block, self._block_bytes = [], 0
+
+    def _enter_claimed(self, journal: ThreadPoolExecutor) -> None:
+        """The lines of the block before: the group of each, and with it on the way into the journal."""
+        if self._claimed is None:
+            return
+        (block, claiming), self._claimed = self._claimed, None
+        taken, first = claiming.result(), len(self._offsets)
         rows = [
             self._enter(index, line, parsed, index in taken)
-            for index, (line, parsed) in enumerate(self._block, first)
+            for index, (line, parsed) in enumerate(block, first)
         ]
-        self._journal.add_lines(rows)
-        failpoints.reach("lines.done")
-        self._block.clear()
-        self._block_bytes = 0
+        self._await_added()
+        self._added = journal.submit(self._journal.add_lines, rows)
+
+    def _await_added(self) -> None:
+        """Raises what the journal raised. No more than two blocks are held at one time."""
+        if self._added is not None:
+            self._added.result()
+            self._added = None
+            failpoints.reach("lines.done")
 
     def _enter(self, index: int, line: Line, parsed: Request | LineFault, is_taken: bool) -> NewLine:
         if isinstance(parsed, Request) and is_taken:

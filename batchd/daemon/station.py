@@ -25,8 +25,8 @@ from loguru import logger
 from batchd.core.fault import ModelFault
 from batchd.core.model import Load, Loaded
 from batchd.core.rules import Rules
+from batchd.daemon.conversation import Conversation
 from batchd.daemon.fuse import Fuse
-from batchd.daemon.lines import Lines
 from batchd.daemon.ports import Batch, Clock, ReadyModel
 from batchd.daemon.section import Section
 from batchd.daemon.sender import Sender
@@ -52,7 +52,7 @@ class Site:
     batch: Batch
     clock: Clock
     rules: Rules
-    lines: Lines
+    lines: Conversation
     ledger: Fuse
     may_send: Callable[[], bool]
     is_halted: Callable[[], bool]
@@ -134,6 +134,7 @@ class Station:
 
     async def _pump(self, section: Section, stock: Stock, loaded: Loaded) -> None:
         """All lanes, until nothing is pending, or the server is lost, or we are stopped."""
+        self._site.lines.begin_load(loaded)
         lanes = stock.join(max(loaded.slots, 1))
         try:
             await self._run_all(

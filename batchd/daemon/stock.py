@@ -18,7 +18,6 @@ DIAGNOSTICS
 
 import asyncio
 import contextlib
-from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,8 +28,8 @@ from batchd import failpoints
 from batchd.core.lanes import Lanes, Pick
 from batchd.core.model import Usage
 from batchd.core.naive import Naive
-from batchd.core.record import NO_REUSE, Event, Group, LineRow
-from batchd.core.strategy import Strategy
+from batchd.core.record import NO_REUSE, Event, LineRow
+from batchd.core.segments import Segments
 from batchd.daemon.ports import Journal
 from batchd.errors import JournalError
 
@@ -64,18 +63,9 @@ class Item:
 class Stock:
     """Ready lines by lane, filled by one task. A lane is one slot of one of the servers."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        groups: Sequence[Group],
-        order: "array[int]",
-        taken: bytearray,
-        strategy: Strategy = Strategy.PREFIX,
-    ) -> None:
+    def __init__(self, journal: Journal, lanes: Lanes | Naive | Segments) -> None:
         self._journal = journal
-        self._lanes: Lanes | Naive = (
-            Naive(groups, order, taken) if strategy is Strategy.NAIVE else Lanes(groups, order, taken, 0)
-        )
+        self._lanes = lanes
         self._ready: dict[int, deque[tuple[Pick, LineRow]]] = {}
         self._is_reading = False
         self._wanted = asyncio.Event()

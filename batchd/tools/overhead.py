@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from batchd.app.collector import calm_collector
 from batchd.core.bars import Measured
 from batchd.core.comparison import spread
 from batchd.core.json import loads
@@ -110,6 +111,7 @@ def _long(scope: Scope) -> list[int]:
 def measure_overhead(settings: Settings, scope: Scope, on_step: OnStep) -> list[Measured]:
     """All rows that need no model."""
     log.configure("ERROR", sys.stderr, False)
+    calm_collector()  # as in the daemon: intake is measured in this process
     settings = settings.model_copy(
         update={
             "engine": "ollama",

@@ -130,3 +130,28 @@ def test_the_strategy_of_the_options_is_the_one_that_is_told(
     assert "saved here" not in out
     assert call(["check", "--json", str(path)]) == 0
     assert json.loads(capsys.readouterr().out)["strategy"] == "naive"
+
+
+def test_a_time_is_told_only_where_rates_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BATCHD_SPOOL", str(tmp_path / "spool"))
+    monkeypatch.setenv("BATCHD_PROFILES", str(tmp_path / "profiles"))
+    path = write(tmp_path, good("a") + good("b"))
+    assert call(["check", str(path)]) == 0
+    assert "How long it takes is not known: no rates of m" in capsys.readouterr().out
+    result = tmp_path / "spool" / "outbox" / "old.batch_1"
+    result.mkdir(parents=True)
+    rates = {"prefill_tokens_per_s": {"value": 100.0}, "decode_tokens_per_s": {"value": 10.0}}
+    metrics = {"batch_id": "batch_1", "provenance": {"models": [{"name": "m", "slots": 1}]}, "rates": rates}
+    (result / "metrics.json").write_text(json.dumps(metrics))
+    (result.parent / "broken").mkdir()
+    (result.parent / "broken" / "metrics.json").write_text("{")
+    assert call(["check", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "time, with answers of 20 tokens: " in out
+    assert "rates of the earlier batch batch_1" in out
+    assert call(["check", "--json", str(path)]) == 0
+    told = json.loads(capsys.readouterr().out)["seconds_estimated"]
+    assert [one["answer_tokens"] for one in told] == [20, 50, 100]
+    assert all(one["low_s"] <= one["expected_s"] <= one["high_s"] for one in told)

@@ -19,7 +19,9 @@ from batchd.core.metrics import (
 from batchd.core.options import Options
 from batchd.core.provenance import Account
 from batchd.core.record import LANES_EACH, NO_REUSE, Event, Group, Progress, Share, Shares, Spent
+from batchd.core.strategy import Strategy
 from batchd.core.summary import Acceptance
+from batchd.core.talk import counts_of
 
 SHARES = Shares(
     {0: Share(10, 1_000, 700, 50, 2, 9.0)}, {3: Share(4, 400, 300, 20, 1, 5.0)}, Curve(1_000.0, 2.0, (4, 6))
@@ -255,3 +257,14 @@ def test_where_several_servers_answered_each_lane_and_decision_names_its_own() -
     alone = metrics()
     assert "server" not in alone["lanes"]["lanes"][0]
     assert "server" not in alone["decisions"][0]
+
+
+def test_conversations_are_said_and_their_ideal_is_unknown() -> None:
+    run = replace(RUN, talk=counts_of({}))
+    found = metrics(run=run, acceptance=replace(accepted(), strategy=Strategy.CONVERSATION))
+    assert found["settings"]["strategy"] == "conversation"
+    assert found["settings"]["deduplicate"] is False
+    assert found["conversation"]["trims"] == 0
+    assert found["tokens"]["ideal"] == {"value": None, "source": "unknown"}
+    assert "may differ from the one that its request would have got alone" in found["notes"][-1]
+    assert metrics()["conversation"] is None

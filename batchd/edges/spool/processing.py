@@ -15,6 +15,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -259,14 +260,20 @@ def _created_copy(place: int) -> int:
 def _copied(source: int, target: int) -> tuple[str, int]:
     before = os.fstat(source)
     digest = hashlib.sha256()
-    block = memoryview(bytearray(_BLOCK_BYTES))
+    block, other = (memoryview(bytearray(_BLOCK_BYTES)) for _ in range(2))
     size_bytes = 0
-    while count := os.readv(source, [block]):
-        digest.update(block[:count])
-        disk.write_all(target, block[:count])
-        size_bytes += count
-        if size_bytes > before.st_size:
-            break  # it grows under our eyes
+    # One block is hashed while it is written and the next is read into the other one.
+    with ThreadPoolExecutor(1, "copy-hash") as beside:
+        hashed = None
+        while count := os.readv(source, [block]):
+            if hashed is not None:
+                hashed.result()
+            hashed = beside.submit(digest.update, block[:count])
+            disk.write_all(target, block[:count])
+            size_bytes += count
+            if size_bytes > before.st_size:
+                break  # it grows under our eyes
+            block, other = other, block
     failpoints.reach("copy.written")
     os.fsync(target)
     failpoints.reach("copy.synced")

@@ -1,0 +1,46 @@
+"""Foretold: the rates at which the models of a file have worked on this machine, as far as anybody knows.
+
+SUMMARY
+    known_rates    by model: from the latest result in the outbox, else from a calibration
+
+    The server is not asked, so a model that was changed since is not noticed.
+
+DIAGNOSTICS
+    None: what cannot be read tells nothing.
+"""
+
+from collections.abc import Iterator, Set
+from contextlib import suppress
+from pathlib import Path
+
+from batchd.app.profiles import read_profiles
+from batchd.core.calibration import Profile
+from batchd.core.forecast import Rates, rates_of_profile, rates_of_result
+from batchd.core.json import loads
+from batchd.settings import Settings
+
+#: Results that are looked at, the latest first: an outbox that nobody collects from has thousands.
+RESULTS_MAX = 100
+
+
+def known_rates(settings: Settings, models: Set[str]) -> dict[str, Rates]:
+    """Of these models; one that is not in it is not known."""
+    found: dict[str, Rates] = {}
+    profiles = read_profiles(settings.profiles) if settings.profiles is not None else []
+    for rates in (*_of_results(settings.spool / "outbox"), *_of(profiles)):
+        if rates.model in models:
+            found.setdefault(rates.model, rates)
+    return found
+
+
+def _of(profiles: list[Profile]) -> Iterator[Rates]:
+    for profile in sorted(profiles, key=lambda profile: -profile.made_at):
+        yield from rates_of_profile(profile)
+
+
+def _of_results(outbox: Path) -> Iterator[Rates]:
+    with suppress(OSError):
+        places = [(path.stat().st_mtime, path) for path in outbox.glob("*/metrics.json")]
+        for _, path in sorted(places, reverse=True)[:RESULTS_MAX]:
+            with suppress(OSError, ValueError):
+                yield from rates_of_result(loads(path.read_bytes()))
