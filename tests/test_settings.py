@@ -304,6 +304,7 @@ def test_only_what_can_change_an_answer_is_part_of_the_same_batch() -> None:
         {"model": "m"},
         {"strict": True},
         {"strategy": "naive"},
+        {"conversation.margin": 0.5},
         {"engine": "llamacpp"},
         {"llamacpp.gguf": "/m.gguf"},
     )

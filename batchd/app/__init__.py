@@ -33,6 +33,7 @@ from batchd.app.reload import Reloading
 from batchd.core.fault import ModelFault
 from batchd.core.rules import Rules
 from batchd.core.status import StatusReport
+from batchd.core.strategy import Habits
 from batchd.edges import log
 from batchd.edges.clock import SystemClock
 from batchd.edges.inhibitor import SleepInhibitor
@@ -186,6 +187,7 @@ def _rules(settings: Settings, spool: Spool, engine: Engine, is_run: bool) -> Ru
         strict=settings.strict,
         deduplicate=settings.deduplicate,
         strategy=settings.strategy,
+        habits=Habits(**settings.conversation.model_dump()),
         enforce_window=settings.enforce_window,
         # What a foreground run hands in itself is complete from the first moment.
         settle_s=0.0 if is_run else settle_s,

@@ -38,7 +38,9 @@ from batchd.core.report import report
 from batchd.core.result import BatchFacts, batch_object
 from batchd.core.rules import Rules
 from batchd.core.runaway import extra_of
+from batchd.core.strategy import Strategy
 from batchd.core.summary import Acceptance, facts_of, from_meta
+from batchd.core.talk import counts_of
 from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ports import Batch, Clock, Spool
 from batchd.daemon.publisher import Publisher
@@ -245,6 +247,7 @@ class Desk:
                 shares,
                 extra_of(meta),
                 pilot_of(meta),
+                counts_of(meta) if acceptance.strategy is Strategy.CONVERSATION else None,
             ),
             told,
             tools.settings_shown,

@@ -12,6 +12,7 @@ from batchd.app.judging import Judging
 from batchd.core.pause import Cause, Pause
 from batchd.core.pilot import FROM_LINES, PILOT, Findings, conclude, findings_of, pilot_lines
 from batchd.core.record import Event
+from batchd.core.strategy import Strategy
 from batchd.core.summary import Acceptance, from_meta
 from batchd.daemon.ports import Clock, Journal
 from batchd.edges import log
@@ -47,7 +48,8 @@ class Piloting:
             return []
         plan = self._journal.plan()
         self._lines, self._groups = len(plan.order), len(plan.groups)  # copies cost nothing
-        return pilot_lines(plan, self._journal.finished(), count)
+        is_in_order = acceptance.strategy is Strategy.CONVERSATION
+        return pilot_lines(plan, self._journal.finished(), count, is_in_order)
 
     def _count(self, acceptance: Acceptance) -> int:
         lines, asked = acceptance.total - acceptance.faulty, acceptance.options.pilot

@@ -44,6 +44,7 @@ _GROUPS_JSON_MAX = 1_000
 _SAVED = {
     Strategy.PREFIX: "read again by a naive run, and saved here",
     Strategy.NAIVE: "read again here, and saved by the strategy prefix",
+    Strategy.CONVERSATION: "of system prompts, read once for a conversation and not for each request",
 }
 
 #: Below this a check is over before a bar is read.

@@ -49,7 +49,10 @@ def run(
     ] = None,
     strategy: Annotated[
         Strategy | None,
-        typer.Option("--strategy", help="prefix: what begins alike runs together; naive: input order."),
+        typer.Option(
+            "--strategy",
+            help="prefix: what begins alike together; naive: input order; conversation: turns of chats.",
+        ),
     ] = None,
     spool: Annotated[
         Path | None, typer.Option("--spool", metavar="DIR", help="Use this spool and its outbox, not --out.")

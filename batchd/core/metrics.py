@@ -23,6 +23,7 @@ from batchd.core.provenance import Account
 from batchd.core.record import NO_REUSE, Event, Group, Progress, Share, Shares
 from batchd.core.runaway import Extra
 from batchd.core.summary import Acceptance
+from batchd.core.talk import notes_of
 
 #: Of the layout of `metrics.json`. A reader refuses a higher one.
 METRICS_VERSION = 1
@@ -38,7 +39,7 @@ CLOCK = "clock"
 class Run:
     """What the counters do not hold: moments (seconds since the epoch), the account of loads and canaries, of
     each group that was measured the tokens of its shared beginning, who did what; what answers cost that were
-    not taken; the pilot."""
+    not taken; the pilot; of conversations their counts."""
 
     started_at: float
     finished_at: float
@@ -47,6 +48,7 @@ class Run:
     shares: Shares
     extra: Extra = field(default_factory=Extra)
     pilot: object = None
+    talk: Mapping[str, int] | None = None
 
 
 def listed_groups(groups: Sequence[Group]) -> list[int]:
@@ -75,6 +77,8 @@ def build_metrics(
     """The whole of `metrics.json`."""
     options = acceptance.options
     asked = {} if options.deduplicate is None else {"deduplicate": options.deduplicate}
+    if run.talk is not None:
+        asked = {"deduplicate": False}  # whatever was asked: no two of its requests read the same
     return {
         "version": METRICS_VERSION,
         "batch_id": batch_id,
@@ -88,7 +92,12 @@ def build_metrics(
             "strategy": acceptance.strategy.value,
             "strict": acceptance.is_strict,
         },
-        "notes": [*acceptance.notes, *_notes(acceptance, progress, events), *run.extra.notes()],
+        "notes": [
+            *acceptance.notes,
+            *_notes(acceptance, progress, events),
+            *run.extra.notes(),
+            *(() if run.talk is None else notes_of(run.talk, progress.failed - acceptance.faulty)),
+        ],
         "tokens": _tokens(acceptance, progress, groups, run),
         "groups": _groups(groups, run, _cached_source(progress)),
         "lanes": {"slots": _slots(provenance), "lanes": _lanes(run, _cached_source(progress))},
@@ -109,6 +118,7 @@ def build_metrics(
             "asked_again": asdict(run.extra),
         },
         "pilot": run.pilot,
+        "conversation": run.talk,
         "memory": provenance.get("memory", {}),
         "faults": {**progress.faults, "tokens_of_killed_attempts": None},
         "decisions": [
@@ -166,7 +176,11 @@ def _tokens(
     spent, canary_tokens = progress.spent, run.account.canary_tokens
     source = _cached_source(progress)
     scale = token_scale(acceptance, progress)
-    ideal = ideal_tokens(spent.prompt_tokens, _computed(progress), groups, scale, run.shared_tokens)
+    ideal = (
+        ideal_tokens(spent.prompt_tokens, _computed(progress), groups, scale, run.shared_tokens)
+        if run.talk is None
+        else None  # what a request shares is what was said before it: no plan knows that
+    )
     saved = saved_share(progress)
     is_known = source is not Source.UNKNOWN
     return {
@@ -178,7 +192,7 @@ def _tokens(
         ),
         "canary": _number(canary_tokens, Source.ENGINE),
         "naive": _number(spent.prompt_tokens, Source.ENGINE),
-        "ideal": _number(ideal, Source.ESTIMATE),
+        "ideal": _number(ideal, Source.ESTIMATE if run.talk is None else Source.UNKNOWN),
         "saved_share": _number(None if saved is None else round(saved, 4), source),
         "cold_prefills": _number(spent.cold_answers if is_known else None, source),
     }

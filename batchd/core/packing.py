@@ -187,15 +187,18 @@ def unpack_progress(value: bytes) -> Progress:
 def pack_group(group: Group) -> bytes:
     tokens = (group.prefix_tokens, group.window_tokens, group.shared_tokens)
     numbers = _GROUP.pack(group.start, group.count, *tokens, group.load)
-    return numbers + _pack_text(group.model) + _pack_text(group.endpoint)
+    # Last, because the first journals of this schema have no such number.
+    shortest = _COUNT.pack(group.window_tokens_min) if group.window_tokens_min else b""
+    return numbers + _pack_text(group.model) + _pack_text(group.endpoint) + shortest
 
 
 def unpack_group(value: bytes) -> Group:
     what = "a group of the plan"
     numbers = _unpack(_GROUP, value[: _GROUP.size], what)
     model, at = _unpack_text(value, _GROUP.size, what)
-    endpoint, _ = _unpack_text(value, at, what)
-    return Group(model, endpoint, *numbers)
+    endpoint, at = _unpack_text(value, at, what)
+    shortest = _unpack(_COUNT, value[at:], what) if len(value) > at else (0,)
+    return Group(model, endpoint, *numbers, *shortest)
 
 
 def pack_share(share: Share) -> bytes:

@@ -60,14 +60,17 @@ class Flaw(StrEnum):
     FAILED = "failed"
 
 
-def pilot_lines(plan: Plan, finished: bytearray, count: int) -> list[int]:
-    """The line indices of the pilot, among those without an outcome; each model has at least one."""
+def pilot_lines(plan: Plan, finished: bytearray, count: int, is_in_order: bool = False) -> list[int]:
+    """The line indices of the pilot, among those without an outcome; each model has at least one.
+
+    `is_in_order`: the first ones of the order of work, because each needs those before it.
+    """
     open_at = [at for at, index in enumerate(plan.order) if not finished[index]]
     if len(open_at) <= count:
         return [plan.order[at] for at in open_at]
     places = max(1, count // 2)
     chosen: set[int] = set()
-    for number in range(places):
+    for number in () if is_in_order else range(places):
         at = (2 * number + 1) * len(open_at) // (2 * places)
         chosen.update(open_at[at : at + min(2, count)])
     for at in open_at:

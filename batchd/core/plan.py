@@ -42,7 +42,7 @@ def build_plan(found: PrefixGroups, line_count: int) -> Plan:
     tree = found.tree()
     loads = [_loads(needs) for needs in _needs(found, tree)]
     runs: defaultdict[_Run, int] = defaultdict(int)
-    windows: dict[_Run, int] = {}
+    windows: dict[_Run, tuple[int, int]] = {}  # of the shortest and of the longest request
     run_of: list[_Run] = []
     known: dict[_Run, _Run] = {}
     for number, group in enumerate(tree.group_of):
@@ -51,7 +51,8 @@ def build_plan(found: PrefixGroups, line_count: int) -> Plan:
         run_of.append(known.setdefault(run, run))  # one object for all: there may be a million
         if not found.is_copy[number]:
             runs[run] += 1
-            windows[run] = max(windows.get(run, 0), need)
+            shortest, longest = windows.get(run, (need, need))
+            windows[run] = (min(shortest, need), max(longest, need))
     sequence = sorted(runs, key=_keys(tree, found.families, runs).__getitem__)
     order = _order(found, tree, run_of, {run: place for place, run in enumerate(sequence)})
     return Plan(line_count, tuple(_groups(found, tree, sequence, runs, windows)), order)
@@ -129,7 +130,7 @@ def _groups(
     tree: Tree,
     sequence: Sequence[_Run],
     runs: Mapping[_Run, int],
-    windows: Mapping[_Run, int],
+    windows: Mapping[_Run, tuple[int, int]],
 ) -> list[Group]:
     groups: list[Group] = []
     start, before = 0, None
@@ -144,9 +145,10 @@ def _groups(
                 start,
                 runs[run],
                 prefix_tokens(tree.bytes_shared[group]),
-                windows[run],
+                windows[run][1],
                 prefix_tokens(tree.bytes_shared[shared]) if shared >= 0 else 0,
                 load,
+                windows[run][0],
             )
         )
         start, before = start + runs[run], run

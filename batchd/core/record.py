@@ -55,7 +55,8 @@ class Group:
     """Requests of one model with the same beginning, which stand together in the plan.
 
     `count` requests; the tokens are estimates made at intake: of the shared beginning, of the longest request
-    with its answer bound, and of the beginning that they share with the group before them. `start` is where
+    with its answer bound, and of the beginning that they share with the group before them.
+    `window_tokens_min` is of the shortest request with its bound; 0 where that is not known. `start` is where
     their run begins in `Plan.order`. Groups of one model and endpoint with different `load` need windows so
     different that each deserves a load of its own.
     """
@@ -68,6 +69,7 @@ class Group:
     window_tokens: int
     shared_tokens: int = 0
     load: int = 0
+    window_tokens_min: int = 0
 
 
 @dataclass(frozen=True, slots=True)

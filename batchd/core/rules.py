@@ -10,7 +10,7 @@ DIAGNOSTICS
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from batchd.core.strategy import Strategy
+from batchd.core.strategy import Habits, Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Rules:
     strict: bool = False
     deduplicate: bool = True
     strategy: Strategy = Strategy.PREFIX
+    habits: Habits = field(default_factory=Habits)
     enforce_window: bool = False
     settle_s: float = 2.0
     archive_days: float = 30.0

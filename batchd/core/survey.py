@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
+from batchd.core.chats import Chats
 from batchd.core.fault import LineFault, Refusal
 from batchd.core.lines import Line, Lines, Reader
 from batchd.core.options import parse_options
@@ -60,7 +61,9 @@ class Survey:
         self._again = again
         self._offsets = array("Q")
         self._lengths = array("I")
-        self._groups = PrefixGroups(self._request_of)
+        self._groups: Chats | PrefixGroups = (
+            Chats() if self.strategy is Strategy.CONVERSATION else PrefixGroups(self._request_of)
+        )
         self._seen: set[int] = set()
         self._planned: list[Group] | None = None
         self.total = 0
@@ -96,7 +99,8 @@ class Survey:
     def groups(self) -> list[Group]:
         """The runs of the plan, the largest first. Nothing can be read any more."""
         if self._planned is None:
-            plan = build_plan(self._groups, self.total)
+            found = self._groups
+            plan = found.plan(self.total) if isinstance(found, Chats) else build_plan(found, self.total)
             self._planned = sorted(plan.groups, key=lambda group: -group.count)
         return self._planned
 
@@ -108,6 +112,7 @@ class Survey:
     def notes(self) -> tuple[str, ...]:
         """What is worth knowing and no fault."""
         said = list(self.lines.notes())
+        said += self._groups.notes() if isinstance(self._groups, Chats) else ()
         if self.total > OPENAI_LINES_MAX:
             said.append(f"OpenAI would refuse this file: it has more than {OPENAI_LINES_MAX:,} requests.")
         if self.lines.read_bytes > OPENAI_BYTES_MAX:

@@ -23,7 +23,7 @@ from batchd.core.request import Request
 _BYTES_PER_TOKEN = 3
 
 #: What a chat template writes around one message: opening mark, role, newline, closing mark, newline.
-_TOKENS_PER_MESSAGE = 8
+MESSAGE_TOKENS = 8
 
 #: What it writes once: the mark at the start and the opening of the answer, and where no system message is
 #: given a sentence of its own (SmolLM2's has some 20 tokens).
@@ -70,7 +70,12 @@ def estimate(text_bytes: int, message_count: int) -> int:
     text_tokens = -(-text_bytes // _BYTES_PER_TOKEN) + 1  # one for the mark at the start
     if message_count == 0:
         return text_tokens
-    return text_tokens + message_count * _TOKENS_PER_MESSAGE + _TOKENS_PER_TEMPLATE
+    return text_tokens + message_count * MESSAGE_TOKENS + _TOKENS_PER_TEMPLATE
+
+
+def estimate_message(text: str) -> int:
+    """Tokens that one more message adds to a chat."""
+    return -(-len(text.encode()) // _BYTES_PER_TOKEN) + MESSAGE_TOKENS
 
 
 def _bytes_of(message: Message) -> int:

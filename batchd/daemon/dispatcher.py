@@ -7,7 +7,6 @@ SUMMARY
     them end, the model is made ready again, and the section goes on.
 
     A model that is refused for good fails a few lines; many wait, after the other models, for a person.
-
     What a fault leads to is decided in `core/retry`. What a lost server held is tried at once, in halves, so
     that the guilty one is known before the next thousand are at risk.
 
@@ -26,16 +25,15 @@ from loguru import logger
 
 from batchd.core.breaker import WINDOW, refusal, trips_of
 from batchd.core.fault import Category, ModelFault
-from batchd.core.fit import window_for
 from batchd.core.model import Load, Loaded
 from batchd.core.pilot import mask_of
 from batchd.core.record import Group, Outcome, Plan
 from batchd.core.request import Endpoint
 from batchd.core.rules import Rules
 from batchd.core.strategy import strategy_of
+from batchd.daemon.conversation import Conversation
 from batchd.daemon.ending import close
 from batchd.daemon.fuse import Fuse
-from batchd.daemon.lines import Lines
 from batchd.daemon.ports import Batch, Clock, ReadyModel, Spool
 from batchd.daemon.section import Section
 from batchd.daemon.sender import Sender
@@ -76,7 +74,7 @@ class Dispatcher:
         self._ledger = Fuse(batch, spool, on_durable, self._blown, on_full)
         self._on_blown = on_blown
         self._refusal, self._is_pilot = "", False
-        self._lines = Lines(batch, rules)
+        self._lines = Conversation(batch, rules, clock)
         self._sender = Sender(batch, model, clock, rules, self._lines, self._ledger)
         self._stop = asyncio.Event()
 
@@ -101,6 +99,7 @@ class Dispatcher:
             lambda: (journal.plan(), journal.finished(), journal.attempts(), journal.meta())
         )
         self._ledger.follow(plan, strategy_of(meta))
+        self._lines.begin(meta, finished, only)
         self._ledger.begin(trips_of(meta))
         self._is_pilot = only is not None
         if only is not None:
@@ -145,11 +144,13 @@ class Dispatcher:
 
         for (model, endpoint, _), run in groupby(plan.groups, key=family):
             groups = list(run)
-            window = window_for((group.window_tokens for group in groups), self._rules.window_tokens_max)
-            load = Load(model, window, self._rules.slots, endpoint == Endpoint.EMBEDDINGS)
+            load = Load(
+                model, self._lines.window_tokens(groups), self._rules.slots, endpoint == Endpoint.EMBEDDINGS
+            )
             yield Section(load, groups, plan.order, finished, {})
 
     async def _run_section(self, section: Section) -> None:
+        await self._lines.open(section)
         while not self._is_halted() and not section.is_done():
             company = section.suspects.first(self._clock.monotonic())
             loaded = await self._ready(section, company)
@@ -191,8 +192,7 @@ class Dispatcher:
     async def _pump(self, section: Section, loaded: Loaded) -> None:
         """All lanes, until nothing is pending, or the server is lost, or we are stopped."""
         slots = max(loaded.slots, 1)
-        taken = section.taken()
-        stock = Stock(self._batch.journal, section.groups, section.order, taken, slots, self._ledger.strategy)
+        stock = Stock(self._batch.journal, self._lines.deal(section, loaded), slots)
         lanes = [self._run_lane(section, loaded, stock, slot) for slot in range(slots)]
         await self._run_all(lanes, stock.fill())
 

@@ -116,6 +116,9 @@ class Journal(Protocol):
     def read_lines(self, indices: Sequence[int]) -> list[LineRow]:
         """The rows of these lines."""
 
+    def read_answers(self, indices: Sequence[int]) -> Mapping[int, bytes]:
+        """The result lines of these lines, where they have an answer; without newline."""
+
     def results(self) -> Iterator[tuple[int, bool, bytes]]:
         """(index, is_error, result line without newline) in input order; verifies each CRC."""
 

@@ -19,6 +19,7 @@ from typing import BinaryIO
 from loguru import logger
 
 from batchd import failpoints
+from batchd.core.chats import Chats
 from batchd.core.fault import LineFault, Refusal
 from batchd.core.lines import Line, Lines
 from batchd.core.options import Options
@@ -29,7 +30,7 @@ from batchd.core.request import Endpoint, LineLimits, Request, duplicate_custom_
 from batchd.core.result import line_fault_line, request_id
 from batchd.core.rules import Rules
 from batchd.core.sieve import Sieve, whole_refusal
-from batchd.core.strategy import settled
+from batchd.core.strategy import Strategy, settled
 from batchd.core.summary import Acceptance
 from batchd.daemon.ports import Journal, Spool
 
@@ -59,7 +60,11 @@ class Reading:
         self._sieve = Sieve(self._limits, self._is_strict)
         deduplicate = rules.deduplicate if options.deduplicate is None else options.deduplicate
         self._strategy = settled(options.strategy, rules.strategy)
-        self._groups = PrefixGroups(self._request_of, deduplicate)
+        self._groups: Chats | PrefixGroups = (
+            Chats()
+            if self._strategy is Strategy.CONVERSATION
+            else PrefixGroups(self._request_of, deduplicate)
+        )
         self._offsets = array("Q")
         self._lengths = array("I")
         self._again: BinaryIO | None = None  # the same file, to look at an earlier line
@@ -99,7 +104,9 @@ class Reading:
         """The plan and the facts; with them the phase `ready`."""
         self._salvage(now)
         total = len(self._offsets)
-        plan = build_plan(self._groups, total)
+        groups = self._groups
+        plan = groups.plan(total) if isinstance(groups, Chats) else build_plan(groups, total)
+        self._notes += groups.notes() if isinstance(groups, Chats) else ()
         acceptance = Acceptance(
             name=name.decode("utf-8", "replace"),
             total=total,

@@ -80,8 +80,9 @@ class Section:
         ]
 
     def window_tokens_min(self) -> int:
-        """The window that the group with the shortest requests needs: in a smaller one nothing could run."""
-        return min(window_for([group.window_tokens], self.load.window_tokens) for group in self.groups)
+        """The window that the shortest request needs: in a smaller one nothing could run."""
+        needs = (group.window_tokens_min or group.window_tokens for group in self.groups)
+        return min(window_for([need], self.load.window_tokens) for need in needs)
 
     def pending_count(self) -> int:
         """Lines without an outcome."""

@@ -28,8 +28,8 @@ from batchd.core.retry import DEADLY, Decision, Next, decide
 from batchd.core.rules import Rules
 from batchd.core.tempo import Tempo
 from batchd.core.tokens import MARGIN, Ratio, estimate_request
+from batchd.daemon.conversation import Conversation
 from batchd.daemon.ledger import Ledger
-from batchd.daemon.lines import Lines
 from batchd.daemon.ports import Batch, Clock, ReadyModel
 from batchd.daemon.section import Section, by_its_name, cut_by_window
 from batchd.daemon.stock import Item
@@ -39,7 +39,7 @@ class Sender:
     """Sends the requests of one batch."""
 
     def __init__(
-        self, batch: Batch, model: ReadyModel, clock: Clock, rules: Rules, lines: Lines, ledger: Ledger
+        self, batch: Batch, model: ReadyModel, clock: Clock, rules: Rules, lines: Conversation, ledger: Ledger
     ) -> None:
         self._batch = batch
         self._model = model
@@ -83,7 +83,7 @@ class Sender:
         self._tempo.idle()
 
     async def attempt(self, section: Section, loaded: Loaded, item: Item, slot: int) -> None:
-        request = self._lines.read(item.row)
+        request = self._lines.request_of(item, loaded)
         if isinstance(request, LineFault):
             section.finished[item.index] = 1
             self._ledger.refused(item.index, request)
@@ -104,6 +104,7 @@ class Sender:
         if isinstance(answer, Answer):
             cut = cut_by_window(answer, request, loaded)
             if cut is None:
+                self._lines.answered(item.index, request, answer)
                 section.finished[item.index] = 1
                 self._ledger.answered(item.index, request, served.model, answer, self._clock.now(), slot)
                 item.learn(slot, answer.usage, self._clock.now())
@@ -115,6 +116,9 @@ class Sender:
             answer = cut
         if answer.category is Category.CONTEXT_LENGTH and answer.prompt_tokens is not None:
             self._ratio(served.model).note_overflow(estimated, answer.prompt_tokens)
+        if self._lines.gave_way(item.index, answer, loaded):
+            section.requeue(item.index, self._clock.monotonic())
+            return
         self._failed(section, loaded, item, request, self._weighed(answer, limit_s))
 
     def _ratio(self, model: str) -> Ratio:

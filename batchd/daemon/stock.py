@@ -15,9 +15,8 @@ DIAGNOSTICS
 
 import asyncio
 import contextlib
-from array import array
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loguru import logger
@@ -26,8 +25,8 @@ from batchd import failpoints
 from batchd.core.lanes import Lanes, Pick
 from batchd.core.model import Usage
 from batchd.core.naive import Naive
-from batchd.core.record import NO_REUSE, Event, Group, LineRow
-from batchd.core.strategy import Strategy
+from batchd.core.record import NO_REUSE, Event, LineRow
+from batchd.core.segments import Segments
 from batchd.daemon.ports import Journal
 from batchd.errors import JournalError
 
@@ -60,19 +59,9 @@ class Item:
 class Stock:
     """Ready lines by slot, filled by one task."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        groups: Sequence[Group],
-        order: "array[int]",
-        taken: bytearray,
-        slots: int,
-        strategy: Strategy = Strategy.PREFIX,
-    ) -> None:
+    def __init__(self, journal: Journal, lanes: Lanes | Naive | Segments, slots: int) -> None:
         self._journal = journal
-        self._lanes: Lanes | Naive = (
-            Naive(groups, order, taken) if strategy is Strategy.NAIVE else Lanes(groups, order, taken, slots)
-        )
+        self._lanes = lanes
         self._ready: list[deque[Item]] = [deque() for _ in range(slots)]
         self._wanted = asyncio.Event()
         self._filled = asyncio.Event()

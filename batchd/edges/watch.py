@@ -48,7 +48,9 @@ class Bell:
     async def wait(self, timeout_s: float) -> bool:
         """One ring answers one wait, whenever it came."""
         try:
-            await asyncio.wait_for(self._rung.wait(), timeout_s)
+            # Not wait_for: where the ring and a cancellation come together, Python 3.11's forgets the latter.
+            async with asyncio.timeout(timeout_s):
+                await self._rung.wait()
         except TimeoutError:
             return False
         self._rung.clear()
@@ -64,12 +66,14 @@ class Bell:
         while not self._closing.is_set():
             try:
                 await self._watch()
-            except* (OSError, RuntimeError) as group:
-                # RuntimeError is what the watcher's Rust half raises; `awatch` hands it on in a group.
+            except* Exception as group:  # noqa: BLE001
+                # Whatever it is, the next sweep sees what it missed: OSError, RuntimeError from the watcher's
+                # Rust half, or ImportError, since what `awatch` runs on is imported when it is first needed.
                 self._say_once(_first(group))
             self._rung.set()  # something happened, or was missed between two watchers
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), self._pause_s)
+                async with asyncio.timeout(self._pause_s):
+                    await self._closing.wait()
 
     async def _watch(self) -> None:
         """Ring for each change; return when the directory is another one than at the start."""

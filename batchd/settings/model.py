@@ -59,6 +59,21 @@ class LlamacppSettings(BaseModel):
     threads: int | None = Field(default=None, ge=1, le=1024)  # None: one for each core, as llama.cpp does
 
 
+class ConversationSettings(BaseModel):
+    """How conversations are cut and trimmed, where a batch asks for that strategy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Of the computed size of a segment: questions that are longer than those before must not fill the window.
+    margin: float = Field(default=0.8, gt=0, le=1)
+    kept_exchanges: int = Field(default=10, ge=0, le=10_000)  # by a trim, the last ones
+    trim_requests: int = Field(default=50, ge=1, le=1_000_000)
+    # Of the window, 28,000 of 32,000 tokens: a longer prompt is trimmed.
+    trim_share: float = Field(default=0.875, gt=0, le=1)
+    # Kept free for an answer, where that is no more than an eighth of the window; its own bound always is.
+    answer_tokens: int = Field(default=4_096, ge=1, le=1 << 20)
+
+
 class Settings(BaseSettings):
     """Everything that can be set. A bound keeps out what can only be a slip of the hand."""
 
@@ -100,6 +115,7 @@ class Settings(BaseSettings):
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
     ollama: OllamaSettings = OllamaSettings()
     llamacpp: LlamacppSettings = LlamacppSettings()
+    conversation: ConversationSettings = ConversationSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -141,6 +157,7 @@ class Settings(BaseSettings):
                 "strict": True,
                 "deduplicate": True,
                 "strategy": True,
+                "conversation": True,
                 "llamacpp": {"models", "gguf", "url"},
             },
         )

@@ -4,7 +4,7 @@ SUMMARY
     python -m tests.chaos MINUTES [--seed N] [--json FILE] [--only WORD ...]
     python -m tests.chaos --counts full [...]       until each kind has as many as a release is to have
     python -m tests.chaos --counts nightly [...]
-    python -m tests.chaos --sum FILE ...            the table of several files together
+    python -m tests.chaos --sum FILE ... [--json FILE]      several files together
 
     In minutes, the kind that lacks most of its nightly number is next, so that all are cut short alike. A
     FILE of the same commit that is there already is gone on with: an interrupted run loses nothing, and
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(arguments)
     if asked.sum:
         report = added([Report.read(path) for path in asked.sum])
+        report.write(asked.json)
     else:
         kinds = [kind for kind in KINDS if not asked.only or kind.word in asked.only]
         report = Report.begun(asked.json, ROOT)

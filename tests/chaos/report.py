@@ -72,8 +72,15 @@ class Report:
             return
         lines = self.lines()
         summary = {"is_well": not forbidden(lines), "table": sums(lines), "not_struck": self.skipped()}
+        whole = {**asdict(self), **summary}
+        # One line for each row and each run: it is read by people too.
+        rows = ",\n  ".join(
+            f"{json.dumps(kind)}: {json.dumps(row)}" for kind, row in whole.pop("table").items()
+        )
+        runs = ",\n  ".join(map(json.dumps, whole.pop("runs")))
+        rest = ",\n ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in whole.items())
         hidden = path.with_name(f".{path.name}.new")
-        hidden.write_text(json.dumps({**asdict(self), **summary}, indent=1) + "\n")
+        hidden.write_text(f'{{\n {rest},\n "table": {{\n  {rows}\n }},\n "runs": [\n  {runs}\n ]\n}}\n')
         hidden.replace(path)
 
     def lines(self) -> list[Mapping[str, Any]]:

@@ -101,6 +101,13 @@ class JournalContract:
         with pytest.raises(JournalError):
             journal.read_lines([0, LINES])
 
+    async def test_answers_are_read_by_their_lines_and_errors_are_none(self, journal: JournalPort) -> None:
+        await journal.record(Outcome(7, b'{"seven":7}'))
+        await journal.record(Outcome(2, b'{"two":2}'))
+        await journal.record(Outcome(3, b'{"three":3}', is_error=True))
+        assert journal.read_answers([7, FAULTY, 3, 2, 0]) == {7: b'{"seven":7}', 2: b'{"two":2}'}
+        assert journal.read_answers([]) == {}
+
     def test_a_line_index_that_leaves_a_gap_is_a_bug(self, fresh: JournalPort) -> None:
         fresh.add_lines([new_line(0)])
         with pytest.raises(AssertionError):

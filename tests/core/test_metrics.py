@@ -19,7 +19,9 @@ from batchd.core.metrics import (
 from batchd.core.options import Options
 from batchd.core.provenance import Account
 from batchd.core.record import NO_REUSE, Event, Group, Progress, Share, Shares, Spent
+from batchd.core.strategy import Strategy
 from batchd.core.summary import Acceptance
+from batchd.core.talk import counts_of
 
 SHARES = Shares(
     {0: Share(10, 1_000, 700, 50, 2, 9.0)}, {3: Share(4, 400, 300, 20, 1, 5.0)}, Curve(1_000.0, 2.0, (4, 6))
@@ -242,3 +244,14 @@ def test_a_beginning_that_was_never_reused_is_noted() -> None:
     (_, note) = metrics(events=(lost, lost))["notes"]
     assert "2938" in note
     assert "at most 12 were there. The model server does not keep" in note
+
+
+def test_conversations_are_said_and_their_ideal_is_unknown() -> None:
+    run = replace(RUN, talk=counts_of({}))
+    found = metrics(run=run, acceptance=replace(accepted(), strategy=Strategy.CONVERSATION))
+    assert found["settings"]["strategy"] == "conversation"
+    assert found["settings"]["deduplicate"] is False
+    assert found["conversation"]["trims"] == 0
+    assert found["tokens"]["ideal"] == {"value": None, "source": "unknown"}
+    assert "may differ from the one that its request would have got alone" in found["notes"][-1]
+    assert metrics()["conversation"] is None

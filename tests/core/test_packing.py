@@ -94,7 +94,7 @@ def test_counters_come_back(counters: Progress) -> None:
     assert packing.unpack_progress(packing.pack_progress(counters)) == counters
 
 
-@given(st.builds(Group, texts, texts, u64, u64, u64, u64, u64, u32))
+@given(st.builds(Group, texts, texts, u64, u64, u64, u64, u64, u32, u64))
 def test_a_group_comes_back(group: Group) -> None:
     assert packing.unpack_group(packing.pack_group(group)) == group
 

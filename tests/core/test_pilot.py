@@ -57,6 +57,12 @@ def test_the_lines_are_spread_over_one_group_and_over_many() -> None:
     assert many == Counter(dict.fromkeys(range(10), 2)), "a pair of each"
 
 
+def test_where_each_line_needs_those_before_it_the_first_ones_are_chosen() -> None:
+    plan = plan_of(500, 500, 3, models="aab")
+    lines = pilot_lines(plan, bytearray(1_003), 20, is_in_order=True)
+    assert lines == [*plan.order[:20], plan.order[1_000]], "and one of the other model"
+
+
 def test_a_model_with_few_lines_has_one_of_them() -> None:
     plan = plan_of(5_000, 1, 3, models="abc")
     assert set(groups_of(plan, pilot_lines(plan, bytearray(5_004), 20))) == {0, 1, 2}

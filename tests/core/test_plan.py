@@ -119,6 +119,13 @@ def test_a_few_short_requests_do_not_pay_for_a_load() -> None:
     assert plan.groups[0].window_tokens > 10_000
 
 
+def test_a_group_knows_its_shortest_and_its_longest_request() -> None:
+    [group] = planned(
+        *(chat(RUBRICS[0], f"{n}", bound=bound) for n, bound in enumerate([900, 16, 300]))
+    ).groups
+    assert group.window_tokens - group.window_tokens_min == 900 - 16
+
+
 def test_like_windows_share_a_load() -> None:
     requests = [chat(RUBRICS[0], "word " * 5 * n) for n in range(300)]
     assert {group.load for group in planned(*requests).groups} == {0}

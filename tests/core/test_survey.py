@@ -4,6 +4,7 @@ import io
 import json
 
 from batchd.core.request import LineLimits
+from batchd.core.strategy import Strategy
 from batchd.core.survey import OPENAI_LINES_MAX, Survey
 
 
@@ -58,3 +59,12 @@ def test_a_file_that_openai_would_refuse_is_fine_here_and_said() -> None:
     found = survey(b"{}\n" * (OPENAI_LINES_MAX + 1))
     assert [note for note in found.notes() if "OpenAI would refuse" in note]
     assert not survey(b"{}\n" * 2).notes()
+
+
+def test_a_conversation_is_told_by_its_chats() -> None:
+    lines = [json.loads(line(name)) for name in "abc"]
+    lines[1]["body"]["messages"][0]["content"] = "another rubric"
+    raw = b"".join(json.dumps(it).encode() + b"\n" for it in lines)
+    found = survey(raw, b'{"strategy":"conversation"}')
+    assert (found.strategy, [group.count for group in found.groups()]) == (Strategy.CONVERSATION, [2, 1])
+    assert found.notes() == ()

@@ -73,3 +73,21 @@ def test_the_strategy_is_the_batchs_own_or_else_the_operators(option: str | None
     taken = world.take(content([chat("a")]), None if option is None else {"strategy": option})
     assert taken.facts.strategy is strategy
     assert strategy_of(taken.journal.meta()) is strategy
+
+
+def test_chats_are_planned_in_input_order_nothing_is_a_copy_and_who_stands_alone_is_said() -> None:
+    same = {"temperature": 0}
+    lines: list[Line | None] = [
+        _with(chat(name, system=system), same) for name, system in zip("abcd", "xyxx", strict=True)
+    ]
+    own = {
+        "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hi"}],
+        "temperature": 0,
+    }
+    lines.append(_with(chat("e"), own))
+    world = World(Rules(slots=1, settle_s=0.0, strategy=Strategy.CONVERSATION))
+    taken = world.take(content(lines))
+    assert list(taken.journal.plan().order) == [0, 2, 3, 1, 4]
+    assert (taken.facts.copies, taken.facts.group_count) == (0, 3)
+    [note] = taken.facts.notes
+    assert note.startswith("1 requests have turns of their own")

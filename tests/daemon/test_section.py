@@ -24,6 +24,18 @@ def request(bound: int) -> Request:
     return Request("a", Endpoint.CHAT, "m", (), (), {}, bound)
 
 
+def test_no_smaller_window_helps_than_the_shortest_request_needs() -> None:
+    def smallest(*needs: tuple[int, int]) -> int:
+        groups = [
+            Group("m", "c", n, 1, 0, longest, 0, 0, shortest) for n, (shortest, longest) in enumerate(needs)
+        ]
+        return Section(Load("m", 8_192, 2), groups, array("I"), bytearray(9), {}).window_tokens_min()
+
+    assert smallest((1_200, 8_000)) == 1_280
+    assert smallest((0, 8_000)) == 8_192  # of an older journal, which does not know
+    assert smallest((3_000, 4_000), (2_000, 8_000)) == 2_048
+
+
 def test_a_queue_gives_the_earliest_whose_time_has_come() -> None:
     queue = Queue()
     queue.put(1, 20.0)

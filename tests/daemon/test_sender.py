@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from batchd.core.request import Request
 from batchd.core.rules import Rules
+from batchd.daemon.conversation import Conversation
 from batchd.daemon.ledger import Ledger
-from batchd.daemon.lines import Lines
 from batchd.daemon.section import Section
 from batchd.daemon.sender import Sender
 from tests.daemon.test_section import section
@@ -33,10 +33,11 @@ class Post:
         self.model = TimedModel(script or Script())
         self.section: Section = section(count)
         rules = Rules(slots=1, request_timeout_s=300.0)
-        self.lines = Lines(self.batch, rules)
+        clock = FakeClock()
+        self.lines = Conversation(self.batch, rules, clock)
         ledger = Ledger(self.batch, MemorySpool(), lambda outcome: None)
         ledger.follow(self.batch.journal.plan())
-        self.sender = Sender(self.batch, self.model, FakeClock(), rules, self.lines, ledger)
+        self.sender = Sender(self.batch, self.model, clock, rules, self.lines, ledger)
         self.loaded = loaded(self.section.load)
         self.sender.begin(self.loaded)
 

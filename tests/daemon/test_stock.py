@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchd.core.lanes import Lanes
 from batchd.core.lifecycle import Phase
 from batchd.core.model import Source, Usage
 from batchd.core.record import NO_REUSE, Group, LineRow, NewLine, Plan
@@ -35,7 +36,8 @@ def _group_of(sizes: Sequence[int]) -> list[int]:
 
 def stock_of(journal: MemoryJournal, slots: int, taken: bytearray | None = None) -> Stock:
     plan = journal.plan()
-    return Stock(journal, plan.groups, plan.order, taken or bytearray(plan.line_count), slots)
+    taken = taken or bytearray(plan.line_count)
+    return Stock(journal, Lanes(plan.groups, plan.order, taken, slots), slots)
 
 
 async def emptied(stock: Stock, slots: int) -> list[int]:

@@ -5,6 +5,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable, Sequence
 
@@ -149,8 +150,9 @@ async def test_after_a_panic_the_environment_is_opened_again_before_the_next_try
     assert store.calls == ["commit", "commit", "reopen", "commit"]
 
 
-async def test_a_reopening_that_fails_is_tried_again_once_for_each_try() -> None:
-    store = ScriptedStore(lmdb.PanicError("panic"), lmdb.Error("io", 5), None, None)
+@pytest.mark.parametrize("failure", [lmdb.Error("io", 5), OSError(errno.EDQUOT, "Disk quota exceeded")])
+async def test_a_reopening_that_fails_is_tried_again_once_for_each_try(failure: Exception) -> None:
+    store = ScriptedStore(lmdb.PanicError("panic"), failure, None, None)
     writer = Writer(store, Retry(tries=3, first_s=0.001))
     await writer.record(nothing, 1)
     writer.close()

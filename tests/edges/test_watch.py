@@ -120,3 +120,29 @@ async def test_a_cancelled_watch_ends(inbox: Path) -> None:
         await silent(bell)
         watching.cancel()
     assert watching.cancelled()
+
+
+async def test_a_cancellation_that_comes_with_a_ring_is_obeyed(inbox: Path) -> None:
+    """Whoever forgets it goes on alone when all else in the house has ended."""
+    bell = Bell(inbox)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(bell.wait(RING_S))
+        await asyncio.sleep(0)
+        bell._rung.set()
+        waiting.cancel()
+    assert waiting.cancelled()
+
+
+async def test_a_watcher_that_cannot_even_be_imported_is_built_anew(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[object] = []
+
+    async def broken(self: Bell) -> None:
+        tries.append(self)
+        raise ModuleNotFoundError("No module named 'anyio._backends'")
+
+    monkeypatch.setattr(Bell, "_watch", broken)
+    async with running(inbox) as bell, asyncio.timeout(RING_S):
+        while len(tries) < 3:
+            assert await bell.wait(RING_S)

@@ -21,7 +21,8 @@ class FakeBell:
 
     async def wait(self, timeout_s: float) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._rung.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._rung.wait()
         was_rung = self._rung.is_set()
         self._rung.clear()
         return was_rung

@@ -12,6 +12,7 @@ import io
 import zlib
 from collections.abc import Mapping, Sequence
 
+from batchd.core.chats import Chats
 from batchd.core.fault import LineFault
 from batchd.core.json import dumps
 from batchd.core.lifecycle import Phase
@@ -62,6 +63,7 @@ def made_batch(
     journal = MemoryJournal() if journal is None else journal
     raw = content(lines)
     groups = PrefixGroups(lambda index: _request(raw.splitlines()[index]))
+    chats = Chats()
     rows: list[NewLine] = []
     offset = 0
     for index, line in enumerate(raw.splitlines()):
@@ -70,6 +72,7 @@ def made_batch(
         original = (copies or {}).get(index)
         if isinstance(parsed, Request) and original is None:
             groups.add(index, parsed)
+            chats.add(index, parsed)
         row = LineRow(offset, len(line), zlib.crc32(line), -isinstance(parsed, LineFault), index + 1)
         fault = (
             line_fault_line(parsed, request_id(batch_id, index)) if isinstance(parsed, LineFault) else None
@@ -78,7 +81,9 @@ def made_batch(
         rows.append(NewLine(index, row, fault, copy))
         offset += len(line) + 1
     journal.add_lines(rows)
-    journal.accept(build_plan(groups, len(lines)), acceptance(len(lines), strategy).to_meta())
+    is_chats = strategy is Strategy.CONVERSATION
+    plan = chats.plan(len(lines)) if is_chats else build_plan(groups, len(lines))
+    journal.accept(plan, acceptance(len(lines), strategy).to_meta())
     journal.set_phase(Phase.IN_PROGRESS, {"in_progress_at": "1800000000.0"})
     return Batch(batch_id, b"reviews.jsonl", journal, io.BytesIO(raw))
 

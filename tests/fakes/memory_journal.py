@@ -135,6 +135,10 @@ class MemoryJournal:
             raise JournalError("This journal has no such line.", "Begin the intake again.")
         return [self._rows[index] for index in indices]
 
+    def read_answers(self, indices: Sequence[int]) -> Mapping[int, bytes]:
+        found = ((index, self._results.get(index, (True, b""))) for index in indices)
+        return {index: line for index, (is_error, line) in found if not is_error}
+
     def results(self) -> Iterator[tuple[int, bool, bytes]]:
         for index in sorted(self._results):
             yield index, *self._results[index]

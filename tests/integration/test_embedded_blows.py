@@ -20,12 +20,12 @@ from tests.batches import request_line, write_batch
 from tests.blows import LINES_EACH, descendants, named, struck, well_done
 from tests.house import ROOT, LivingDaemon
 
-KILLS = int(os.environ.get("BATCHD_TEST_CHILD_KILLS", "3"))
+KILLS = int(os.environ.get("BATCHD_TEST_CHILD_KILLS", "2"))
 STOPS = int(os.environ.get("BATCHD_TEST_CHILD_STOPS", "0"))
 BLOWS = KILLS + STOPS
 
 #: What one answer of 16 tokens, one load after a death, and one hang may take on a busy machine.
-WAIT_S = 60.0 + 20.0 * KILLS + 90.0 * STOPS
+WAIT_S = 60.0 + 45.0 * KILLS + 150.0 * STOPS
 
 #: With the window that the large bound asks for, the cells of 8 slots take 1.5 GB, those of 4 half of it,
 #: and everything else half a gigabyte.

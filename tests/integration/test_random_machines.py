@@ -176,7 +176,7 @@ def live(world: World) -> Story:
     return run(work())
 
 
-@pytest.mark.timeout(60 + MACHINES)
+@pytest.mark.timeout(120 + 3 * MACHINES)
 def test_every_machine_ends_its_batch_by_itself_and_near_its_best_limit() -> None:
     logger.disable("batchd")
     shares = list[float]()

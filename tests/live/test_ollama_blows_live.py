@@ -27,7 +27,7 @@ from tests.live.served import CALM, MODEL, OTHER, RUNNER, Served, binary, models
 KILLS = int(os.environ.get("BATCHD_TEST_RUNNER_KILLS", "3"))
 STOPS = int(os.environ.get("BATCHD_TEST_RUNNER_STOPS", "1"))
 BLOWS = KILLS + STOPS
-WAIT_S = 120.0 + 30.0 * KILLS + 120.0 * STOPS
+WAIT_S = 120.0 + 60.0 * KILLS + 180.0 * STOPS
 
 #: What a server of ours, and each of its runners, may have: 24 slots with the window that the large bound
 #: asks for take 5.3 GB, half of that 3.1 GB. The server itself takes 1.9 GB.
@@ -101,9 +101,9 @@ def blows() -> list[signal.Signals]:
 
 
 def judged(path: Path, *bounds: int) -> Path:
-    """Six lines of each bound, in a group of their own; no answer is long, and one window is for all."""
+    """Six lines of each bound, which begin alike; no answer is long, and one window is for all."""
     lines = [
-        request_line(number, max_tokens=bound, system=f"With the bound {bound}: is this package useful? " * 4)
+        request_line(number, max_tokens=bound, system="Is this package useful? " * 9)
         for number, bound in enumerate(bound for bound in bounds for _ in range(6))
     ]
     path.write_text("".join(json.dumps(line | {"body": {**line["body"], **SHORT}}) + "\n" for line in lines))

@@ -159,6 +159,8 @@ class Endpoints:
         text, tokens, reason = bound_answer(whole, options, runner.window - tokens_in(prompt))
         if self.settings.mute and options.answer_tokens_max != 1:
             text, tokens, reason = "", 1, "stop"
+        if self.settings.dated:
+            prompt = f"{self._random.random()} {prompt}"
         started = time.perf_counter_ns()
         await self._strike(runner, prompt)
         reading = await self._run(runner, prompt, text, tokens)

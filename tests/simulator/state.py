@@ -42,6 +42,7 @@ class Settings:
     seed: int = 1
     answer_tokens: int = 12
     mute: int = 0  # 1: every answer is empty, as with a wrong template
+    dated: int = 0  # 1: the template puts something first that is another one for each request
     memory_bytes: int | None = None
     gpu_bytes: int = 0
     spike_bytes: int = 0

@@ -131,6 +131,17 @@ class Journal:
         with self._environment.read() as rows:
             return rows.lines(indices)
 
+    def read_answers(self, indices: Sequence[int]) -> Mapping[int, bytes]:
+        with self._environment.read() as rows:
+            found = (rows.results(index, 1, 1) for index in indices)
+            first = zip(indices, found, strict=True)
+            return {
+                index: line
+                for index, them in first
+                for at, is_error, line in them
+                if at == index and not is_error
+            }
+
     def results(self) -> Iterator[tuple[int, bool, bytes]]:
         return self._environment.results()
 

@@ -160,7 +160,7 @@ class Environment:
         return results
 
     def reopen(self) -> None:
-        """After a panic: LMDB refuses all work until the environment was closed. Raises lmdb.Error."""
+        """After a panic: LMDB refuses all work until it was closed. Raises lmdb.Error, OSError."""
         with self._reading:
             self._environment.close()
             self._environment, self._tables = self._load()

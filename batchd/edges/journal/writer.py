@@ -72,7 +72,9 @@ class Store(Protocol):
         """All of them, or lmdb.Error and none."""
 
     def reopen(self) -> None:
-        """After lmdb.PanicError. DamagedJournalError when what is there cannot be believed."""
+        """After lmdb.PanicError. lmdb.Error or OSError when it may be tried again; DamagedJournalError when
+        what is there cannot be believed.
+        """
 
     def has_no_room(self, error: lmdb.Error) -> bool:
         """Whether this commit failed because the disk is full."""
@@ -226,7 +228,7 @@ class Writer:
             self._steps += 1
             try:
                 return self._store.reopen()
-            except lmdb.Error as failed:
+            except (lmdb.Error, OSError) as failed:
                 error = failed
             logger.bind(event="reopen_failed").warning(
                 "journal: LMDB could not be opened again after a panic: {}", error
