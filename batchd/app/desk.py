@@ -34,7 +34,8 @@ from batchd.core.pilot import pilot_of
 from batchd.core.provenance import account_of, render
 from batchd.core.readings import Reading
 from batchd.core.record import Event, Outcome, Progress
-from batchd.core.result import BatchFacts
+from batchd.core.report import report
+from batchd.core.result import BatchFacts, batch_object
 from batchd.core.rules import Rules
 from batchd.core.runaway import extra_of
 from batchd.core.strategy import Strategy
@@ -249,15 +250,16 @@ class Desk:
                 shares,
                 extra_of(meta),
                 pilot_of(meta),
-                counts_of(meta) if acceptance.strategy is Strategy.CONVERSATION else None,
                 servers_of(meta) if SERVERS in meta else (),
+                counts_of(meta) if acceptance.strategy is Strategy.CONVERSATION else None,
             ),
             told,
             tools.settings_shown,
             journal.events(),
         )
         final_name = tools.final_name(self.batch.name, self.batch.id)
-        tools.publisher.assemble(self.batch, final_name, facts, metrics)
+        page = report(batch_object(facts), metrics)
+        tools.publisher.assemble(self.batch, final_name, facts, metrics, page)
         return tools.publisher.finish(self.batch)
 
     def _samples(self) -> Iterator[tuple[int, int]]:

@@ -28,7 +28,8 @@ from batchd.errors import ConfigError, UsageError
 from batchd.settings import Settings, load_settings
 from batchd.tools.bench import GROUPS, LINES, ROUNDS, Plan, Probed, compare, probe
 from batchd.tools.machine import Machine, this_machine
-from batchd.tools.overhead import FULL, Scope, measure_overhead, seconds
+from batchd.tools.overhead import measure_overhead
+from batchd.tools.scope import FULL, Scope, seconds
 from batchd.tools.sheet import (
     HEADS,
     PROJECTED,

@@ -39,7 +39,8 @@ CLOCK = "clock"
 class Run:
     """What the counters do not hold: moments (seconds since the epoch), the account of loads and canaries, of
     each group that was measured the tokens of its shared beginning, who did what; what answers cost that were
-    not taken; the pilot; of conversations their counts; of several servers their names, by number."""
+    not taken; the pilot; the names of the servers by their numbers, where there were several; of
+    conversations their counts."""
 
     started_at: float
     finished_at: float
@@ -48,8 +49,8 @@ class Run:
     shares: Shares
     extra: Extra = field(default_factory=Extra)
     pilot: object = None
-    talk: Mapping[str, int] | None = None
     servers: Sequence[str] = ()
+    talk: Mapping[str, int] | None = None
 
 
 def listed_groups(groups: Sequence[Group]) -> list[int]:

@@ -11,11 +11,11 @@ DIAGNOSTICS
 from array import array
 from bisect import insort
 from collections.abc import Sequence
-from itertools import islice
 
 from batchd.core.lanes import NoReuse, Pick
 from batchd.core.model import Usage
 from batchd.core.record import Group
+from batchd.core.seats import Seats
 
 #: There is one run: the file.
 _RUN = 0
@@ -36,8 +36,7 @@ class Naive:
         )
         self._given = 0
         self._back: list[int] = []  # places that were given and not sent
-        self._used: set[int] = set()
-        self.slot_count = 0
+        self._seats = Seats()
 
     def __repr__(self) -> str:
         return f"Naive({self.left} left)"
@@ -47,17 +46,18 @@ class Naive:
         """Lines that were not given yet."""
         return len(self._pending) - self._given + len(self._back)
 
+    @property
+    def slot_count(self) -> int:
+        """Numbers of slots are below it."""
+        return self._seats.slot_count
+
     def join(self, count: int) -> list[int]:
         """A server comes with so many slots; their numbers."""
-        numbers = (number for number in range(self.slot_count + count) if number not in self._used)
-        joined = list(islice(numbers, count))
-        self._used.update(joined)
-        self.slot_count = max(self._used) + 1
-        return joined
+        return self._seats.join(count)
 
     def leave(self, slots: Sequence[int], unsent: Sequence[Pick] = ()) -> None:
         """A server goes."""
-        self._used.difference_update(slots)
+        self._seats.leave(slots)
         for pick in unsent:
             self.give_back(pick)
 

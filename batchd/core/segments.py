@@ -19,14 +19,13 @@ from array import array
 from bisect import bisect_right, insort
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import count as count_up
-from itertools import islice
 from operator import attrgetter
 
 from batchd.core.conversation import Exchange
 from batchd.core.lanes import NoReuse, Pick
 from batchd.core.model import Usage
 from batchd.core.record import Group
+from batchd.core.seats import Seats
 
 #: Lanes tell runs apart to learn of slots; here nothing is learned.
 _RUN = 0
@@ -76,9 +75,8 @@ class Segments:
         head, *numbers = state or [[groups[0].start]]
         self._next = head[0]
         self.open = [self._segment(*four) for four in numbers]
+        self._seats = Seats()
         self._at_slot: dict[int, Segment] = {}
-        self._used: set[int] = set()
-        self.slot_count = 0
         self._given: set[int] = set()
         self._unopened = 0  # pending lines that are in no segment yet
         self._is_stuck: Callable[[int], bool] = lambda index: False
@@ -107,16 +105,18 @@ class Segments:
         self._at_slot.clear()
         self._unopened = self._pending(range(self._next, self._stop))
 
+    @property
+    def slot_count(self) -> int:
+        """Numbers of slots are below it."""
+        return self._seats.slot_count
+
     def join(self, count: int) -> list[int]:
         """A server comes with so many slots; their numbers."""
-        joined = list(islice((slot for slot in count_up() if slot not in self._used), count))
-        self._used.update(joined)
-        self.slot_count = max(self._used) + 1
-        return joined
+        return self._seats.join(count)
 
     def leave(self, slots: Sequence[int], unsent: Sequence[Pick] = ()) -> None:
-        """A server goes: its conversations are taken up again by other slots."""
-        self._used.difference_update(slots)
+        """A server goes; its conversations go on in other slots."""
+        self._seats.leave(slots)
         for slot in slots:
             self._at_slot.pop(slot, None)
         for pick in unsent:

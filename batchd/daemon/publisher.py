@@ -53,10 +53,12 @@ class Publisher:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
 
-    def assemble(self, batch: Batch, final_name: str, facts: BatchFacts, metrics: dict[str, object]) -> None:
-        """Write publish/, seal it, and make name and hash durable."""
+    def assemble(
+        self, batch: Batch, final_name: str, facts: BatchFacts, metrics: dict[str, object], page: str
+    ) -> None:
+        """Write publish/, seal it, and make name and hash durable. `page`: the same for people, in HTML."""
         try:
-            self._write(batch, facts, metrics)
+            self._write(batch, facts, metrics, page)
             failpoints.reach("assembly.done")
             sha256 = self._spool.seal_publish(batch.id)
         except NoSpaceError as error:
@@ -99,7 +101,7 @@ class Publisher:
         """
         self._spool.empty_trash(batch.id)
 
-    def _write(self, batch: Batch, facts: BatchFacts, metrics: dict[str, object]) -> None:
+    def _write(self, batch: Batch, facts: BatchFacts, metrics: dict[str, object], page: str) -> None:
         self._spool.begin_publish(batch.id)
         empty = batch.journal.progress().spent.empty_answers
         if empty:
@@ -110,6 +112,7 @@ class Publisher:
         try:
             draft.write_retry(draft.write_lines())
             draft.write_whole("batch.json", dumps(batch_object(facts)) + b"\n")
+            draft.write_whole("report.html", page.encode())
             draft.write_whole("metrics.json", dumps({**metrics, "files": draft.figures()}) + b"\n")
         except OSError as error:
             kind = NoSpaceError if error.errno in _NO_SPACE else SpoolError

@@ -134,7 +134,6 @@ class Station:
 
     async def _pump(self, section: Section, stock: Stock, loaded: Loaded) -> None:
         """All lanes, until nothing is pending, or the server is lost, or we are stopped."""
-        self._site.lines.begin_load(loaded)
         lanes = stock.join(max(loaded.slots, 1))
         try:
             await self._run_all(

@@ -16,7 +16,6 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,6 +37,7 @@ from batchd.tools.child import BATCHD, Child
 from batchd.tools.instant import Instant, Told
 from batchd.tools.loops import measure, read_requests
 from batchd.tools.places import temporary
+from batchd.tools.scope import INTAKES_MAX, KILL_SHARE, LONG_LINES_MAX, Scope, long_sizes
 from batchd.tools.workload import Workload
 
 MODEL = "instant"
@@ -50,9 +50,6 @@ IN_FLIGHT = 16
 PATIENCE_S = 300.0
 SLOWEST_PER_S = 100.0
 
-#: The daemon is killed when it has so many answers more, as a share of the lines.
-KILL_SHARE = 0.15
-
 #: The window of the loops; the instant server takes any.
 WINDOW_TOKENS = 4_096
 
@@ -60,52 +57,6 @@ WINDOW_TOKENS = 4_096
 LONG_TOKENS, SHORT_TOKENS = 2_000, 20
 
 OnStep = Callable[[float, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """How much is measured. The defaults are over within minutes; `FULL` is the whole table."""
-
-    rounds: int = 3
-    requests: int = 2_000
-    intake_lines: int = 10_000
-    short_lines: int = 50_000
-    unshared_lines: int = 10_000
-    sizes: Sequence[int] = (10_000,)
-    kills: int = 3
-
-    def within(self, sizes: Sequence[int], rounds: int) -> "Scope":
-        """Nothing has more lines than the largest of these sizes."""
-        most = max(sizes)
-        return Scope(
-            rounds=rounds,
-            requests=min(self.requests, most),
-            intake_lines=min(self.intake_lines, most),
-            short_lines=min(self.short_lines, most),
-            unshared_lines=min(self.unshared_lines, most),
-            sizes=tuple(sizes),
-            kills=min(self.kills, rounds),
-        )
-
-
-#: A million lines are short ones: what is held of a line does not hang on its length.
-FULL = Scope(7, 4_000, 170_000, 1_000_000, 170_000, (10_000, 170_000, 1_000_000), 3)
-LONG_LINES_MAX = 200_000
-
-#: The file is copied and read each time: often enough for a median.
-INTAKES_MAX = 3
-
-
-def seconds(scope: Scope) -> float:
-    """About how long it will take, on a machine that answers a few hundred requests a second."""
-    pairs_s = scope.rounds * (4 * scope.requests / 500 + 8)
-    lines = sum(scope.sizes) + scope.unshared_lines + max(_long(scope)) * KILL_SHARE * (scope.kills + 1)
-    intake_s = min(scope.rounds, INTAKES_MAX) * (scope.intake_lines / 8_000 + scope.short_lines / 20_000)
-    return pairs_s + 2 * intake_s + lines / 400
-
-
-def _long(scope: Scope) -> list[int]:
-    return [size for size in scope.sizes if size <= LONG_LINES_MAX] or [0]
 
 
 def measure_overhead(settings: Settings, scope: Scope, on_step: OnStep) -> list[Measured]:
@@ -127,7 +78,7 @@ def measure_overhead(settings: Settings, scope: Scope, on_step: OnStep) -> list[
     for lines in scope.sizes:
         rows += course.large(lines)
     rows += course.unshared()
-    if recovered := max(_long(scope)):
+    if recovered := max(long_sizes(scope)):
         rows += course.recovery(recovered)
     on_step(1.0, "done")
     return rows

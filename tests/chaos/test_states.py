@@ -314,7 +314,9 @@ class SpoolMachine(RuleBasedStateMachine):
             given = from_meta(batch.journal.meta())
             facts = facts_of(batch.id, given, batch.journal.progress(), "completed", {"completed_at": 2e9})
             metrics: dict[str, object] = {"version": 1, "provenance": {"input": {"sha256": given.sha256}}}
-            self.publisher.assemble(batch, final_name(batch.name, batch.id), facts, metrics)
+            self.publisher.assemble(
+                batch, final_name(batch.name, batch.id), facts, metrics, "<!doctype html>"
+            )
             self.publisher.finish(batch)
             self.publisher.delete(batch)
             del self.held[batch.id]

@@ -246,6 +246,17 @@ def test_a_beginning_that_was_never_reused_is_noted() -> None:
     assert "at most 12 were there. The model server does not keep" in note
 
 
+def test_conversations_are_said_and_their_ideal_is_unknown() -> None:
+    run = replace(RUN, talk=counts_of({}))
+    found = metrics(run=run, acceptance=replace(accepted(), strategy=Strategy.CONVERSATION))
+    assert found["settings"]["strategy"] == "conversation"
+    assert found["settings"]["deduplicate"] is False
+    assert found["conversation"]["trims"] == 0
+    assert found["tokens"]["ideal"] == {"value": None, "source": "unknown"}
+    assert "may differ from the one that its request would have got alone" in found["notes"][-1]
+    assert metrics()["conversation"] is None
+
+
 def test_where_several_servers_answered_each_lane_and_decision_names_its_own() -> None:
     lanes = {0: Share(2), 1: Share(3), LANES_EACH: Share(4)}
     run = replace(RUN, shares=replace(SHARES, lanes=lanes), servers=("http://a:1", "http://b:1"))
@@ -257,14 +268,3 @@ def test_where_several_servers_answered_each_lane_and_decision_names_its_own() -
     alone = metrics()
     assert "server" not in alone["lanes"]["lanes"][0]
     assert "server" not in alone["decisions"][0]
-
-
-def test_conversations_are_said_and_their_ideal_is_unknown() -> None:
-    run = replace(RUN, talk=counts_of({}))
-    found = metrics(run=run, acceptance=replace(accepted(), strategy=Strategy.CONVERSATION))
-    assert found["settings"]["strategy"] == "conversation"
-    assert found["settings"]["deduplicate"] is False
-    assert found["conversation"]["trims"] == 0
-    assert found["tokens"]["ideal"] == {"value": None, "source": "unknown"}
-    assert "may differ from the one that its request would have got alone" in found["notes"][-1]
-    assert metrics()["conversation"] is None

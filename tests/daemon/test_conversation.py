@@ -306,6 +306,23 @@ def results(batch: Batch) -> list[tuple[int, bool, bytes]]:
     return list(batch.journal.results())
 
 
+async def test_a_conversation_goes_on_at_another_server_when_its_own_dies() -> None:
+    batch, script = batch_of(questions(24)), Script().answers("r14", crash(), answer_played())
+    talkers = [Talker(script), Talker(script)]
+    for number, talker in enumerate(talkers):
+        talker.number, talker.name = number, f"http://{number}"
+    rules = Rules(slots=1, habits=Habits(margin=0.4, trim_requests=1_000), window_tokens_max=1_024)
+    work = Dispatcher(batch, talkers, FakeClock(), MemorySpool(), rules, on_durable=lambda outcome: None)
+    assert await work.work()
+    assert batch.journal.progress().completed == 24
+    assert all(talker.seen for talker in talkers)
+    seen = [one for talker in talkers for one in talker.seen]
+    for custom_id, messages in seen:
+        places = [int(text.removeprefix("Question r").rstrip(".")) for text in users(messages)]
+        assert places == list(range(places[0], int(custom_id[1:]) + 1)), "what stands before it, and no other"
+    assert sum(len(users(messages)) == 1 for _, messages in seen) >= 2, "several segments"
+
+
 async def test_a_pilot_and_the_rest_are_the_same_conversations_as_the_whole() -> None:
     calm, model = Talker(), Talker()
     assert await dispatcher(batch_of(questions(20)), calm, slots=1).work()

@@ -22,6 +22,8 @@ from tests.fakes.memory_spool import MemorySpool
 
 NAME = f"reviews.{ID}"
 
+PAGE = "<!doctype html>"
+
 
 class World:
     """A batch in processing/ whose outcomes are written by hand."""
@@ -46,7 +48,7 @@ class World:
         return facts_of(ID, acceptance(total), self.journal.progress(), "completed", {"completed_at": 2e9})
 
     def publish(self) -> dict[str, bytes]:
-        self.publisher.assemble(self.batch, NAME, self.facts(), {"version": 1})
+        self.publisher.assemble(self.batch, NAME, self.facts(), {"version": 1}, PAGE)
         self.publisher.finish(self.batch)
         self.publisher.delete(self.batch)
         return self.spool.outbox[NAME]
@@ -58,7 +60,14 @@ async def test_results_stand_in_input_order_whatever_the_order_of_the_answers() 
         await world.record(index, b'{"n":%d}' % index)
     await world.record(1, b'{"e":1}', is_error=True)
     files = world.publish()
-    assert sorted(files) == ["batch.json", "errors.jsonl", "metrics.json", "output.jsonl", "retry.jsonl"]
+    assert sorted(files) == [
+        "batch.json",
+        "errors.jsonl",
+        "metrics.json",
+        "output.jsonl",
+        "report.html",
+        "retry.jsonl",
+    ]
     assert files["output.jsonl"] == b'{"n":0}\n{"n":2}\n{"n":3}\n'
     assert files["errors.jsonl"] == b'{"e":1}\n'
 
@@ -111,7 +120,7 @@ async def test_a_file_that_would_be_empty_is_not_made_and_its_id_is_null() -> No
     world = World(chat("a"))
     await world.record(0, b"{}")
     files = world.publish()
-    assert sorted(files) == ["batch.json", "metrics.json", "output.jsonl"]
+    assert sorted(files) == ["batch.json", "metrics.json", "output.jsonl", "report.html"]
     batch = loads(files["batch.json"])
     assert isinstance(batch, dict)
     assert (batch["output_file_id"], batch["error_file_id"]) == ("output.jsonl", None)
@@ -132,7 +141,7 @@ async def test_a_line_without_an_outcome_refuses_to_publish(missing: int) -> Non
 async def test_name_and_hash_are_durable_before_the_rename() -> None:
     world = World(chat("a"))
     await world.record(0, b"{}")
-    world.publisher.assemble(world.batch, NAME, world.facts(), {})
+    world.publisher.assemble(world.batch, NAME, world.facts(), {}, PAGE)
     assert world.journal.phase() is Phase.PUBLISHING
     assert world.journal.meta()["final_name"] == NAME
     assert len(world.journal.meta()["publish_sha256"]) == 64
@@ -142,7 +151,7 @@ async def test_name_and_hash_are_durable_before_the_rename() -> None:
 async def test_a_sealed_directory_that_changed_is_assembled_again() -> None:
     world = World(chat("a"))
     await world.record(0, b'{"n":0}')
-    world.publisher.assemble(world.batch, NAME, world.facts(), {})
+    world.publisher.assemble(world.batch, NAME, world.facts(), {}, PAGE)
     assert world.publisher.is_sealed(world.batch)
     publish = world.spool.processing[ID].publish
     assert publish is not None
@@ -195,7 +204,7 @@ async def test_on_a_full_disk_what_was_begun_is_deleted_and_it_can_be_assembled_
         assert spool.processing[ID].publish is None
         assert world.journal.phase() is Phase.IN_PROGRESS
     spool.is_full = False
-    assert sorted(world.publish()) == ["batch.json", "metrics.json", "output.jsonl"]
+    assert sorted(world.publish()) == ["batch.json", "metrics.json", "output.jsonl", "report.html"]
 
 
 async def test_what_was_promised_is_not_deleted_when_the_disk_is_full() -> None:

@@ -37,8 +37,7 @@ def _group_of(sizes: Sequence[int]) -> list[int]:
 
 def stock_of(journal: MemoryJournal, slots: int, taken: bytearray | None = None) -> Stock:
     plan = journal.plan()
-    taken = taken or bytearray(plan.line_count)
-    stock = Stock(journal, Lanes(plan.groups, plan.order, taken, 0))
+    stock = Stock(journal, Lanes(plan.groups, plan.order, taken or bytearray(plan.line_count), 0))
     assert stock.join(slots) == list(range(slots))
     return stock
 

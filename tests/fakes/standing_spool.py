@@ -143,7 +143,7 @@ class StandingSpool:
         given = from_meta(batch.journal.meta())
         facts = facts_of(batch.id, given, batch.journal.progress(), "completed", {"completed_at": BEGUN_AT})
         metrics: dict[str, object] = {"version": 1, "provenance": {"input": {"sha256": given.sha256}}}
-        self._publisher.assemble(batch, final_name(NAME, batch.id), facts, metrics)
+        self._publisher.assemble(batch, final_name(NAME, batch.id), facts, metrics, "<!doctype html>")
         return self.root / "processing" / batch.id / "publish"
 
     def rename(self, batch: Batch) -> Path:

@@ -9,7 +9,8 @@ from batchd.core.bars import BARS
 from batchd.settings import load_settings
 from batchd.tools import slow_disk
 from batchd.tools.machine import this_machine
-from batchd.tools.overhead import FULL, Scope, measure_overhead, seconds
+from batchd.tools.overhead import measure_overhead
+from batchd.tools.scope import FULL, Scope, seconds
 from batchd.tools.sheet import table_sheet
 from batchd.tools.table import in_order
 
