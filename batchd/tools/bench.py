@@ -14,6 +14,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from batchd.core.json import loads
 from batchd.core.request import LineLimits
 from batchd.core.status import parse
 from batchd.core.survey import Survey
+from batchd.edges import log
 from batchd.edges.clock import SystemClock
 from batchd.errors import BatchdError, SpoolError, UnavailableError
 from batchd.settings import Settings
@@ -94,6 +96,7 @@ class Probed:
 
 def probe(settings: Settings, model: str, plan: Plan) -> Probed:
     """One load, two answers: what is there, and how fast it is."""
+    log.configure("ERROR", sys.stderr, False)
     with temporary() as place:
         batch = replace(plan.work, lines=max(plan.sizes)).write(place / "work.jsonl", model, 0)
         window_tokens = _window(settings, batch)
