@@ -10,6 +10,7 @@ DIAGNOSTICS
     used. Interrupted, nothing is left behind.
 """
 
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -102,6 +103,8 @@ def bench(
       batchd bench --gguf model.gguf --lines 100,1000 --cases prefix,bare --report bench.html
       batchd bench --overhead
     """
+    # Asked to end, it ends its daemons and servers too, as by Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     check_engine(engine, gguf)
     if report is not None and not report.absolute().parent.is_dir():
         raise UsageError(
