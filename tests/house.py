@@ -32,9 +32,19 @@ OURS = ("BATCHD_", "OLLAMA_")
 WAIT_S = 60.0
 
 
+#: Several batchd of several tests work on one machine, and on no card.
+BESIDE_OTHERS = {"BATCHD_SHARE_CARD": "true"}
+
+
 def clean_environment(home: Path, **more: str) -> dict[str, str]:
     """What a batchd of a test sees: nothing that the tester has set."""
-    return {"PYTHONPATH": str(ROOT), "HOME": str(home), "PATH": os.environ["PATH"], **more}
+    return {
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(home),
+        "PATH": os.environ["PATH"],
+        **BESIDE_OTHERS,
+        **more,
+    }
 
 
 class LivingDaemon:
@@ -47,6 +57,7 @@ class LivingDaemon:
             **{name: value for name, value in os.environ.items() if not name.startswith(OURS)},
             "PYTHONPATH": str(ROOT),
             "BATCHD_SPOOL": str(spool),
+            **BESIDE_OTHERS,
             "BATCHD_SETTLE_S": "0",
             "BATCHD_OLLAMA__MODE": "attach",
             **environment,

@@ -15,7 +15,7 @@ import pytest
 from batchd.core.lifecycle import State
 from batchd.core.parameters import TABLE, Treatment
 from tests.batches import write_batch
-from tests.house import LivingDaemon, clean_environment, read_lines
+from tests.house import BESIDE_OTHERS, LivingDaemon, clean_environment, read_lines
 from tests.simulator.child import ChildSimulator
 from tests.systemd.page import blocks
 
@@ -168,7 +168,7 @@ def test_the_first_command_of_the_readme_ends_with_real_answers(tmp_path: Path, 
         name: value
         for name, value in os.environ.items()
         if name != "VIRTUAL_ENV" and not name.startswith("BATCHD_")
-    }
+    } | BESIDE_OTHERS
     done = subprocess.run(
         RUN_HERE["demo"],
         shell=True,

@@ -343,3 +343,41 @@ def test_the_page_of_settings_names_each_of_them_once() -> None:
         is_section = isinstance(field.default, BaseModel)
         flat += [f"{name}.{inner}" for inner in type(field.default).model_fields] if is_section else [name]
     assert sorted(named) == sorted(flat)
+
+
+def test_several_servers_are_named_in_a_list_or_with_commas_in_the_environment(tmp_path: Path) -> None:
+    said = {"BATCHD_SPOOL": str(tmp_path), "BATCHD_OLLAMA__HOSTS": "a, http://b:80 ,", "OLLAMA_HOST": "c"}
+    ollama = load_settings({}, None, said).ollama
+    assert ollama.hosts == ("http://a:11434", "http://b:80")
+    file = tmp_path / "batchd.toml"
+    file.write_text('[ollama]\ngpus = ["0", "GPU-5fd1bf71-9b1e"]\n')
+    ollama = load_settings({"spool": tmp_path}, file, {}).ollama
+    assert (ollama.gpus, ollama.hosts) == (("0", "GPU-5fd1bf71-9b1e"), ())
+    shown = {origin.name: origin.value for origin in sources({}, None, said)}
+    assert shown["ollama.hosts"] == "http://a:11434, http://b:80"
+    assert shown["ollama.gpus"] == "-"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"hosts": ["a"], "host": "b"}, "host and hosts are both set"),
+        ({"hosts": ["a"], "mode": "own"}, "mode own asks for servers of our own"),
+        ({"hosts": ["a"], "gpus": ["0"]}, "gpus asks for servers of our own"),
+        ({"gpus": ["0"], "mode": "attach"}, "mode attach for none"),
+        ({"hosts": ["a", "http://a:11434"]}, "is named twice"),
+        ({"gpus": ["first"]}, "is no card"),
+    ],
+)
+def test_servers_that_contradict_each_other_are_refused(
+    tmp_path: Path, chosen: dict[str, object], said: str
+) -> None:
+    flags = {"spool": tmp_path, **{f"ollama.{name}": value for name, value in chosen.items()}}
+    with pytest.raises(ConfigError, match=said):
+        load_settings(flags, None, {})
+
+
+def test_the_servers_do_not_make_another_batch(tmp_path: Path) -> None:
+    one = load_settings({"spool": tmp_path, "ollama.hosts": "a,b"}, None, {})
+    other = load_settings({"spool": tmp_path, "ollama.hosts": "b,a"}, None, {})
+    assert one.answer_settings() == other.answer_settings()

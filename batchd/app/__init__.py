@@ -17,11 +17,13 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from batchd.app.blocking import to_its_end
+from batchd.app.cards import cards_held
 from batchd.app.collector import calm_collector
-from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engine, out_of_reach, wait_for
+from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engines, out_of_reach, wait_for
 from batchd.app.foreground import Ended as Ended
 from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
 from batchd.app.gauges import MachineGauges, programs_of
@@ -31,6 +33,7 @@ from batchd.app.profiles import with_profiles
 from batchd.app.provenance import describe_model, provenance
 from batchd.app.reload import Reloading
 from batchd.core.fault import ModelFault
+from batchd.core.provenance import agreed
 from batchd.core.rules import Rules
 from batchd.core.status import StatusReport
 from batchd.core.strategy import Habits
@@ -55,17 +58,18 @@ async def serve(read: Callable[[], Settings], around: Surroundings) -> None:
     spool = Spool.open(settings.spool)
     try:
         clock = SystemClock()
-        engine = with_profiles(await build_engine(settings, clock), settings)
+        engines = with_profiles(await build_engines(settings, clock), settings)
         service = _service(around)
-        house = _house(settings, service, spool, engine, None, lambda report: None)
+        house = _house(settings, service, spool, engines, None, lambda report: None)
 
         def adopt(changed: Settings) -> None:
             _log_for_service(changed, around)
-            rules = _rules(changed, spool, engine, is_run=False)
-            house.adopt(rules, _shown(changed, engine), changed.drain_s)
+            rules = _rules(changed, spool, engines, is_run=False)
+            house.adopt(rules, _shown(changed, engines), changed.drain_s)
 
         reload = Reloading(settings, read, adopt, service, clock, lambda: house.board.state == "ready")
-        await _until_stopped(house, house.run(), reload)
+        with cards_held(settings, engines):
+            await _until_stopped(house, house.run(), reload)
     finally:
         spool.close()
 
@@ -92,14 +96,16 @@ async def run_files(
     # The bar says what the log would, so only trouble is logged unless more was asked for.
     is_asked_for = "log_level" in settings.model_fields_set
     log.configure(settings.log_level if is_asked_for else "WARNING", sys.stderr, False)
-    spool = Spool.open(settings.spool, outbox)
+    spool, on_card = Spool.open(settings.spool, outbox), ExitStack()
     try:
         clock = SystemClock()
-        engine = with_profiles(await build_engine(settings, clock), settings)
-        described = await wait_for(engine, clock)
-        wanted = await _identified(settings, engine, described.version, files, options)
+        engines = with_profiles(await build_engines(settings, clock), settings)
+        on_card.enter_context(cards_held(settings, engines))
+        described = await wait_for(engines, clock)
+        versions = sorted({server.version for server in described})
+        wanted = await _identified(settings, engines, ", ".join(versions), files, options)
         await to_its_end(hand_in, spool, settings.spool, wanted)
-        house = _house(settings, _service(around), spool, engine, wanted, on_tick)
+        house = _house(settings, _service(around), spool, engines, wanted, on_tick)
         finished: dict[str, str] = {}
 
         async def work() -> None:
@@ -114,12 +120,13 @@ async def run_files(
             for item in wanted
         ]
     finally:
+        on_card.close()
         spool.close()
 
 
 async def _identified(
     settings: Settings,
-    engine: Engine,
+    engines: Sequence[Engine],
     version: str,
     files: Sequence[Path],
     options: Sequence[Mapping[str, object]],
@@ -130,18 +137,28 @@ async def _identified(
     for file, asked in zip(files, options, strict=True):
         content = await asyncio.to_thread(read_content, file)
         served = sorted({settings.model or settings.model_aliases.get(name, name) for name in content.models})
-        digests = await engine.server.digests(served, ASK_TIMEOUT_S)
-        if isinstance(digests, ModelFault):
-            raise out_of_reach(engine, digests)
+        digests = await _digests(engines, served)
         wanted.append(identify(file, content, asked, answer_settings, digests))
     return wanted
+
+
+async def _digests(engines: Sequence[Engine], models: Sequence[str]) -> Mapping[str, str]:
+    """What these names stand for, as most servers have it."""
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(engine.server.digests(models, ASK_TIMEOUT_S)) for engine in engines]
+    answers = [task.result() for task in asked]
+    found = [answer for answer in answers if not isinstance(answer, ModelFault)]
+    if found:
+        return agreed(found)
+    assert isinstance(answers[0], ModelFault)
+    raise out_of_reach(engines[0], answers[0])
 
 
 def _house(
     settings: Settings,
     service: Systemd,
     spool: Spool,
-    engine: Engine,
+    engines: Sequence[Engine],
     wanted: Sequence[Wanted] | None,
     on_tick: OnTick,
 ) -> House:
@@ -150,32 +167,35 @@ def _house(
         clock=SystemClock(),
         service=service,
         bell=Bell(settings.spool / "inbox"),
-        server=engine.server,
+        engines=engines,
         final_name=final_name,
         new_batch_id=lambda: f"batch_{secrets.token_hex(16)}",
-        describe_model=lambda supervisor: describe_model(engine, supervisor),
-        provenance=lambda supervisor: provenance(engine, supervisor),
+        describe_model=describe_model,
+        provenance=provenance,
         gauges=MachineGauges(programs_of(settings)),
         inhibitor=SleepInhibitor(),
-        advise=engine.advise,
         pid=os.getpid(),
-        forget=engine.forget,
     )
     only = None if wanted is None else frozenset(item.batch_id for item in wanted)
-    rules = _rules(settings, spool, engine, is_run=wanted is not None)
-    return House(outside, rules, engine.limits, _shown(settings, engine), settings.drain_s, only, on_tick)
+    rules = _rules(settings, spool, engines, is_run=wanted is not None)
+    return House(outside, rules, _shown(settings, engines), settings.drain_s, only, on_tick)
 
 
-def _shown(settings: Settings, engine: Engine) -> dict[str, object]:
+def _slots(engines: Sequence[Engine]) -> int:
+    """The most that any of them may have; each is bounded by its own limits."""
+    return max(engine.limits.slots for engine in engines)
+
+
+def _shown(settings: Settings, engines: Sequence[Engine]) -> dict[str, object]:
     """What the results say of the settings."""
     secrets_left_out = {"llamacpp": {"api_key"}}
-    return {**settings.model_dump(mode="json", exclude=secrets_left_out), "slots": engine.limits.slots}
+    return {**settings.model_dump(mode="json", exclude=secrets_left_out), "slots": _slots(engines)}
 
 
-def _rules(settings: Settings, spool: Spool, engine: Engine, is_run: bool) -> Rules:
+def _rules(settings: Settings, spool: Spool, engines: Sequence[Engine], is_run: bool) -> Rules:
     settle_s = settings.settle_s if settings.settle_s is not None else spool.default_settle_s()
     return Rules(
-        slots=engine.limits.slots,
+        slots=_slots(engines),
         window_tokens_max=settings.window_tokens_max,
         request_timeout_s=settings.request_timeout_s,
         give_up_s=settings.give_up_s,

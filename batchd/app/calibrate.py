@@ -120,7 +120,7 @@ class _Course:
 
     async def _identify(self) -> Identity:
         self._on_step(0.0, "asking the server")
-        described = await wait_for(self._engine, self._clock)
+        [described] = await wait_for([self._engine], self._clock)
         digests = await self._engine.server.digests([self._model], ASK_TIMEOUT_S)
         if isinstance(digests, ModelFault):
             raise out_of_reach(self._engine, digests)

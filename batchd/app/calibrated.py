@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchd.app.blocking import abandonable
 from batchd.app.calibrate import OnStep, calibrate
+from batchd.app.cards import cards_held
 from batchd.app.engines import build_engine
 from batchd.core.calibration import Profile, file_stem, key_text
 from batchd.core.picture import draw
@@ -36,7 +37,8 @@ async def calibrate_model(
     clock = SystemClock()
     engine = await build_engine(settings, clock)
     try:
-        profile = await calibrate(engine, settings, model, minutes, clock, on_step)
+        with cards_held(settings, [engine]):
+            profile = await calibrate(engine, settings, model, minutes, clock, on_step)
     finally:
         await engine.server.close()
     stem = file_stem(profile.identity, key_of(key_text(profile.identity)))

@@ -11,22 +11,22 @@ DIAGNOSTICS
 """
 
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from batchd.app.account import AccountedModel
+from batchd.app.account import SERVERS, AccountedModel, BatchAccount, servers_of
 from batchd.app.blocking import to_its_end, with_room
 from batchd.app.closing import CANCELLED, CLOSING, ENDED, EXPIRED, REFUSED, close_early, go_on, pause_batch
 from batchd.app.judging import Judging
 from batchd.app.piloting import Piloting
+from batchd.app.servers import Servers
 from batchd.core.fault import ModelFault
 from batchd.core.ideal import SAMPLES_MAX, cached_tokens, measure_shared
 from batchd.core.lifecycle import Phase
 from batchd.core.limits import Change
 from batchd.core.metrics import Run, build_metrics, listed_groups, token_scale
-from batchd.core.model import Load
 from batchd.core.options import window_s
 from batchd.core.pause import Cause, Pause
 from batchd.core.peaks import Peaks
@@ -45,7 +45,6 @@ from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ports import Batch, Clock, Spool
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.status import StatusBoard
-from batchd.daemon.supervisor import Supervisor
 
 _T = TypeVar("_T")
 
@@ -60,15 +59,13 @@ class Tools:
     spool: Spool
     clock: Clock
     rules: Rules
-    supervisor: Supervisor
+    servers: Servers
     publisher: Publisher
     board: StatusBoard
     final_name: Callable[[bytes, str], str]
-    provenance: Callable[[], Mapping[str, object]]
     settings_shown: Mapping[str, object]
     may_send: Callable[[], bool]
     on_full: Callable[[], None]
-    advise: Callable[[Load], Awaitable[Load]]
 
 
 class Desk:
@@ -78,13 +75,13 @@ class Desk:
         self._tools = tools
         self.batch = batch
         self._judging = Judging(batch.id, batch.journal, tools.clock, tools.rules.completion_tokens_default)
-        self._model = AccountedModel(
-            tools.supervisor, batch.journal, tools.provenance, self._judging, tools.advise
-        )
+        seats = tools.servers.seats
+        self._account = BatchAccount(batch.journal, seats)
+        self._models = [AccountedModel(seat, self._account, self._judging) for seat in seats]
         self._piloting = Piloting(batch.id, batch.journal, tools.clock, self._judging, tools.rules.pilot)
         self._dispatcher = Dispatcher(
             batch,
-            self._model,
+            self._models,
             tools.clock,
             tools.spool,
             tools.rules,
@@ -118,15 +115,19 @@ class Desk:
             pause_batch(self.batch, pause)
             self._dispatcher.stop()
 
-    def log_change(self, change: Change) -> None:
-        """A decision of the governor while this batch is at work."""
-        now = self._tools.clock.now()
-        self._model.log_change(change)
+    def log_change(self, change: Change, place: int | None = None) -> None:
+        """A decision while this batch is at work; `place`: that of the server that it is about."""
+        now, server = self._tools.clock.now(), ""
+        if place is not None:
+            self._models[place].log_change(change)
+            server = self._models[place].name
         if self._is_publishing:  # its story is told, and its journal may be closed at any moment
             return
         self.batch.journal.log_event(
-            Event(now, change.name, change.old, change.new, change.cause, change.evidence)
+            Event(now, change.name, change.old, change.new, change.cause, change.evidence, server)
         )
+        if place is not None:
+            self._account.keep_edges()
 
     def add_reading(self, reading: Reading) -> None:
         """One more measurement of the machine, while this batch is at work."""
@@ -138,7 +139,7 @@ class Desk:
 
     def tick(self, duration_s: float) -> None:
         """Once a second: count the time that the model was ours to use; has the batch expired?"""
-        if not self._is_working or not self._tools.supervisor.standing.is_ready:
+        if not self._is_working or not self._tools.servers.is_ready:
             return
         self.batch.journal.add_worked(duration_s)
         self._left_s -= duration_s
@@ -148,7 +149,7 @@ class Desk:
     async def work(self) -> str | None:
         """The path of the result directory, or None when stopped or paused before the end."""
         tools = self._tools
-        tools.supervisor.begin_account()
+        tools.servers.begin_account()
         acceptance, progress, closed_before = await to_its_end(self._begin)
         if acceptance.refusals:
             self.batch.closing = REFUSED
@@ -185,7 +186,8 @@ class Desk:
             self._judging.samples = []
             if not await self._dispatcher.work(lines):
                 return False
-            pause = self._piloting.conclude(self._dispatcher.fuse.failed, self._model.slots)
+            slots = max(1, sum(model.slots for model in self._models))
+            pause = self._piloting.conclude(self._dispatcher.fuse.failed, slots)
             if pause is not None and batch.closing is None:
                 await self._dispatcher.fuse.keep()
                 self.pause(pause)
@@ -206,6 +208,7 @@ class Desk:
         elif forgotten:
             journal.log_event(Event(clock.now(), "requeued", str(forgotten), "0", "the daemon was restarted"))
         meta = journal.meta()
+        self._account.begin(meta)
         acceptance = from_meta(meta)
         self._judging.extra = extra_of(meta)
         progress = journal.progress()
@@ -231,7 +234,7 @@ class Desk:
         account = account_of(meta)
         shares = journal.shares(listed_groups(plan.groups))
         shared = measure_shared(plan, token_scale(acceptance, progress), self._samples())
-        told = render(account, tools.provenance())
+        told = render(account, tools.servers.provenance())
         memory = told.get("memory")
         told["memory"] = {**(memory if isinstance(memory, dict) else {}), **self._peaks.as_metrics()}
         metrics = build_metrics(
@@ -247,6 +250,7 @@ class Desk:
                 shares,
                 extra_of(meta),
                 pilot_of(meta),
+                servers_of(meta) if SERVERS in meta else (),
                 counts_of(meta) if acceptance.strategy is Strategy.CONVERSATION else None,
             ),
             told,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from batchd.app.blocking import abandonable
 from batchd.app.doctor_slots import measure_slots
-from batchd.app.engines import ASK_TIMEOUT_S, OLLAMA_PROGRAM, Engine, build_engine
+from batchd.app.engines import ASK_TIMEOUT_S, OLLAMA_PROGRAM, PRIVATE, Engine, build_engines
 from batchd.app.gauges import look_at_machine, programs_of
 from batchd.app.own_models import look_at_models
 from batchd.core.doctor.finding import Finding, Verdict, in_order, not_seen
@@ -41,8 +41,10 @@ from batchd.core.doctor.server import (
     judge_share,
 )
 from batchd.core.fault import ModelFault
+from batchd.core.model import ServerDescription
 from batchd.core.readings import Reading
 from batchd.edges import log
+from batchd.edges.card_lock import holders
 from batchd.edges.clock import SystemClock
 from batchd.edges.evidence import Evidence
 from batchd.edges.inhibitor import SleepInhibitor, may_suspend
@@ -179,20 +181,26 @@ class _Visit:
             self._mode = facts.mode
         if facts.mode == "child" and not (facts.embedded and facts.has_model_file):
             return [judge_engine(facts)]
-        self._engine = engine = await build_engine(chosen, self._clock)
+        engines = await build_engines(chosen, self._clock)
+        is_own = engines[0].address.startswith(PRIVATE)
+        self._mode = "own" if is_own else "attach" if engines[0].name == "ollama" else facts.mode
+        return [await self._ask(engine, replace(facts, mode=self._mode)) for engine in engines]
+
+    async def _ask(self, engine: Engine, facts: EngineFacts) -> Finding:
+        """Whether this one answers; the first that does is the one that is looked at more closely."""
+        facts = replace(facts, address=engine.address)
         # An own server is started by the question, so it is asked only where slots are measured anyway.
-        is_own = engine.address == "a private server"
-        self._mode = "own" if is_own else "attach" if engine.name == "ollama" else facts.mode
-        facts = replace(facts, mode=self._mode, address=engine.address)
-        if is_own and self._is_quick:
-            return [judge_engine(facts)]
+        if self._mode == "own" and (self._is_quick or self._engine is not None):
+            self._engine = self._engine or engine
+            return judge_engine(facts)
         described = await engine.server.describe(ASK_TIMEOUT_S)
-        if isinstance(described, ModelFault):
-            self._engine = None
+        if isinstance(described, ServerDescription) and self._engine is None:
+            self._engine, self._address = engine, described.address
+        else:
             await engine.server.close()
-            return [judge_engine(replace(facts, trouble=described.message))]
-        self._address = described.address
-        return [judge_engine(replace(facts, version=described.version))]
+        if isinstance(described, ModelFault):
+            return judge_engine(replace(facts, trouble=described.message))
+        return judge_engine(replace(facts, version=described.version))
 
     async def _own_models(self) -> Iterable[Finding]:
         chosen = self._settings.ollama
@@ -205,7 +213,9 @@ class _Visit:
         others = [
             item for item in found if not (self._mode == "own" and self._address and item.kind == "ollama")
         ]
-        return [judge_neighbours(others, self._mode)]
+        locks = self._settings.card_locks
+        held = [] if locks is None else await abandonable(holders, locks)
+        return [judge_neighbours(others, self._mode, [f"{item.card} ({item.words()})" for item in held])]
 
     async def _look_models(self) -> Iterable[Finding]:
         found = await survey(self._address, ASK_TIMEOUT_S)
@@ -218,11 +228,17 @@ class _Visit:
 
     async def _slots(self) -> Iterable[Finding]:
         assert self._engine is not None
-        if await abandonable(self._is_held):
-            saw = "Slots were not measured: a batchd is at work on this spool, and it would be disturbed."
+        if await abandonable(self._is_busy):
+            saw = "Slots were not measured: a batchd is at work here, and it would be disturbed."
             return [Finding("slots", Verdict.NOTE, saw, "", "`batchd status` says which it uses")]
         card_count = len((await self._reading).cards)
         return await measure_slots(self._engine, self._settings, self._models, card_count, self._clock)
+
+    def _is_busy(self) -> bool:
+        """Whether another batchd is at work on this spool or, with a server of this machine, on its cards."""
+        locks = None if self._settings.share_card else self._settings.card_locks
+        is_local = self._engine is not None and self._engine.is_local
+        return self._is_held() or (is_local and locks is not None and bool(holders(locks)))
 
     def _is_held(self) -> bool:
         try:

@@ -1,15 +1,17 @@
 """Engines: the model server that the settings ask for, and the limits it begins with.
 
 SUMMARY
-    Ollama attached, Ollama of our own, llama.cpp in a child of ours, or any llama-server by its URL. Which of
-    them is decided once, here, and never changed behind the operator's back.
+    Ollama attached, Ollama of our own, llama.cpp in a child of ours, or any llama-server by its URL; of the
+    first two there may be several. Which of them is decided once, here, and never changed behind the
+    operator's back.
 
 DIAGNOSTICS
     Fatal: ConfigError or UnavailableError, with the next step.
 """
 
+import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,6 +35,9 @@ REACH_TIMEOUT_S = 30.0
 ASK_TIMEOUT_S = 5.0
 ASK_PAUSE_S = 0.5
 
+#: What an own server is called: its port is nobody's business.
+PRIVATE = "a private server"
+
 #: Ollama's program, looked up on the path, where no other is named.
 OLLAMA_PROGRAM = "ollama"
 
@@ -52,7 +57,10 @@ async def as_wished(load: Load) -> Load:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A model server, what it is allowed, where it is, and the load that is best instead of a wished one."""
+    """A model server, what it is allowed, where it is, and the load that is best instead of a wished one.
+
+    `label` names it where there are several. `is_local`: it uses the cards of this machine, or only `gpu`.
+    """
 
     server: ModelServer
     limits: Limits
@@ -61,37 +69,70 @@ class Engine:
     hint: str  # what a person may do when it cannot be used
     forget: Callable[[str], None] = lambda batch_id: None  # a batch is done
     advise: Callable[[Load], Awaitable[Load]] = as_wished
+    label: str = ""
+    is_local: bool = True
+    gpu: str | None = None
+
+
+async def build_engines(settings: Settings, clock: Clock) -> list[Engine]:
+    """The engines of these settings; an own server is started at its first load.
+
+    Several: attached ones (`ollama.hosts`), or one of our own for each card (`ollama.gpus`).
+    """
+    if settings.engine == "llamacpp":
+        return [_llamacpp(settings)]
+    chosen = settings.ollama
+    if chosen.hosts:
+        return [_attached(settings, host, clock, label=host) for host in chosen.hosts]
+    program = str(chosen.binary or OLLAMA_PROGRAM)
+    mode = await find_mode("own" if chosen.gpus else chosen.mode, chosen.host, program)
+    if mode == "attach":
+        return [_attached(settings, chosen.host, clock)]
+    refuse_unreadable(os.environ, chosen.models_dir)
+    return [_own(settings, program, clock, gpu) for gpu in chosen.gpus or (None,)]
 
 
 async def build_engine(settings: Settings, clock: Clock) -> Engine:
-    """The engine of these settings; an own server is started at its first load."""
-    if settings.engine == "llamacpp":
-        return _llamacpp(settings)
-    ollama = settings.ollama
-    binary = str(ollama.binary or OLLAMA_PROGRAM)
-    mode = await find_mode(ollama.mode, ollama.host, binary)
-    slots = settings.slots_for(is_attached=mode == "attach")
-    own = None
-    if mode == "own":
-        refuse_unreadable(os.environ, ollama.models_dir)
-        models = str(ollama.models_dir) if ollama.models_dir is not None else None
-        own = OwnOllama(binary, slots, os.environ, clock, models)
-    server = OllamaServer(ollama.host, mode, clock, allow_remote=settings.allow_remote_models, own=own)
-    address = "a private server" if mode == "own" else ollama.host
-    has_card = (mode == "own" or is_loopback(ollama.host)) and bool(read_cards()[0])
-    limits = Limits(slots, owns_slots=mode == "own", has_card=has_card)
-    return Engine(server, limits, "ollama", address, _OLLAMA_HINT)
+    """The first of them, for what is done with one server."""
+    return (await build_engines(settings, clock))[0]
 
 
-async def wait_for(engine: Engine, clock: Clock) -> ServerDescription:
-    """The server's description; UnavailableError when it stays out of reach."""
+def _attached(settings: Settings, host: str, clock: Clock, label: str = "") -> Engine:
+    slots = settings.slots_for(is_attached=True)
+    server = OllamaServer(host, "attach", clock, allow_remote=settings.allow_remote_models)
+    has_card = is_loopback(host) and bool(read_cards()[0])
+    limits = Limits(slots, owns_slots=False, has_card=has_card)
+    return Engine(server, limits, "ollama", host, _OLLAMA_HINT, label=label, is_local=is_loopback(host))
+
+
+def _own(settings: Settings, program: str, clock: Clock, gpu: str | None) -> Engine:
+    chosen, slots = settings.ollama, settings.slots_for(is_attached=False)
+    models = str(chosen.models_dir) if chosen.models_dir is not None else None
+    own = OwnOllama(program, slots, os.environ, clock, models, gpu)
+    server = OllamaServer(chosen.host, "own", clock, allow_remote=settings.allow_remote_models, own=own)
+    limits = Limits(slots, owns_slots=True, has_card=bool(read_cards()[0]))
+    if gpu is None or len(chosen.gpus) == 1:
+        return Engine(server, limits, "ollama", PRIVATE, _OLLAMA_HINT, gpu=gpu)
+    return Engine(
+        server, limits, "ollama", f"{PRIVATE} on GPU {gpu}", _OLLAMA_HINT, label=f"gpu:{gpu}", gpu=gpu
+    )
+
+
+async def wait_for(engines: Sequence[Engine], clock: Clock) -> list[ServerDescription]:
+    """The descriptions of those that answer, in the order of the engines; UnavailableError when all of them
+    stay out of reach. Those that do not answer now are waited for by whoever uses them."""
     until = clock.monotonic() + REACH_TIMEOUT_S
     while True:
-        described = await engine.server.describe(ASK_TIMEOUT_S)
-        if isinstance(described, ServerDescription):
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(engine.server.describe(ASK_TIMEOUT_S)) for engine in engines]
+        answers = [task.result() for task in asked]
+        described = [answer for answer in answers if isinstance(answer, ServerDescription)]
+        if described:
             return described
-        if not described.is_temporary or described.needs_operator or clock.monotonic() >= until:
-            raise out_of_reach(engine, described)
+        faults = [answer for answer in answers if isinstance(answer, ModelFault)]
+        is_hopeless = all(not fault.is_temporary or fault.needs_operator for fault in faults)
+        if is_hopeless or clock.monotonic() >= until:
+            raise out_of_reach(engines[0], faults[0])
         await clock.sleep(ASK_PAUSE_S)
 
 
@@ -101,7 +142,8 @@ def _llamacpp(settings: Settings) -> Engine:
         key = chosen.api_key.get_secret_value() if chosen.api_key is not None else ""
         slots = settings.slots_for(is_attached=True)
         server = LlamaServer(url=chosen.url, key=key)
-        return Engine(server, Limits(slots, False), "llamacpp", chosen.url, _URL_HINT)
+        is_local = is_loopback(chosen.url)
+        return Engine(server, Limits(slots, False), "llamacpp", chosen.url, _URL_HINT, is_local=is_local)
     if chosen.gguf is None and not chosen.models:
         raise ConfigError(
             "The engine llamacpp has no model file.",

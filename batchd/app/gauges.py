@@ -85,7 +85,8 @@ def server_pids(programs: Sequence[str]) -> set[int]:
 def programs_of(settings: Settings) -> tuple[str, ...]:
     """What the model server's programs are called on this machine; none where it is another machine's."""
     is_ollama = settings.engine == "ollama"
-    address = settings.ollama.host if is_ollama else settings.llamacpp.url or ""
-    if urlsplit(address).hostname not in _HERE:
+    ollama = settings.ollama
+    addresses = (ollama.hosts or (ollama.host,)) if is_ollama else (settings.llamacpp.url or "",)
+    if all(urlsplit(address).hostname not in _HERE for address in addresses):
         return ()
     return ("ollama",) if is_ollama else ("llama-server",)

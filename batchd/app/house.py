@@ -1,4 +1,4 @@
-"""The house: builds the rooms around one spool and one model server, and runs them until told to stop.
+"""The house: builds the rooms around one spool and its model servers, and runs them until told to stop.
 
 SUMMARY
     Recovery first; then tasks side by side: take in (`doorway`), work (one batch after the other), and
@@ -26,7 +26,8 @@ from batchd.app.outlook import Outlook
 from batchd.app.outside import Outside
 from batchd.app.pulse import Pulse
 from batchd.app.roster import Roster
-from batchd.core.limits import Change, Limits
+from batchd.app.servers import Servers
+from batchd.core.limits import Change
 from batchd.core.rules import Rules
 from batchd.core.space import Space
 from batchd.core.status import STOPPED, StatusReport
@@ -36,7 +37,6 @@ from batchd.daemon.ports import Batch
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.recovery import recover
 from batchd.daemon.status import StatusBoard
-from batchd.daemon.supervisor import Supervisor
 from batchd.edges.journal import Journal as LmdbJournal
 
 TICK_S = 1.0
@@ -52,7 +52,6 @@ class House:
         self,
         outside: Outside,
         rules: Rules,
-        limits: Limits,
         settings_shown: dict[str, object],
         drain_s: float,
         only: frozenset[str] | None = None,
@@ -64,10 +63,10 @@ class House:
         self._drain_s = drain_s
         self._only = only
         spool, clock = outside.spool, outside.clock
-        self._supervisor = Supervisor(
-            outside.server, clock, limits, self._on_change, waits_for_operator=only is None
+        self._servers = Servers(
+            outside.engines, clock, self._on_change, outside.provenance, waits_for_operator=only is None
         )
-        self._supervisor.give_up_s = rules.give_up_s
+        self._servers.set_patience(rules.give_up_s)
         self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
         self.outlook = Outlook(
             outside.gauges,
@@ -75,8 +74,8 @@ class House:
             clock,
             self.space,
             lambda: self._desk,
-            self._supervisor.press,
-            self._supervisor.woke,
+            self._servers.press,
+            self._servers.woke,
         )
         self._controls = Controls(spool, clock)
         self._chores = Chores(spool, self._controls, clock)
@@ -97,15 +96,13 @@ class House:
             spool,
             clock,
             rules,
-            self._supervisor,
+            self._servers,
             Publisher(spool),
             self.board,
             outside.final_name,
-            lambda: outside.provenance(self._supervisor),
             settings_shown,
             self.outlook.may_send,
             self.space.refuse,
-            outside.advise,
         )
         self._doorway = Doorway(
             self._intake,
@@ -125,7 +122,7 @@ class House:
             outside.service,
             outside.clock,
             outside.pid,
-            lambda: outside.describe_model(self._supervisor),
+            lambda: self._servers.describe(outside.describe_model),
             lambda: self._intake.unclaimable,
             Pulse(lambda: self.roster.held).moves,
             lambda: self._intake.waiting,
@@ -142,7 +139,7 @@ class House:
         """Other rules: at once for intake, archive and drain, from the next batch on for the work."""
         self._rules, self._drain_s = rules, drain_s
         self._intake.adopt(rules)
-        self._supervisor.give_up_s = rules.give_up_s
+        self._servers.set_patience(rules.give_up_s)
         self._tools = replace(self._tools, rules=rules, settings_shown=settings_shown)
 
     def stop(self) -> None:
@@ -213,7 +210,7 @@ class House:
         while not self._stopping.is_set():
             batch = await self._next_batch()
             if batch is None:
-                await self._supervisor.release()
+                await self._servers.release()
                 continue
             if self._stopping.is_set():
                 return
@@ -239,7 +236,7 @@ class House:
         """It is published."""
         self.roster.leave(batch.id)
         self._intake.leave(batch.id)
-        self._outside.forget(batch.id)
+        self._servers.forget(batch.id)
         self._keep_path(batch.id, path)
 
     def _keep_path(self, batch_id: str, path: str) -> None:
@@ -280,15 +277,15 @@ class House:
             if self._controls.is_cancelled(waiting.batch_id):
                 self._intake.cancel(waiting.batch_id)
 
-    def _on_change(self, change: Change) -> None:
+    def _on_change(self, place: int, change: Change) -> None:
         if self._desk is not None:
-            self._desk.log_change(change)
+            self._desk.log_change(change, place)
 
     async def _leave(self) -> None:
         try:
             await self.roster.close()
         finally:
-            await self._supervisor.release()
-            await self._outside.server.close()
+            await self._servers.release()
+            await self._servers.close()
             self.board.become(STOPPED)
             self.board.tick()

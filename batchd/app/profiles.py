@@ -11,7 +11,7 @@ DIAGNOSTICS
     Warning: a stale profile, a file that is none; once each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,8 +114,16 @@ class Advisor:
         log.note("WARNING", "profile", f"the calibration of {model} is stale: {why}; {again}")
 
 
-def with_profiles(engine: Engine, settings: Settings, look: Look = look_at_machine) -> Engine:
-    """The same engine; a profile may give it more slots than it would begin with."""
-    advisor = Advisor(settings.profiles, engine, settings.slots, look)
-    limits = replace(engine.limits, slots=advisor.slots_max())
-    return replace(engine, limits=limits, advise=advisor.advise)
+def with_profiles(
+    engines: Sequence[Engine], settings: Settings, look: Look = look_at_machine
+) -> list[Engine]:
+    """The same engines; a profile may give one more slots than it would begin with."""
+    advisors = [(engine, Advisor(settings.profiles, engine, settings.slots, look)) for engine in engines]
+    return [
+        replace(
+            engine,
+            limits=replace(engine.limits, slots=advisor.slots_max()),
+            advise=advisor.advise,
+        )
+        for engine, advisor in advisors
+    ]

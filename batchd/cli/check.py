@@ -47,6 +47,11 @@ _SAVED = {
     Strategy.CONVERSATION: "of system prompts, read once for a conversation and not for each request",
 }
 
+#: What no estimate here knows.
+_GROWING = {
+    Strategy.CONVERSATION: "; prompts grow by what was said before, which is in none of these numbers"
+}
+
 #: Below this a check is over before a bar is read.
 _BAR_BYTES_MIN = 16 << 20
 
@@ -121,7 +126,7 @@ def _conclude(path: Path, survey: Survey, settings: Settings) -> None:
     if groups:
         put(f"  prompt tokens, estimated: {survey.prompt_tokens:,}; the longest {survey.longest_tokens:,}")
         put(f"  prefix groups: {len(groups):,}")
-        put(f"  strategy: {survey.strategy}")
+        put(f"  strategy: {survey.strategy}{_GROWING.get(survey.strategy, '')}")
         put(f"  {_SAVED[survey.strategy]}: {_saved(survey):,} tokens, estimated")
         heads = ("    model", "url", "requests", "shared tokens", "saved tokens", "window")
         put_table(heads, map(_cells, groups[:_GROUPS_SHOWN_MAX]))

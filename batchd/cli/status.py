@@ -88,7 +88,11 @@ def _end_words(report: StatusReport, root: Path) -> str:
 
 def _show(report: StatusReport) -> None:
     put(f"daemon  {report.state}, process {report.pid}, {duration(age_s(report))} ago")
-    put(f"model   {_UNKNOWN if report.model is None else ', '.join(_model_words(report.model))}")
+    if report.servers:
+        for server in report.servers:
+            put(f"server  {', '.join(_model_words(server))}")
+    else:
+        put(f"model   {_UNKNOWN if report.model is None else ', '.join(_model_words(report.model))}")
     if report.notice:
         put(f"notice  {report.notice}")
     if report.batches:

@@ -12,6 +12,7 @@ DIAGNOSTICS
     None: values in, values out.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 #: Below a number of slots that the server died under, this share is kept to.
@@ -83,6 +84,11 @@ class Edge:
         """It is tried now."""
         return replace(self, at=now, answers=0, is_probing=True)
 
+    def kept(self) -> dict[str, int]:
+        """What outlives the daemon; its clock does not."""
+        found = {"cells": self.cells, "slots": self.slots, "pace": self.pace}
+        return {name: value for name, value in found.items() if value is not None}
+
     def _failed(self, now: float) -> "Edge":
         patience = self.patience * 2 if self.is_probing else self.patience
         return replace(self, at=now, answers=0, patience=patience, is_probing=False)
@@ -90,3 +96,8 @@ class Edge:
 
 #: Nothing has failed yet.
 NO_EDGE = Edge()
+
+
+def edge_of(kept: Mapping[str, int], now: float) -> Edge:
+    """What an earlier life of the daemon met; it is left alone from now on, as if it had just been met."""
+    return Edge(kept.get("cells"), kept.get("slots"), kept.get("pace"), at=now)

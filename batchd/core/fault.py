@@ -95,7 +95,7 @@ class ModelFault:
     it) is gone or hangs, so every request it held failed with this one. `needs_operator`: the set-up is wrong
     (a key, a damaged model file), so nothing will be answered until a person mends it, and no request is to
     blame. `code` is the code of the error line. The two token counts are given by an overflow answer: what
-    the prompt has, what the window held.
+    the prompt has, what the window held. `taken_by`: the model of another client that has the memory.
     """
 
     category: Category
@@ -106,3 +106,4 @@ class ModelFault:
     code: str | None = None
     prompt_tokens: int | None = None
     window_tokens: int | None = None
+    taken_by: str | None = None

@@ -221,7 +221,9 @@ def _cohort(course: Course, event: Cohort) -> Decided:
         cause = "a load is renewed before it is worn out"
         change = Change(RENEWED, str(course.answers_max), str(answers_max), cause)
         return replace(course, answers_max=answers_max), change
-    if not event.is_full or course.fitted is None:
+    # In the first round of a load each slot reads its whole prompt: the price of the load, not of the chunk.
+    is_first = course.answers - event.answers < course.limits.slots
+    if not event.is_full or is_first or course.fitted is None:
         return course, None
     course = replace(
         course,

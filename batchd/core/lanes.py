@@ -9,6 +9,9 @@ SUMMARY
     of the answers so far, and a beginning that is read again and again, though its slot has just answered a
     request with it, counts for nothing from then on. Before any was found in a slot, no beginning does.
 
+    The slots are those of the servers that are at work. A server joins with empty ones and leaves with them;
+    what it had not sent is dealt to the others.
+
 DIAGNOSTICS
     Bug: asking for a slot that does not exist.
 """
@@ -39,10 +42,11 @@ MISSES_MAX = 4
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A line to send. `run` is for `learn` and `may_help`."""
+    """A line to send. `run` is for `learn` and `may_help`, `at` its place in the order of work."""
 
     index: int
     run: int
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +77,21 @@ class Lanes:
                 common = group.prefix_tokens
         self._ground = ground_of(prefix, shared, ANSWER_TOKENS)
         self._left = len(self._pending)
-        self._sent = [-1] * slots  # the run that each slot took last
-        self._answered = [-1] * slots
-        self._queues: Queues = deal(self._ground, pieces, [Slot()] * slots)
-        self._dealt_with = ANSWER_TOKENS
+        self._loose = pieces  # that no slot has
+        self._sent: list[int] = []  # the run that each slot took last
+        self._answered: list[int] = []
+        self._queues: Queues = []
+        self._gone: set[int] = set()  # slots whose server has left
+        self._is_changed = False  # other slots than those of the deal are there
+        self._servers = 0
+        self._answer_tokens = self._dealt_with = ANSWER_TOKENS
         self._rests_at: dict[int, int] = {}  # slot: what was left when it was better to rest
         self._misses: dict[int, list[int]] = {}  # run: tokens found in its slot, while they are too few
         self._has_hit = False
         self._read_s = self._read_tokens = self._answer_s = 0.0
         self._answers = 0
+        if slots:
+            self.join(slots)
 
     def __repr__(self) -> str:
         return f"Lanes({self._left} left, {[sum(b - a for _, a, b in queue) for queue in self._queues]})"
@@ -90,6 +100,47 @@ class Lanes:
     def left(self) -> int:
         """Lines that were not given yet."""
         return self._left
+
+    @property
+    def slot_count(self) -> int:
+        """Slot numbers so far; those that are not in use any more too."""
+        return len(self._sent)
+
+    def join(self, count: int) -> list[int]:
+        """A server comes with so many slots, which hold nothing; their numbers."""
+        is_first = len(self._gone) == len(self._sent)
+        joined = sorted(self._gone)[:count]
+        joined += range(len(self._sent), len(self._sent) + count - len(joined))
+        self._gone.difference_update(joined)
+        for slot in joined:
+            if slot == len(self._sent):
+                self._sent.append(-1)
+                self._answered.append(-1)
+                self._queues.append([])
+            self._sent[slot] = self._answered[slot] = -1
+        self._count_servers(1)
+        self._is_changed = not is_first
+        if is_first:
+            self._dealt_with = self._ground.answer_tokens
+            self._queues = self._deal(sorted(self._loose), [0] * len(self._sent))
+            self._loose = []
+        return joined
+
+    def leave(self, slots: Sequence[int], unsent: Sequence[Pick] = ()) -> None:
+        """A server goes: what its slots had, and what was given to them and not sent, is for the others."""
+        self._gone.update(slots)
+        for slot in slots:
+            self._loose += self._queues[slot]
+            self._queues[slot] = []
+        for pick in unsent:
+            self.give_back(pick)
+        self._rests_at.clear()
+        self._count_servers(-1)
+
+    def give_back(self, pick: Pick) -> None:
+        """It was given, and not sent."""
+        self._loose.append((pick.run, pick.at, pick.at + 1))
+        self._left += 1
 
     def take(self, slot: int, ahead: Sequence[int]) -> Pick | None:
         """The next line for this slot; None when nothing is pending, or others do the rest with less work.
@@ -111,7 +162,7 @@ class Lanes:
             del queue[at]
         self._left -= 1
         self._sent[slot] = run
-        return Pick(self._pending[start], run)
+        return Pick(self._pending[start], run, start)
 
     def may_help(self, slot: int, run: int, count: int) -> bool:
         """Whether this slot shall do half of `count` lines of this run, which are another's already."""
@@ -143,21 +194,44 @@ class Lanes:
 
     def _deal_again(self, slot: int, ahead: Sequence[int]) -> None:
         # As the rest gets less, helping pays ever less: it is enough to ask again now and then.
-        is_outdated = self._is_outdated()
-        if 2 * self._left > self._rests_at.get(slot, 2 * self._left) and not is_outdated:
+        is_due = bool(self._loose) or self._is_changed or self._is_outdated()
+        if 2 * self._left > self._rests_at.get(slot, 2 * self._left) and not is_due:
             return
-        slots = list(map(Slot, self._sent, ahead))
-        if is_outdated:
+        # Servers of different speeds leave more than the last bit: no single move makes that good.
+        if is_due or self._servers > 1:
+            self._is_changed = False
             self._dealt_with = self._ground.answer_tokens
-            queues = deal(self._ground, sorted(piece for queue in self._queues for piece in queue), slots)
-            if cost(self._ground, queues, slots) < cost(self._ground, self._queues, slots):
-                self._queues = queues
+            pending = sorted([*self._loose, *(piece for queue in self._queues for piece in queue)])
+            queues = self._deal(pending, ahead)
+            slots = list(map(Slot, self._sent, ahead))
+            if self._loose or cost(self._ground, queues, slots) < cost(self._ground, self._queues, slots):
+                self._queues, self._loose = queues, []
         else:
             # One slot has nothing left and the others' deal is good: to move some of it takes a few
             # milliseconds, where to deal all of it takes a hundred, in which no answer is taken.
-            improve(self._ground, self._queues, slots)
+            used = self._used()
+            pieces = [self._queues[number] for number in used]
+            improve(self._ground, pieces, [Slot(self._sent[number], ahead[number]) for number in used])
         if not self._queues[slot]:
             self._rests_at[slot] = self._left
+
+    def _used(self) -> list[int]:
+        return [slot for slot in range(len(self._sent)) if slot not in self._gone]
+
+    def _deal(self, pending: Sequence[Piece], ahead: Sequence[int]) -> Queues:
+        """These pieces, for the slots that are in use."""
+        used = self._used()
+        queues: Queues = [[] for _ in self._sent]
+        dealt = deal(self._ground, pending, [Slot(self._sent[slot], ahead[slot]) for slot in used])
+        for slot, queue in zip(used, dealt, strict=True):
+            queues[slot] = queue
+        return queues
+
+    def _count_servers(self, more: int) -> None:
+        """Several servers read side by side: beside that, an answer counts for more."""
+        self._servers += more
+        answer_tokens = self._answer_tokens * max(1, self._servers)
+        self._ground = replace(self._ground, answer_tokens=answer_tokens)
 
     def _measure(self, usage: Usage) -> None:
         if usage.prefill_s is None or usage.decode_s is None or usage.cached_tokens is None:
@@ -168,8 +242,8 @@ class Lanes:
         self._answer_s += usage.decode_s
         if self._answers >= _ANSWERS_MIN and self._read_s > 0:
             # More than nothing, so that two rates have a ratio.
-            answer_tokens = max(1.0, self._answer_s / self._answers * self._read_tokens / self._read_s)
-            self._ground = replace(self._ground, answer_tokens=answer_tokens)
+            self._answer_tokens = max(1.0, self._answer_s / self._answers * self._read_tokens / self._read_s)
+            self._count_servers(0)
 
     def _forget(self, run: int) -> None:
         """To read this beginning again costs nothing more than it costs anyway."""

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from batchd.core.ideal import ideal_tokens
 from batchd.core.model import Source
 from batchd.core.provenance import Account
-from batchd.core.record import NO_REUSE, Event, Group, Progress, Share, Shares
+from batchd.core.record import LANES_EACH, NO_REUSE, Event, Group, Progress, Share, Shares
 from batchd.core.runaway import Extra
 from batchd.core.summary import Acceptance
 from batchd.core.talk import notes_of
@@ -39,7 +39,8 @@ CLOCK = "clock"
 class Run:
     """What the counters do not hold: moments (seconds since the epoch), the account of loads and canaries, of
     each group that was measured the tokens of its shared beginning, who did what; what answers cost that were
-    not taken; the pilot; of conversations their counts."""
+    not taken; the pilot; the names of the servers by their numbers, where there were several; of
+    conversations their counts."""
 
     started_at: float
     finished_at: float
@@ -48,6 +49,7 @@ class Run:
     shares: Shares
     extra: Extra = field(default_factory=Extra)
     pilot: object = None
+    servers: Sequence[str] = ()
     talk: Mapping[str, int] | None = None
 
 
@@ -129,6 +131,7 @@ def build_metrics(
                 "new": event.new,
                 "cause": event.cause,
                 "evidence": event.evidence,
+                **({"server": event.server} if event.server else {}),
             }
             for event in events
         ],
@@ -226,7 +229,15 @@ def _groups(groups: Sequence[Group], run: Run, source: Source) -> dict[str, obje
 
 
 def _lanes(run: Run, source: Source) -> list[dict[str, object]]:
-    return [{"lane": lane, **_share(share, source)} for lane, share in sorted(run.shares.lanes.items())]
+    return [
+        {**_lane(lane, run.servers), **_share(share, source)}
+        for lane, share in sorted(run.shares.lanes.items())
+    ]
+
+
+def _lane(lane: int, servers: Sequence[str]) -> dict[str, object]:
+    number, slot = divmod(lane, LANES_EACH)
+    return {"lane": slot, "server": servers[number]} if number < len(servers) else {"lane": lane}
 
 
 def _share(share: Share, source: Source) -> dict[str, object]:

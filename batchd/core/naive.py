@@ -9,11 +9,13 @@ DIAGNOSTICS
 """
 
 from array import array
+from bisect import insort
 from collections.abc import Sequence
 
 from batchd.core.lanes import NoReuse, Pick
 from batchd.core.model import Usage
 from batchd.core.record import Group
+from batchd.core.seats import Seats
 
 #: There is one run: the file.
 _RUN = 0
@@ -33,6 +35,8 @@ class Naive:
             ),
         )
         self._given = 0
+        self._back: list[int] = []  # places that were given and not sent
+        self._seats = Seats()
 
     def __repr__(self) -> str:
         return f"Naive({self.left} left)"
@@ -40,14 +44,36 @@ class Naive:
     @property
     def left(self) -> int:
         """Lines that were not given yet."""
-        return len(self._pending) - self._given
+        return len(self._pending) - self._given + len(self._back)
+
+    @property
+    def slot_count(self) -> int:
+        """Numbers of slots are below it."""
+        return self._seats.slot_count
+
+    def join(self, count: int) -> list[int]:
+        """A server comes with so many slots; their numbers."""
+        return self._seats.join(count)
+
+    def leave(self, slots: Sequence[int], unsent: Sequence[Pick] = ()) -> None:
+        """A server goes."""
+        self._seats.leave(slots)
+        for pick in unsent:
+            self.give_back(pick)
+
+    def give_back(self, pick: Pick) -> None:
+        """It was given, and not sent."""
+        insort(self._back, pick.at)
 
     def take(self, slot: int, ahead: Sequence[int]) -> Pick | None:
         """The next line of the file."""
         if not self.left:
             return None
-        self._given += 1
-        return Pick(self._pending[self._given - 1], _RUN)
+        if self._back:
+            at = self._back.pop(0)
+        else:
+            at, self._given = self._given, self._given + 1
+        return Pick(self._pending[at], _RUN, at)
 
     def may_help(self, slot: int, run: int, count: int) -> bool:
         """Nothing speaks against another slot."""

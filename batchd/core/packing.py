@@ -242,7 +242,8 @@ _EVENT_TEXTS_MIN = 4
 
 
 def pack_event(event: Event) -> bytes:
-    texts = (event.name, event.old, event.new, event.cause, event.evidence)
+    texts = [event.name, event.old, event.new, event.cause, event.evidence]
+    texts += [event.server] if event.server else []
     return _AT.pack(event.at) + b"".join(_pack_text(text) for text in texts)
 
 

@@ -5,7 +5,8 @@ SUMMARY
     before the first answer that comes of it. Equal uses are one entry with a count: a model that is loaded
     again and again does not push out the others. The latest used stands last.
 
-        facts      the model, the engine, the GPUs, our own version: all that is equal in equal uses
+        facts      the model, the engine, the GPUs, our own version: all that is equal in equal uses; the
+                   server too, where there are several
         loads      how often it was loaded in this batch's time; 0: it was resident when the batch began
         load_s     how long the latest of its loads took
 
@@ -15,6 +16,7 @@ DIAGNOSTICS
     Bug: a meta value that `to_meta` did not write, unless it was found in a damaged journal (`read_back`).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -56,11 +58,22 @@ class Account:
         """As the journal keeps it."""
         return dumps(asdict(self)).decode()
 
+    def digest_of(self, model: str) -> str:
+        """What answered under this name last; empty where nothing did."""
+        named = (use.facts["digest"] for use in reversed(self.uses) if use.facts["name"] == model)
+        return str(next(named, ""))
+
     def used(
-        self, loaded: Loaded, now: Mapping[str, object], new_loads: int, canary_tokens: int
+        self,
+        loaded: Loaded,
+        now: Mapping[str, object],
+        new_loads: int,
+        canary_tokens: int,
+        server: str = "",
     ) -> "Account":
         """The account with this load in use. `new_loads` were made since the last entry, and proven."""
         facts = {**_facts(loaded), **{name: now[name] for name in _AROUND if name in now}}
+        facts |= {"server": server} if server else {}
         known = next((use for use in self.uses if use.facts == facts), Use(facts, 0, 0.0))
         uses = (
             *(use for use in self.uses if use is not known),
@@ -75,6 +88,18 @@ class Account:
             load_s=round(self.load_s + new_loads * loaded.load_s, 3),
             forgotten_loads=self.forgotten_loads + sum(use.loads for use in forgotten),
         )
+
+
+def agreed(answers: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Of each model the digest that most servers have; of equally common ones the first by its letters.
+
+    So it does not depend on the order of the servers, nor on who of them answers while they are equal.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for digests in answers:
+        for model, digest in digests.items():
+            counts.setdefault(model, Counter())[digest] += 1
+    return {model: min(found, key=lambda digest: (-found[digest], digest)) for model, found in counts.items()}
 
 
 def account_of(meta: Mapping[str, str]) -> Account:

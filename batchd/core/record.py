@@ -150,9 +150,16 @@ class Salvaged:
     has_uses: bool
 
 
+#: Lanes of one server: those of the second one begin here. More slots than this cannot be set.
+LANES_EACH = 256
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where and when an answer was given: the group of the plan, the lane, seconds since the epoch."""
+    """Where and when an answer was given: the group of the plan, the lane, seconds since the epoch.
+
+    A lane is a slot of a server: its number, and `LANES_EACH` for each server before that one.
+    """
 
     group: int
     lane: int
@@ -192,7 +199,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A decision: when (seconds since the epoch), what, old and new value, the cause, and what was seen."""
+    """A decision: when (seconds since the epoch), what, old and new value, the cause, and what was seen.
+
+    `server`: whose, where there are several.
+    """
 
     at: float
     name: str
@@ -200,6 +210,7 @@ class Event:
     new: str
     cause: str
     evidence: str = ""
+    server: str = ""
 
 
 #: The event of a beginning that its slot did not have: what was expected in it, and what was found.

@@ -100,9 +100,14 @@ def request_id(batch_id: str, index: int) -> str:
 
 
 def result_line(
-    request: Request, answer: Answer, request_id: str, created: float, model: str | None = None
+    request: Request,
+    answer: Answer,
+    request_id: str,
+    created: float,
+    model: str | None = None,
+    server: str = "",
 ) -> bytes:
-    """The line of an answer. `model`: the one that answered, where an alias stood in the file."""
+    """The line of an answer. `model`: what answered for an alias; `server`: where, of several."""
     name = request.model if model is None else model
     body: dict[str, object]
     match request.endpoint:
@@ -113,7 +118,8 @@ def result_line(
         case Endpoint.EMBEDDINGS:
             is_base64 = request.parameters.get("encoding_format") == "base64"
             body = _embeddings(answer, is_base64, name)
-    return _line(request_id, request.custom_id, _response(200, request_id, body), None)
+    response = _response(200, request_id, body) | ({"server": server} if server else {})
+    return _line(request_id, request.custom_id, response, None)
 
 
 def line_fault_line(fault: LineFault, request_id: str) -> bytes:

@@ -25,6 +25,7 @@ from batchd.core.conversation import Exchange
 from batchd.core.lanes import NoReuse, Pick
 from batchd.core.model import Usage
 from batchd.core.record import Group
+from batchd.core.seats import Seats
 
 #: Lanes tell runs apart to learn of slots; here nothing is learned.
 _RUN = 0
@@ -74,6 +75,7 @@ class Segments:
         head, *numbers = state or [[groups[0].start]]
         self._next = head[0]
         self.open = [self._segment(*four) for four in numbers]
+        self._seats = Seats()
         self._at_slot: dict[int, Segment] = {}
         self._given: set[int] = set()
         self._unopened = 0  # pending lines that are in no segment yet
@@ -104,6 +106,27 @@ class Segments:
         self._unopened = self._pending(range(self._next, self._stop))
 
     @property
+    def slot_count(self) -> int:
+        """Numbers of slots are below it."""
+        return self._seats.slot_count
+
+    def join(self, count: int) -> list[int]:
+        """A server comes with so many slots; their numbers."""
+        return self._seats.join(count)
+
+    def leave(self, slots: Sequence[int], unsent: Sequence[Pick] = ()) -> None:
+        """A server goes; its conversations go on in other slots."""
+        self._seats.leave(slots)
+        for slot in slots:
+            self._at_slot.pop(slot, None)
+        for pick in unsent:
+            self.give_back(pick)
+
+    def give_back(self, pick: Pick) -> None:
+        """It was given, and not sent."""
+        self._given.discard(pick.index)
+
+    @property
     def left(self) -> int:
         """Lines that may still be given, at most; 0: none will be, as things stand."""
         return (0 if self._is_closed() else self._unopened) + sum(map(self._left_of, self.open))
@@ -123,7 +146,7 @@ class Segments:
             if index in self._given:
                 return None
             self._given.add(index)
-            return Pick(index, _RUN)
+            return Pick(index, _RUN, segment.at)
         return None
 
     def may_help(self, slot: int, run: int, count: int) -> bool:

@@ -2,7 +2,8 @@
 
 SUMMARY
     `Standing` is the supervisor's face. `Trouble` is what went wrong while somebody waits. `canary` is the
-    request that proves a load, `given_up` the fault of those who waited for longer than allowed.
+    request that proves a load, `given_up` the fault of those who waited for longer than allowed, `unusable`
+    the error of a foreground run that shall not wait.
 
 DIAGNOSTICS
     None: values only.
@@ -14,6 +15,7 @@ from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Load, Loaded
 from batchd.core.request import Endpoint, Message, Request
 from batchd.core.serverstate import PROVEN, State
+from batchd.errors import UnavailableError
 
 #: A model that refuses its canary for good so often, each time freshly loaded, cannot do this kind of work.
 CANARY_REFUSALS_MAX = 3
@@ -73,3 +75,11 @@ def given_up(after_s: float, detail: str, fault: ModelFault | None) -> ModelFaul
 def shortened(fault: ModelFault) -> str:
     """What it says, at a length that people read."""
     return fault.message[:FAULT_CHARS_MAX]
+
+
+def unusable(fault: ModelFault) -> UnavailableError:
+    """What a foreground run ends with: nothing is lost, and a person is there to mend it."""
+    return UnavailableError(
+        f"The model server cannot be used: {shortened(fault)}",
+        "Mend that and type the same command again: it goes on where it stopped.",
+    )

@@ -14,6 +14,7 @@ DIAGNOSTICS
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar, get_type_hints
 
@@ -86,6 +87,7 @@ class StatusReport:
 
     Moments are since the epoch. `next_check_at` is when it looks again at what it waits for.
     `unclaimable_more` counts what the list leaves out. `notice` concerns all batches and needs a person.
+    `servers`: where there are several, each of them; `model` is then the one that is best off.
     """
 
     written_at: float
@@ -98,6 +100,17 @@ class StatusReport:
     unclaimable_more: int = 0
     version: int = VERSION
     notice: str = ""
+    servers: tuple[ModelStatus, ...] = ()
+
+
+#: The better off a server is, the earlier its state stands here.
+_BEST_FIRST = ("resident", "loading", "cooling")
+
+
+def best_of(servers: Sequence[ModelStatus]) -> ModelStatus:
+    """Of several servers the one that is best off; of equals the first."""
+    rank = {state: number for number, state in enumerate(_BEST_FIRST)}
+    return min(servers, key=lambda server: rank.get(server.state, len(rank)))
 
 
 class Rate:
@@ -172,6 +185,7 @@ def parse(raw: bytes) -> StatusReport:
         model=None if model is None else _built(ModelStatus, model),
         batches=tuple(_built(BatchStatus, item) for item in _listed(value, "batches")),
         unclaimable=tuple(_built(Unclaimable, item) for item in _listed(value, "unclaimable")),
+        servers=tuple(_built(ModelStatus, item) for item in _listed(value, "servers")),
     )
 
 
@@ -182,8 +196,8 @@ def status_line(report: StatusReport) -> str:
     parts = [_batch_words(running[0])] if running else ["idle" if report.state == "ready" else report.state]
     if len(report.batches) > 1:
         parts.append(f"{len(report.batches) - 1} more" + (f", {paused} paused" if paused else ""))
-    if report.model is not None and report.model.state != "resident" and running:
-        parts.append(f"model {report.model.state}")
+    if running:
+        parts += _server_words(report)
     if report.notice:
         parts.append(report.notice)
     count = len(report.unclaimable) + report.unclaimable_more
@@ -217,6 +231,17 @@ def _batch_words(batch: BatchStatus) -> str:
     if batch.eta_s is not None:
         words.append(f"ETA {duration(batch.eta_s)}")
     return " · ".join(words)
+
+
+def _server_words(report: StatusReport) -> list[str]:
+    """Who does not answer; nothing where all do."""
+    if not report.servers:
+        model = report.model
+        return [] if model is None or model.state == "resident" else [f"model {model.state}"]
+    away = [server for server in report.servers if server.state != "resident"]
+    words = [f"{server.address} {server.state}" for server in away]
+    ready = len(report.servers) - len(away)
+    return [f"{ready} of {len(report.servers)} servers: {', '.join(words)}"] if away else []
 
 
 _T = TypeVar("_T")

@@ -75,12 +75,11 @@ class Conversation(Lines):
         self._talk = Talk()
         self._standing = Standing()
         self._segments: Segments | None = None  # of the section at work, where there are any
-        self._groups: Sequence[Group] = ()
+        self._section: Section | None = None
         self._done, self._live = b"", bytearray()
         self._only: frozenset[int] | None = None
         self._turns: dict[int, _Turn] = {}
         self._halved_for: Loaded | None = None
-        self._window_tokens = 0
 
     def __repr__(self) -> str:
         return f"Conversation({self._strategy}, {self._segments})"
@@ -103,7 +102,7 @@ class Conversation(Lines):
         self._turns.clear()
         if self._strategy is not Strategy.CONVERSATION:
             return
-        self._groups = section.groups
+        self._section = section
         self._live = section.finished
         start = section.groups[0].start
         self._standing = self._talk.sections.setdefault(start, Standing())
@@ -116,13 +115,12 @@ class Conversation(Lines):
             segment.exchanges = await self._exchanges(segments, range(segment.kept, segment.end))
         self._segments = segments
 
-    def deal(self, section: Section, loaded: Loaded) -> Lanes | Naive | Segments:
-        """The lines of the section for the slots of this load."""
+    def deal(self, section: Section) -> Lanes | Naive | Segments:
+        """The lines of the section for the slots that will join."""
         if self._segments is None:
             if self._strategy is Strategy.NAIVE:
                 return Naive(section.groups, section.order, section.taken())
-            return Lanes(section.groups, section.order, section.taken(), max(loaded.slots, 1))
-        self._window_tokens = _usable(loaded)
+            return Lanes(section.groups, section.order, section.taken(), 0)
 
         def is_stuck(index: int) -> bool:
             is_left_out = self._only is not None and index not in self._only
@@ -138,9 +136,8 @@ class Conversation(Lines):
         if found is None or isinstance(request, LineFault) or not is_turn(request):
             return request
         segment, place = found
-        self._window_tokens = _usable(loaded)
         if place == segment.at:
-            self._fit(segment, request)
+            self._fit(segment, request, loaded)
         self._turns[item.index] = _Turn(segment, place)
         return with_history(request, segment.said(place))
 
@@ -190,7 +187,7 @@ class Conversation(Lines):
                 found.append(Exchange(place, request.messages[-1].text, answer_text(lines[index])))
         return found
 
-    def _fit(self, segment: Segment, request: Request) -> None:
+    def _fit(self, segment: Segment, request: Request, loaded: Loaded) -> None:
         """End the conversation where it has its size, and trim it where that is due."""
         size = self._size(segment.group, segment.at)
         if segment.at - segment.begin >= size:
@@ -209,7 +206,7 @@ class Conversation(Lines):
             said,
             estimate_request(request) * scale,
             sum(exchange.at >= segment.trimmed for exchange in said),
-            prompt_tokens_max(self._window_tokens, request.completion_tokens_max, self._rules.habits),
+            prompt_tokens_max(_usable(loaded), request.completion_tokens_max, self._rules.habits),
             scale,
             self._rules.habits,
         )
@@ -218,14 +215,17 @@ class Conversation(Lines):
 
     def _size(self, group: int, at: int) -> int:
         """Requests of a segment of this group, by what was measured before this place."""
-        found = self._groups[group]
+        assert self._section is not None, "it was opened"
+        found = self._section.groups[group]
+        # A segment may go on in the slot of another server.
+        windows = [_usable(loaded) for loaded in self._section.loads.values()]
         samples = [
             sample
             for sample in self._standing.samples
             if found.start <= sample.at < min(at, found.start + found.count)
         ]
         lines = segment_lines(
-            self._window_tokens,
+            min(windows, default=self._section.load.window_tokens),
             found.prefix_tokens * ratio(samples),
             exchange_tokens(samples, _exchange_tokens(found)),
             self._rules.habits.margin,

@@ -56,10 +56,17 @@ class Fuse(Ledger):
         self._breaker = Breaker(trips)
 
     def answered(
-        self, index: int, request: Request, model: str, answer: Answer, now: float, slot: int
+        self,
+        index: int,
+        request: Request,
+        model: str,
+        answer: Answer,
+        now: float,
+        lane: int,
+        server: str = "",
     ) -> None:
         """See `Ledger`."""
-        super().answered(index, request, model, answer, now, slot)
+        super().answered(index, request, model, answer, now, lane, server)
         self._record_all(self._breaker.succeeded())
 
     def given_up(self, index: int, line: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:

@@ -91,13 +91,20 @@ class Ledger:
         return Prefix(f"{self._batch.id}.{number}", group.prefix_tokens) if is_shared else None
 
     def answered(
-        self, index: int, request: Request, model: str, answer: Answer, now: float, slot: int
+        self,
+        index: int,
+        request: Request,
+        model: str,
+        answer: Answer,
+        now: float,
+        lane: int,
+        server: str = "",
     ) -> None:
-        """The request has its answer; `model` gave it in this slot."""
-        line = result_line(request, answer, request_id(self._batch.id, index), now, model)
+        """The request has its answer; `model` gave it in this lane. `server`: where there are several."""
+        line = result_line(request, answer, request_id(self._batch.id, index), now, model, server)
         group = self._group_of[index]
         spent = _spent(request, answer, self._plan.groups[group].prefix_tokens)
-        self._record(Outcome(index, line, spent=spent, place=Place(group, slot, now)))
+        self._record(Outcome(index, line, spent=spent, place=Place(group, lane, now)))
 
     def given_up(self, index: int, line: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:
         """The request ends without an answer. `line` is the number of its line, from 1."""

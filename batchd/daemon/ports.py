@@ -197,7 +197,14 @@ class ServiceManager(Protocol):
 
 
 class ReadyModel(Protocol):
-    """The supervisor: one model server, kept ready."""
+    """The supervisor: one model server, kept ready. `name` is empty where there is no other."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def number(self) -> int:
+        """Among the servers of this batch, from 0; the same in each life of the daemon."""
 
     async def ensure(
         self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int

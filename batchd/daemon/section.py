@@ -2,7 +2,7 @@
 
 SUMMARY
     Bookkeeping without waiting: which lines are finished, which wait for another attempt, which are suspects,
-    which need a larger window. The dispatcher moves lines between these places.
+    which need a larger window. The servers that work on it move lines between these places.
 
 DIAGNOSTICS
     None: plain memory; the journal is the truth.
@@ -10,8 +10,8 @@ DIAGNOSTICS
 
 import heapq
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from batchd.core.fault import Category, ModelFault
 from batchd.core.fit import refit, window_for
@@ -41,9 +41,19 @@ class Queue:
         """This line, from that moment on."""
         heapq.heappush(self._heap, (due, index))
 
-    def take(self, now: float) -> int | None:
-        """A line whose wait is over."""
-        return heapq.heappop(self._heap)[1] if self._heap and self._heap[0][0] <= now else None
+    def take(self, now: float, fits: Callable[[int], bool] = lambda index: True) -> int | None:
+        """A line whose wait is over, and that this server can hold."""
+        passed: list[tuple[float, int]] = []
+        found = None
+        while found is None and self._heap and self._heap[0][0] <= now:
+            entry = heapq.heappop(self._heap)
+            if fits(entry[1]):
+                found = entry[1]
+            else:
+                passed.append(entry)
+        for entry in passed:
+            heapq.heappush(self._heap, entry)
+        return found
 
     def left_s(self, now: float) -> float:
         """Seconds until the next one is due; 0 when there is none."""
@@ -52,7 +62,11 @@ class Queue:
 
 @dataclass(slots=True)
 class Section:
-    """Groups that share a load, and the lines of them that left the plan's order."""
+    """Groups that share a load, and the lines of them that left the plan's order.
+
+    `servers` take part, `at_work` of them hold lines now, and `loads` is what each has. Lines with `needs`
+    are longer than the window that one of the servers can give.
+    """
 
     load: Load
     groups: Sequence[Group]
@@ -63,6 +77,10 @@ class Section:
     suspects: Suspects = field(default_factory=Suspects)
     too_long: list[int] = field(default_factory=list)
     window_needed: int = 0
+    loads: dict[int, Loaded] = field(default_factory=dict)
+    needs: dict[int, int] = field(default_factory=dict)
+    servers: int = 0
+    at_work: int = 0
 
     def __repr__(self) -> str:
         return (
@@ -123,29 +141,44 @@ class Section:
         request: Request,
         fault: ModelFault,
         loaded: Loaded,
+        asked_tokens: int,
         window_tokens_max: int,
         is_alone: bool = False,
     ) -> Trial:
-        """What is known of a failed attempt. `window_tokens_max`: the operator's; the model's may be less."""
+        """What is known of a failed attempt. `asked_tokens`: the window that its server was asked for;
+        `window_tokens_max`: the operator's; the model's may be less."""
         attempts, crashes = self.counts.get(index, (0, 0))
-        largest = _largest(loaded, window_tokens_max)
+        largest = self._largest(loaded, window_tokens_max)
         bound = request.completion_tokens_max
         if bound:  # room for the tokens before the end of the window that the engine leaves unused
             bound = max(bound, min(bound + WINDOW_SLACK_TOKENS, largest - (fault.prompt_tokens or 0)))
         # A window that was asked for once is not asked for again, whatever the server made of it.
-        window = max(fault.window_tokens or 0, loaded.window_tokens, self.load.window_tokens)
+        window = max(fault.window_tokens or 0, loaded.window_tokens, asked_tokens)
         return Trial(attempts, crashes, bound, window, largest, is_alone)
 
-    def put_off(self, index: int, need_tokens: int, loaded: Loaded, window_tokens_max: int) -> bool:
+    def put_off(
+        self, index: int, need_tokens: int, loaded: Loaded, asked_tokens: int, window_tokens_max: int
+    ) -> bool:
         """Whether this line waits for a larger window, because it will not fit into the present one."""
-        window = refit(need_tokens, loaded.window_tokens, _largest(loaded, window_tokens_max))
-        if (
-            window is None or loaded.window_tokens < self.load.window_tokens
-        ):  # what is not given is not asked twice
+        window = refit(need_tokens, loaded.window_tokens, self._largest(loaded, window_tokens_max))
+        if window is None or loaded.window_tokens < asked_tokens:  # what is not given is not asked twice
             return False
         self.too_long.append(index)
         self.window_needed = max(self.window_needed, window)
         return True
+
+    def leave_to_others(self, index: int, need_tokens: int, now: float) -> bool:
+        """Whether another server has a window for this line that one cannot give: then it waits for it."""
+        if not any(loaded.window_tokens >= need_tokens for loaded in self.loads.values()):
+            return False
+        self.needs[index] = need_tokens
+        self._put(index, now)
+        return True
+
+    def fits(self, index: int, loaded: Loaded) -> bool:
+        """Whether this line is for a server with this load: it is, too, where nobody has a larger one."""
+        need = self.needs.get(index, 0)
+        return need <= loaded.window_tokens or all(item.window_tokens < need for item in self.loads.values())
 
     def place(self, index: int, decision: Decision, now: float) -> None:
         """Put a line where the decision says."""
@@ -171,6 +204,19 @@ class Section:
         for index in (*self.suspects, *self.again, *self.too_long):
             given[index] = 1
         return given
+
+    def widen(self, now: float) -> int:
+        """Ask for the window that the longest of those need who wait for one; how many they are."""
+        if self.window_needed > self.load.window_tokens:
+            self.load = replace(self.load, window_tokens=self.window_needed)
+        count, indices, self.too_long = len(self.too_long), self.too_long, []
+        for index in indices:
+            self._put(index, now)
+        return count
+
+    def _largest(self, loaded: Loaded, window_tokens_max: int) -> int:
+        """The largest window that operator, model and memory of any server allow."""
+        return max(_largest(item, window_tokens_max) for item in (loaded, *self.loads.values()))
 
     def _put(self, index: int, due: float) -> None:
         # Whatever else befalls a suspect, it stays one until it has its outcome.

@@ -23,6 +23,7 @@ from loguru import logger
 from batchd.core.fault import UNANSWERED, Category, LineFault, ModelFault
 from batchd.core.model import Answer, Loaded
 from batchd.core.pace import Pace
+from batchd.core.record import LANES_EACH
 from batchd.core.request import Request
 from batchd.core.retry import DEADLY, Decision, Next, decide
 from batchd.core.rules import Rules
@@ -36,7 +37,7 @@ from batchd.daemon.stock import Item
 
 
 class Sender:
-    """Sends the requests of one batch."""
+    """Sends the requests of one batch to one server."""
 
     def __init__(
         self, batch: Batch, model: ReadyModel, clock: Clock, rules: Rules, lines: Conversation, ledger: Ledger
@@ -50,6 +51,7 @@ class Sender:
         self._tempo, self._pace = Tempo(), Pace()
         self._ratios: dict[str, Ratio] = {}
         self._loaded: Loaded | None = None
+        self._asked_tokens = 0
         self._is_deadly = False  # of the loss: whether a request may have caused it
         self._is_trial = self._is_alone = False
         self.lost = asyncio.Event()
@@ -63,8 +65,10 @@ class Sender:
         self.lost.clear()
         self.turn.clear()
 
-    def begin(self, loaded: Loaded) -> None:
-        """The model is ready. What was learned of its speed holds for this load."""
+    def begin(self, loaded: Loaded, asked_tokens: int) -> None:
+        """The model is ready, with a window of so many tokens or with less. What was learned of its speed
+        holds for this load."""
+        self._asked_tokens = asked_tokens
         self._tempo.begin(loaded.slots, self._clock.monotonic())
         if loaded != self._loaded:
             self._loaded, self._pace = loaded, Pace()
@@ -106,8 +110,10 @@ class Sender:
             if cut is None:
                 self._lines.answered(item.index, request, answer)
                 section.finished[item.index] = 1
-                self._ledger.answered(item.index, request, served.model, answer, self._clock.now(), slot)
-                item.learn(slot, answer.usage, self._clock.now())
+                now, model = self._clock.now(), self._model
+                lane = model.number * LANES_EACH + slot
+                self._ledger.answered(item.index, request, served.model, answer, now, lane, model.name)
+                item.learn(answer.usage, now)
                 # The estimate of several texts is of the longest, the count of all.
                 if len(request.inputs) <= 1:
                     self._ratio(served.model).note(estimated, answer.usage.prompt_tokens)
@@ -134,7 +140,7 @@ class Sender:
         exact = await self._model.count_tokens(replace(request, model=section.load.model))
         need = (math.ceil(tokens * MARGIN) if exact is None else exact) + bound
         return need > loaded.window_tokens and section.put_off(
-            index, need, loaded, self._rules.window_tokens_max
+            index, need, loaded, self._asked_tokens, self._rules.window_tokens_max
         )
 
     def _count(self, answer: Answer) -> None:
@@ -152,10 +158,13 @@ class Sender:
     def _failed(
         self, section: Section, loaded: Loaded, item: Item, request: Request, fault: ModelFault
     ) -> None:
-        trial = section.trial(
-            item.index, request, fault, loaded, self._rules.window_tokens_max, self._is_alone
-        )
+        windows = self._asked_tokens, self._rules.window_tokens_max
+        trial = section.trial(item.index, request, fault, loaded, *windows, self._is_alone)
         decision = decide(fault, trial, self._rules.attempts_max, self._clock.random())
+        if decision.next is Next.GIVE_UP and fault.prompt_tokens is not None:
+            need = fault.prompt_tokens + request.completion_tokens_max
+            if section.leave_to_others(item.index, need, self._clock.monotonic()):
+                return
         if fault.is_server_lost:
             self._lose(section, fault)
         section.place(item.index, decision, self._clock.monotonic())
@@ -181,7 +190,7 @@ class Sender:
         if not self.lost.is_set():
             self._is_deadly = is_deadly
             if is_deadly and not self._is_trial:
-                section.suspects.died()
+                section.suspects.died(self._model.number)
         self._model.suspect(fault, self._is_trial)
         self.lost.set()
 

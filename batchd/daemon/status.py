@@ -9,7 +9,7 @@ DIAGNOSTICS
     Warning: a status that cannot be written (a full disk); the work goes on. What concerns all batches, once.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from loguru import logger
@@ -24,6 +24,7 @@ from batchd.core.status import (
     Rate,
     StatusReport,
     Unclaimable,
+    best_of,
     render,
     status_line,
 )
@@ -66,7 +67,7 @@ class StatusBoard:
         service: ServiceManager,
         clock: Clock,
         pid: int,
-        model: Callable[[], ModelStatus],
+        servers: Callable[[], Sequence[ModelStatus]],
         unclaimable: Callable[[], Iterable[Seen]],
         moves: Callable[[], bool] = lambda: True,
         waiting: Callable[[], Iterable[Waiting]] = tuple,
@@ -77,7 +78,7 @@ class StatusBoard:
         self._service = service
         self._clock = clock
         self._pid = pid
-        self._model = model
+        self._servers = servers
         self._unclaimable = unclaimable
         self._moves = moves
         self._waiting = waiting
@@ -135,17 +136,19 @@ class StatusBoard:
 
     def report(self) -> StatusReport:
         """Everything, as of now."""
+        servers = self._servers()
         return StatusReport(
             written_at=self._clock.now(),
             pid=self._pid,
             state=self.state,
-            model=self._model(),
+            model=best_of(servers),
             batches=(*(self._describe(card) for card in self._cards.values()), *self._arriving()),
             unclaimable=tuple(
                 Unclaimable(printable(item.name.decode("utf-8", "surrogateescape")), item.reason)
                 for item in self._unclaimable()
             ),
             notice=self._notice(),
+            servers=tuple(servers) if len(servers) > 1 else (),
         )
 
     def tick(self) -> StatusReport:

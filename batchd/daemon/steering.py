@@ -9,9 +9,8 @@ DIAGNOSTICS
     Warning: each decision of the governor.
 """
 
-from collections.abc import Callable
-
-from loguru import logger
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from batchd.core.course import (
     Cohort,
@@ -25,6 +24,7 @@ from batchd.core.course import (
     Spilled,
     TooLarge,
 )
+from batchd.core.edge import Edge, edge_of
 from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import begin_batch, decide
 from batchd.core.limits import RENEWED, Change, Limits
@@ -32,6 +32,7 @@ from batchd.core.model import Answer, Load, Loaded
 from batchd.core.restarts import Restarts
 from batchd.core.standing import shortened
 from batchd.daemon.ports import Clock
+from batchd.daemon.voice import voice
 
 #: At less than this share of its own best speed, a server is doubted: load and canary are looked at again. A
 #: speed is of so many answers and so long a time at least: one short answer after a long one is no doubt.
@@ -46,7 +47,10 @@ NO_SPEED = (0, 0, 0.0)
 class Steering:
     """The limits of one model server, and what changes them."""
 
-    def __init__(self, given: Limits, clock: Clock, on_change: Callable[[Change], None]) -> None:
+    def __init__(
+        self, given: Limits, clock: Clock, on_change: Callable[[Change], None], name: str = ""
+    ) -> None:
+        self._log = voice(name)
         self._given = given  # by the operator; what was learned is of one model
         self._clock = clock
         self._on_change = on_change
@@ -57,6 +61,9 @@ class Steering:
         self._answers = 0  # since the last death
         self._best_per_s = 0.0
         self._speed = NO_SPEED
+        self._taken_by = ""  # the model of another client
+        self._model = ""
+        self._remembered: dict[str, Mapping[str, int]] = {}  # by model, from an earlier life
         self._is_renewed = False  # the load was put out in good order
         self.must_prove = False  # the model, again: what is not known of it now was proven before
 
@@ -74,8 +81,28 @@ class Steering:
 
     def begin(self, load: Load) -> None:
         """What was learned of another model does not hold for this one."""
-        if self._course.fitted is not None and self._course.fitted.model != load.model:
+        if self._model != load.model:
+            self._model = load.model
             self._course = Course.begin(self._given)
+            if kept := self._remembered.get(load.model):
+                self._begin_at(edge_of(kept, self._clock.monotonic()), load)
+
+    def _begin_at(self, edge: Edge, load: Load) -> None:
+        slots = min(self._given.slots, edge.slots_max(load.window_tokens))
+        self._course = replace(self._course, edge=edge, limits=replace(self._given, slots=slots))
+        if slots < self._given.slots:
+            cause = "an earlier life of the daemon met this limit"
+            self._tell(
+                Change("slots_remembered", str(self._given.slots), str(slots), cause, str(edge.kept()))
+            )
+
+    def remember(self, kept: Mapping[str, Mapping[str, int]]) -> None:
+        """The edges of models that this life has not met."""
+        self._remembered = {model: edge for model, edge in kept.items() if model != self._model}
+
+    def kept(self) -> dict[str, Mapping[str, int]]:
+        """By model: what was found not to hold, for another life of the daemon."""
+        return {**self._remembered, self._model: self._course.edge.kept()}
 
     def begin_batch(self) -> None:
         """Its large windows are tried anew."""
@@ -86,6 +113,13 @@ class Steering:
         is_barren = self._answers < load.slots
         self._death, self._answers = fault, 0
         self._restarts = self._restarts.after_death(self._clock.monotonic(), is_barren)
+
+    def meets(self, fault: ModelFault, model: str) -> None:
+        """Where another client has taken the memory, that is told once: nothing of ours is to blame."""
+        if fault.taken_by and fault.taken_by != self._taken_by:
+            cause = "another client of the model server loaded it"
+            self._on_change(Change("model_displaced", model, fault.taken_by, cause, shortened(fault)))
+        self._taken_by = fault.taken_by or ""
 
     def bury(self, load: Load, window_tokens_min: int) -> None:
         """Somebody wants the server again: what a death of this load means for the next one."""
@@ -127,7 +161,8 @@ class Steering:
 
     def fitted(self, load: Load, load_s: float) -> None:
         """A load was proven."""
-        self._best_per_s, self._speed, self.must_prove, self._is_renewed = 0.0, NO_SPEED, False, False
+        self._best_per_s, self._speed, self._taken_by = 0.0, NO_SPEED, ""
+        self.must_prove = self._is_renewed = False
         self.decide(Fitted(load, load_s))
 
     def shrinks_spill(self, loaded: Loaded, load: Load, window_tokens_min: int) -> bool:
@@ -186,7 +221,7 @@ class Steering:
         return change
 
     def _tell(self, change: Change) -> None:
-        logger.bind(event="governor").warning(
+        self._log.bind(event="governor").warning(
             "{}: {} -> {}, because {} ({})",
             change.name,
             change.old,

@@ -8,6 +8,9 @@ SUMMARY
     What a slot gets is up to the lanes. At the end, a slot whose own stock is empty takes from the fullest
     one, where to read the beginning of that group once more costs less than to idle.
 
+    There is one stock for all servers that work on a section: each joins with its slots, and what one that
+    leaves had ready goes back to the lanes, for the others.
+
 DIAGNOSTICS
     Fatal: JournalError from the journal.
     Warning: a beginning that the model server reads again for each request, once; it is a decision too.
@@ -16,7 +19,7 @@ DIAGNOSTICS
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from loguru import logger
@@ -48,37 +51,54 @@ class Item:
     index: int
     row: LineRow
     run: int = -1
+    lane: int = -1
     stock: "Stock | None" = None
 
-    def learn(self, slot: int, usage: Usage, now: float) -> None:
-        """What the engine said of its answer in this slot."""
+    def learn(self, usage: Usage, now: float) -> None:
+        """What the engine said of its answer."""
         if self.stock is not None:
-            self.stock.learn(slot, self.run, usage, now)
+            self.stock.learn(self.lane, self.run, usage, now)
 
 
 class Stock:
-    """Ready lines by slot, filled by one task."""
+    """Ready lines by lane, filled by one task. A lane is one slot of one of the servers."""
 
-    def __init__(self, journal: Journal, lanes: Lanes | Naive | Segments, slots: int) -> None:
+    def __init__(self, journal: Journal, lanes: Lanes | Naive | Segments) -> None:
         self._journal = journal
         self._lanes = lanes
-        self._ready: list[deque[Item]] = [deque() for _ in range(slots)]
+        self._ready: dict[int, deque[tuple[Pick, LineRow]]] = {}
+        self._is_reading = False
         self._wanted = asyncio.Event()
         self._filled = asyncio.Event()
-        self._wanted.set()
-        self.is_exhausted = False
 
     def __repr__(self) -> str:
-        return f"Stock({[len(ready) for ready in self._ready]} ready, {self._lanes})"
+        return f"Stock({[len(ready) for ready in self._ready.values()]} ready, {self._lanes})"
 
-    def take(self, slot: int) -> Item | None:
-        """A ready line for this slot; None when none is ready now."""
-        ready = self._ready[slot]
+    @property
+    def is_exhausted(self) -> bool:
+        """Nothing will become ready, unless a server leaves."""
+        return not self._lanes.left and not self._is_reading
+
+    def join(self, slots: int) -> list[int]:
+        """A server comes with so many empty slots; their lanes."""
+        lanes = self._lanes.join(slots)
+        self._ready.update((lane, deque()) for lane in lanes)
+        self._wanted.set()
+        return lanes
+
+    def leave(self, lanes: Sequence[int]) -> None:
+        """It goes; what its lanes had ready was never sent."""
+        self._lanes.leave(lanes, [pick for lane in lanes for pick, _ in self._ready.pop(lane)])
+        self._wanted.set()
+
+    def take(self, lane: int) -> Item | None:
+        """A ready line for this lane; None when none is ready now."""
+        ready = self._ready[lane]
         if not ready and self.is_exhausted:
-            return self._help(slot)
+            return self._help(lane)
         if len(ready) <= READY_LINES_LOW:
             self._wanted.set()
-        return ready.popleft() if ready else None
+        return self._item(lane, *ready.popleft()) if ready else None
 
     def learn(self, slot: int, run: int, usage: Usage, now: float) -> None:
         """What the engine said of an answer in this slot."""
@@ -102,37 +122,51 @@ class Stock:
                 await self._filled.wait()
 
     async def fill(self) -> None:
-        """Keep the slots' stock up until nothing is pending. Runs as a task of its own."""
-        while not self.is_exhausted:
+        """Keep the lanes' stock up. Runs as a task of its own, until it is cancelled."""
+        while True:
             await self._wanted.wait()
             self._wanted.clear()
             picked = list(self._picked())
             if picked:
-                rows = await self._intend([pick.index for _, pick in picked])
-                for (slot, pick), row in zip(picked, rows, strict=True):
-                    self._ready[slot].append(Item(pick.index, row, pick.run, self))
-            self.is_exhausted = not self._lanes.left
-            if not picked and not self.is_exhausted:
+                await self._make_ready(picked)
+            elif self._lanes.left:
                 continue  # all who want something are better off idle, and a ring would make them ask again
             # A ring for those who wait now. Left set, it would let a lane spin without ever yielding.
             self._filled.set()
             self._filled.clear()
 
-    def _picked(self) -> Iterator[tuple[int, Pick]]:
-        """What each slot gets now. The others' stock, and what each works on, is ahead of it."""
-        ahead = [len(ready) + 1 for ready in self._ready]
-        for _ in range(READY_LINES_MAX):
-            for slot in range(len(ahead)):
-                has_room = ahead[slot] <= READY_LINES_MAX
-                if has_room and (pick := self._lanes.take(slot, ahead)) is not None:
-                    ahead[slot] += 1
-                    yield slot, pick
+    async def _make_ready(self, picked: Sequence[tuple[int, Pick]]) -> None:
+        self._is_reading = True
+        try:
+            rows = await self._intend([pick.index for _, pick in picked])
+        finally:
+            self._is_reading = False
+        for (lane, pick), row in zip(picked, rows, strict=True):
+            if lane in self._ready:
+                self._ready[lane].append((pick, row))
+            else:
+                self._lanes.give_back(pick)  # its server has left meanwhile
 
-    def _help(self, slot: int) -> Item | None:
-        fullest = max(self._ready, key=len)
-        if not fullest or not self._lanes.may_help(slot, fullest[-1].run, len(fullest)):
+    def _picked(self) -> Iterator[tuple[int, Pick]]:
+        """What each lane gets now. The others' stock, and what each works on, is ahead of it."""
+        ahead = [0] * self._lanes.slot_count
+        for lane, ready in self._ready.items():
+            ahead[lane] = len(ready) + 1
+        for _ in range(READY_LINES_MAX):
+            for lane in self._ready:
+                has_room = ahead[lane] <= READY_LINES_MAX
+                if has_room and (pick := self._lanes.take(lane, ahead)) is not None:
+                    ahead[lane] += 1
+                    yield lane, pick
+
+    def _help(self, lane: int) -> Item | None:
+        fullest = max(self._ready.values(), key=len)
+        if not fullest or not self._lanes.may_help(lane, fullest[-1][0].run, len(fullest)):
             return None
-        return fullest.pop()
+        return self._item(lane, *fullest.pop())
+
+    def _item(self, lane: int, pick: Pick, row: LineRow) -> Item:
+        return Item(pick.index, row, pick.run, lane, self)
 
     async def _intend(self, indices: list[int]) -> list[LineRow]:
         try:

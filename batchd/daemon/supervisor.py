@@ -17,8 +17,6 @@ DIAGNOSTICS
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from loguru import logger
-
 from batchd.core.course import Cohort
 from batchd.core.fault import Category, ModelFault
 from batchd.core.limits import RENEWED, Change, Limits, after_load
@@ -26,10 +24,10 @@ from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.request import Request
 from batchd.core.retry import backoff_s
 from batchd.core.serverstate import PROVEN, Command, Event, State, step
-from batchd.core.standing import Standing, Trouble, canary, given_up, shortened
+from batchd.core.standing import Standing, Trouble, canary, given_up, shortened, unusable
 from batchd.daemon.ports import Clock, ModelServer
 from batchd.daemon.steering import Steering
-from batchd.errors import UnavailableError
+from batchd.daemon.voice import voice
 
 #: A load reads the whole model from disk: 40 GB at 200 MB/s. Ollama's own stall limit is five minutes.
 LOAD_TIMEOUT_S = 600.0
@@ -79,10 +77,12 @@ class Supervisor:
         limits: Limits,
         on_change: Callable[[Change], None],
         waits_for_operator: bool = True,
+        name: str = "",
     ) -> None:
+        self.name, self._log = name, voice(name)
         self._server = server
         self._clock = clock
-        self._steering = Steering(limits, clock, on_change)
+        self.steering = Steering(limits, clock, on_change, name)
         self._on_change = on_change
         self._waits_for_operator = waits_for_operator
         self._wanted: Load | None = None
@@ -103,7 +103,7 @@ class Supervisor:
         if self.standing.state is State.READY:
             self._move(Event.BEGUN)
         try:
-            return self._steering.noticed(await self._server.answer(request, slot, timeout_s))
+            return self.steering.noticed(await self._server.answer(request, slot, timeout_s))
         finally:
             self._in_flight -= 1
             if not self._in_flight and self.standing.state is State.BUSY:
@@ -116,49 +116,50 @@ class Supervisor:
     def suspect(self, fault: ModelFault, is_trial: bool = False) -> None:
         """See `ports.ReadyModel`."""
         if self.standing.is_ready:
-            logger.bind(event="server_lost").warning(
+            self._log.bind(event="server_lost").warning(
                 "model server lost: {} ({})", fault.category.value, shortened(fault)
             )
             if self._wanted is not None and not is_trial and fault.category is not Category.NETWORK:
-                self._steering.died(fault, self._wanted)
+                self.steering.died(fault, self._wanted)
+            self.steering.meets(fault, self._wanted.model if self._wanted is not None else "")
         self._move(Event.LOST, shortened(fault))
 
     def finished(self, cohort: Cohort) -> bool:
         """See `ports.ReadyModel`."""
         if not self.standing.is_ready:
             return False
-        if self._steering.is_doubtful(cohort):
+        if self.steering.is_doubtful(cohort):
             doubt = "it is slow, has loaded anew, or the machine slept: its load and a canary are looked at"
-            logger.bind(event="server_doubted").warning("model server doubted: {}", doubt)
+            self._log.bind(event="server_doubted").warning("model server doubted: {}", doubt)
             self._move(Event.DOUBTED)
             return True
-        decision = self._steering.goes_on(cohort)
+        decision = self.steering.goes_on(cohort)
         if decision == RENEWED:
             self._move(Event.LOST, "the load is renewed")
         # A reading of the machine may have changed what is allowed since the load.
-        is_less = self._wish is not None and self._steering.allowed(self._wish.load) != self._wanted
+        is_less = self._wish is not None and self.steering.allowed(self._wish.load) != self._wanted
         return bool(decision) or is_less
 
     def press(self, evidence: str) -> None:
         """The machine is short of memory: less is asked for, from the end of a cohort on."""
         if self._wanted is not None and self._wish is not None and self.standing.is_ready:
-            self._steering.press(self._wanted, self._wish.window_tokens_min, evidence)
+            self.steering.press(self._wanted, self._wish.window_tokens_min, evidence)
 
     def woke(self) -> None:
         """The machine was suspended: what the card held is proven again, at the latest after a cohort."""
-        self._steering.must_prove = True
+        self.steering.must_prove = True
 
     def judged(self, guilty: tuple[str, ...], deaths: int) -> None:
         """See `ports.ReadyModel`."""
-        self._steering.judged(guilty, deaths)
+        self.steering.judged(guilty, deaths)
 
     async def ensure(
         self, load: Load, is_wanted: Callable[[], bool], window_tokens_min: int
     ) -> Loaded | ModelFault | None:
         """See `ports.ReadyModel`."""
         wish = self._wish = Wish(load, is_wanted, window_tokens_min, Trouble())
-        self._steering.begin(load)
-        self._steering.bury(self._wanted or load, window_tokens_min)
+        self.steering.begin(load)
+        self.steering.bury(self._wanted or load, window_tokens_min)
         event = self._first_event(load)
         while is_wanted():
             if event is None:
@@ -175,16 +176,21 @@ class Supervisor:
             await self._server.unload(RELEASE_TIMEOUT_S)
         self._wanted = None
 
+    async def stand_aside(self, reason: str) -> None:
+        """Take no part, and say why."""
+        await self.release()
+        self.standing = Standing(self.standing.state, reason)
+
     def begin_account(self) -> None:
         """A batch begins: its large windows are tried anew."""
-        self._steering.begin_batch()
+        self.steering.begin_batch()
 
     def _first_event(self, load: Load) -> Event | None:
         """What leads to this load; None when it is there."""
-        is_proven = self.standing.is_ready and not self._steering.must_prove
-        if is_proven and self._wanted == self._steering.allowed(load):
+        is_proven = self.standing.is_ready and not self.steering.must_prove
+        if is_proven and self._wanted == self.steering.allowed(load):
             return None
-        is_overspent = self.standing.state is State.SUSPECT and self._steering.is_overspent()
+        is_overspent = self.standing.state is State.SUSPECT and self.steering.is_overspent()
         return Event.OVERSPENT if is_overspent else Event.WANTED
 
     async def _follow(self, command: Command, wish: Wish) -> Event | ModelFault | None:
@@ -214,7 +220,7 @@ class Supervisor:
         return command
 
     async def _load(self, wish: Wish) -> Event:
-        load = self._steering.allowed(wish.load)
+        load = self.steering.allowed(wish.load)
         if load != self._wanted:
             self._canary_s = None
         self._wanted, self._began = load, self._clock.monotonic()
@@ -225,9 +231,9 @@ class Supervisor:
         if isinstance(described := await self._server.describe(DESCRIBE_TIMEOUT_S), ModelFault):
             return self._failed(described, wish)
         self.description = described
-        if self._steering.shrinks_spill(loaded, load, wish.window_tokens_min):
+        if self.steering.shrinks_spill(loaded, load, wish.window_tokens_min):
             return Event.SHRUNK
-        loaded = replace(loaded, memory_window_tokens_max=self._steering.window_tokens_max)
+        loaded = replace(loaded, memory_window_tokens_max=self.steering.window_tokens_max)
         # The move to the canary's state takes it along.
         self.standing = Standing(State.LOADING, load.model, loaded)
         return Event.LOADED
@@ -245,9 +251,9 @@ class Supervisor:
         if before_s is not None and self._canary_s > max(CANARY_SLOW_S, CANARY_SLOW_FACTOR * before_s):
             self._canary_s = None
             return Event.LOST
-        self._steering.fitted(load, self._clock.monotonic() - self._began)
+        self.steering.fitted(load, self._clock.monotonic() - self._began)
         self._on_change(after_load(loaded, described, answer.usage.prompt_tokens))
-        logger.bind(event="model_ready").info(
+        self._log.bind(event="model_ready").info(
             "model {} ready: window {} tokens, {} slots, loaded in {:.1f} s",
             load.model,
             loaded.window_tokens,
@@ -259,8 +265,9 @@ class Supervisor:
     def _failed(self, fault: ModelFault, wish: Wish) -> Event:
         """A load, a canary or a restart that came to nothing: what that means."""
         wish.trouble.fault = fault
+        self.steering.meets(fault, wish.load.model)
         if fault.category is Category.OOM and self._wanted is not None:
-            shrinks = self._steering.is_too_large(fault, self._wanted, wish.window_tokens_min)
+            shrinks = self.steering.is_too_large(fault, self._wanted, wish.window_tokens_min)
             return Event.SHRUNK if shrinks else Event.FAILED
         if fault.needs_operator and not self._waits_for_operator:
             raise unusable(fault)
@@ -275,12 +282,12 @@ class Supervisor:
             trouble.fault = given_up(self.give_up_s, said, fault)
             return Event.EXPIRED
         if fault is None:
-            text, wait_s = self._steering.dying_words(self.standing.detail), self._steering.pause_s(chance)
+            text, wait_s = self.steering.dying_words(self.standing.detail), self.steering.pause_s(chance)
         else:
             cap_s = COOLING_CAP_S if fault.category is Category.NETWORK else COOLING_LOAD_CAP_S
             text, wait_s = shortened(fault), backoff_s(trouble.tries, chance, cap_s)
         if trouble.said != text:
-            logger.bind(event="model_waits").warning(
+            self._log.bind(event="model_waits").warning(
                 "model not ready: {}; next try in {:.1f} s", text, wait_s
             )
         trouble.tries, trouble.said = trouble.tries + 1, text
@@ -289,11 +296,3 @@ class Supervisor:
         while wish.is_wanted() and (left := until - self._clock.monotonic()) > 0:
             await self._clock.sleep(min(left, WANTED_CHECK_S))
         return Event.RESTED
-
-
-def unusable(fault: ModelFault) -> UnavailableError:
-    """What a foreground run ends with: nothing is lost, and a person is there to mend it."""
-    return UnavailableError(
-        f"The model server cannot be used: {shortened(fault)}",
-        "Mend that and type the same command again: it goes on where it stopped.",
-    )

@@ -2,6 +2,8 @@
 
 SUMMARY
     `note` each line that was held at a death; `split` makes two companies of them once all lanes have ended.
+    What another server still holds then comes as companies of its own.
+
     `first` is the company to be tried next. One that comes through is cleared by its answers; one under which
     the server dies again is split again. One poison among 64 is found in seven halvings.
 
@@ -9,7 +11,7 @@ DIAGNOSTICS
     None: plain memory; the journal knows which lines were ever held at a death.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -21,6 +23,14 @@ class Company:
     due: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The requests that were to blame, and what they did: deaths in company, by server."""
+
+    guilty: tuple[str, ...]
+    deaths: Mapping[int, int]
+
+
 class Suspects:
     """The companies that wait, the next one first."""
 
@@ -28,7 +38,7 @@ class Suspects:
         self._companies: list[Company] = []
         self._noted: list[int] = []
         self._guilty: list[str] = []
-        self._deaths = 0
+        self._deaths: dict[int, int] = {}
         self._is_open = False
 
     def __repr__(self) -> str:
@@ -60,30 +70,34 @@ class Suspects:
             self._companies.append(Company(tuple(members), due))
             self._is_open = True
 
-    def first(self, now: float) -> Company | None:
-        """The next company whose moment has come."""
-        return next((company for company in self._companies if company.due <= now), None)
+    def first(self, now: float, fits: Callable[[int], bool] = lambda index: True) -> Company | None:
+        """The next company whose moment has come, and all of whom this server can hold."""
+        due = (company for company in self._companies if company.due <= now)
+        return next((company for company in due if all(map(fits, company.members))), None)
 
-    def take(self, company: Company) -> None:
-        """It is being tried."""
+    def take(self, company: Company) -> bool:
+        """It is being tried. False: another server was faster."""
+        if company not in self._companies:
+            return False
         self._companies.remove(company)
+        return True
 
     def left_s(self, now: float) -> float:
         """Seconds until the next one is due; 0 when there is none."""
         return max(0.0, min((company.due for company in self._companies), default=now) - now)
 
-    def died(self) -> None:
-        """The server died under lines of which not all were suspects."""
-        self._deaths += 1
+    def died(self, server: int) -> None:
+        """This server died under lines of which not all were suspects."""
+        self._deaths[server] = self._deaths.get(server, 0) + 1
 
     def convict(self, custom_id: str) -> None:
         """This one alone was to blame."""
         self._guilty.append(custom_id)
 
-    def verdict(self) -> tuple[tuple[str, ...], int] | None:
+    def verdict(self) -> Verdict | None:
         """When none is left: the guilty, and the deaths since the last one. None: not yet, or not again."""
         if not self._is_open or len(self):
             return None
-        found = (tuple(self._guilty), self._deaths)
-        self._guilty, self._deaths, self._is_open = [], 0, False
+        found = Verdict(tuple(self._guilty), self._deaths)
+        self._guilty, self._deaths, self._is_open = [], {}, False
         return found

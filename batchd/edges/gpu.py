@@ -1,10 +1,11 @@
 """The GPU, as NVIDIA's driver sees it.
 
 SUMMARY
-    `read_cards` gives every card, or none and the reason. All of it is optional: no card, no driver, another
-    maker's card or a sandbox without devices are no trouble, and the house works on with what the model
-    server says. The library is opened for each reading: a driver that was reloaded answers "unknown error" to
-    old sessions for ever, and an open session would keep the driver from being unloaded.
+    `read_cards` gives every card, or none and the reason; `card_ids` their UUIDs. All of it is optional: no
+    card, no driver, another maker's card or a sandbox without devices are no trouble, and the house works on
+    with what the model server says. The library is opened for each reading: a driver that was reloaded
+    answers "unknown error" to old sessions for ever, and an open session would keep the driver from being
+    unloaded.
 
 DIAGNOSTICS
     None raised: what a card does not tell is None; a driver that fails is no card, and a text.
@@ -38,6 +39,19 @@ def read_cards(pids: Collection[int] = ()) -> tuple[tuple[Card, ...], str]:
     except pynvml.NVMLError as error:
         is_nobody = error.value in _NOBODY and not DRIVER_VERSION.exists()
         return (), "" if is_nobody else f"NVIDIA's driver does not answer: {error}"
+
+
+def card_ids() -> tuple[str, ...]:
+    """The UUID of every card in the driver's order; none where nobody can be asked."""
+    try:
+        with _session():
+            numbers = range(pynvml.nvmlDeviceGetCount())
+            return tuple(
+                _text(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(number)))
+                for number in numbers
+            )
+    except pynvml.NVMLError:
+        return ()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ DIAGNOSTICS
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,7 @@ __all__ = [
 
 SYSTEM_CONFIG = Path("/etc/batchd/batchd.toml")
 SYSTEM_SPOOL = Path("/var/spool/batchd")
+SYSTEM_LOCKS = Path("/run/lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,15 @@ def default_profiles(environ: Mapping[str, str], system_spool: Path = SYSTEM_SPO
     return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "batchd" / "profiles"
 
 
+def default_card_locks(
+    environ: Mapping[str, str], places: Sequence[Path] = (SYSTEM_LOCKS, Path(tempfile.gettempdir()))
+) -> Path | None:
+    """A directory that all users of this machine share; where there is none, nothing is locked."""
+    own = Path(environ.get("XDG_RUNTIME_DIR", ""))
+    tried = (*places[:1], *([own] if own.is_absolute() else []), *places[1:])
+    return next((place for place in tried if place.is_dir() and os.access(place, os.W_OK | os.X_OK)), None)
+
+
 def config_path(config_file: Path | None, system_config: Path = SYSTEM_CONFIG) -> Path | None:
     """The file to read, if any."""
     if config_file is not None:
@@ -157,26 +168,36 @@ _SECRETS = frozenset(name for name, kind in _TYPES.items() if "SecretStr" in str
 #: Of an address; it is refused, and shown in the sentence that says so.
 _PASSWORD = re.compile(r"//[^/]*@")
 
+#: Ollama's own variable: nobody set it for us.
+_FOREIGN = "environment OLLAMA_HOST"
+
 #: (where from, what it says), the first wins.
 _Layers = tuple[tuple[str, Mapping[str, object]], ...]
 
 
 def _layers(flags: Mapping[str, object], config_file: Path | None, environ: Mapping[str, str]) -> _Layers:
     path = config_path(config_file)
-    machine: dict[str, object] = {"spool": default_spool(environ), "profiles": default_profiles(environ)}
+    machine: dict[str, object] = {
+        "spool": default_spool(environ),
+        "profiles": default_profiles(environ),
+        "card_locks": default_card_locks(environ),
+    }
     host = environ.get("OLLAMA_HOST", "").strip(" \"'")
     return (
         ("flag", flag_layer(flags, _TYPES)),
         ("environment", environment_layer(environ, _TYPES, _TABLES)),
         (f"file {path}", file_layer(path, _TYPES)),
-        ("environment OLLAMA_HOST", {"ollama.host": host} if host else {}),
+        (_FOREIGN, {"ollama.host": host} if host else {}),
         ("default", machine),
     )
 
 
 def _effective(layers: _Layers) -> dict[str, tuple[object, str]]:
     """Name to (raw value, where from)."""
-    return {name: (value, source) for source, layer in reversed(layers) for name, value in layer.items()}
+    found = {name: (value, source) for source, layer in reversed(layers) for name, value in layer.items()}
+    if "ollama.hosts" in found and found.get("ollama.host", ("", ""))[1] == _FOREIGN:
+        del found["ollama.host"]
+    return found
 
 
 def _validated(effective: Mapping[str, tuple[object, str]]) -> Settings:
@@ -208,6 +229,8 @@ def _shown(name: str, value: object) -> str:
         return "********"
     if isinstance(value, dict):
         return ", ".join(f"{key} = {item}" for key, item in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(name, item) for item in value) or "-"
     if isinstance(value, bool):
         return str(value).lower()
     return _PASSWORD.sub("//********@", str(value))

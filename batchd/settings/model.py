@@ -8,6 +8,7 @@ DIAGNOSTICS
     None of its own: pydantic's ValidationError is turned into a ConfigError by `load_settings`.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from batchd.core.retry import ATTEMPTS_MAX_MAX
 from batchd.core.strategy import Strategy
+from batchd.core.text import printable
 from batchd.settings.address import http_url, server_url
 
 
@@ -27,19 +29,71 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _listed(value: object) -> object:
+    """Several values; in an environment variable they stand with commas between them."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    doubled = next((value for number, value in enumerate(values) if value in values[:number]), None)
+    if doubled is not None:
+        raise ValueError(f"'{printable(doubled)}' is named twice")
+    return values
+
+
+def _card(text: str) -> str:
+    if not _CARD.fullmatch(text):
+        raise ValueError(
+            f"'{printable(text)}' is no card: give its number (0, 1...), or its UUID from `nvidia-smi -L`"
+        )
+    return text
+
+
+#: A number, or a UUID: NVIDIA's, of a part of a card, AMD's.
+_CARD = re.compile(r"[0-9]{1,3}|(GPU|MIG)-[0-9A-Za-z/-]{4,80}", re.ASCII)
+
 LocalPath = Annotated[Path, AfterValidator(_absolute)]
 LogLevel = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
 
 
 class OllamaSettings(BaseModel):
-    """The default engine. `host` is whom to attach to; `binary` and `models_dir` are for an own server."""
+    """The default engine. `host` is whom to attach to, `hosts` are several of them; `binary` and `models_dir`
+    are for own servers, of which there is one for each of `gpus`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     host: Annotated[str, AfterValidator(server_url)] = "127.0.0.1:11434"
+    # Attached servers that share the work of each batch. They take the place of `host`; to set both is an
+    # error, but OLLAMA_HOST, which is not ours, gives way to them.
+    hosts: Annotated[
+        tuple[Annotated[str, AfterValidator(server_url)], ...],
+        BeforeValidator(_listed),
+        AfterValidator(_distinct),
+        Field(max_length=64),
+    ] = ()
     mode: Literal["auto", "attach", "own"] = "auto"
+    # One own server for each of these cards, as if `mode` were own: numbers along the bus, or UUIDs.
+    gpus: Annotated[
+        tuple[Annotated[str, AfterValidator(_card)], ...],
+        BeforeValidator(_listed),
+        AfterValidator(_distinct),
+        Field(max_length=64),
+    ] = ()
     binary: LocalPath | None = None
     models_dir: LocalPath | None = None
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> "OllamaSettings":
+        if self.hosts and "host" in self.model_fields_set:
+            raise ValueError("host and hosts are both set; hosts alone names all servers, so leave host out")
+        if self.hosts and (self.gpus or self.mode == "own"):
+            other = "gpus asks" if self.gpus else "mode own asks"
+            raise ValueError(f"hosts names servers to attach to, and {other} for servers of our own")
+        if self.gpus and self.mode == "attach":
+            raise ValueError("gpus asks for servers of our own, and mode attach for none")
+        return self
 
 
 class LlamacppSettings(BaseModel):
@@ -112,6 +166,10 @@ class Settings(BaseSettings):
     pilot: int = Field(
         default=20, ge=0, le=1_000
     )  # lines that a batch of more than 1,000 begins with; 0: none
+    # One batchd at a time on a card: files that all who use it can lock. By `load_settings`, as the profiles.
+    card_locks: LocalPath | None = None
+    # Work beside another batchd on the same card: each decides by itself how much of it to take.
+    share_card: bool = False
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
     ollama: OllamaSettings = OllamaSettings()
     llamacpp: LlamacppSettings = LlamacppSettings()

@@ -130,7 +130,7 @@ def _in_turn(cases: Sequence[str], turn: int) -> list[str]:
 async def _probed(settings: Settings, model: str, batch: Path, window_tokens: int) -> Probed:
     engine = await build_engine(settings, SystemClock())
     try:
-        described = await wait_for(engine, SystemClock())
+        [described] = await wait_for([engine], SystemClock())
         digests = await engine.server.digests([model], ASK_TIMEOUT_S)
         if isinstance(digests, ModelFault):
             raise out_of_reach(engine, digests)

@@ -109,7 +109,7 @@ async def measure(
     clock = SystemClock()
     engine = await build_engine(settings, clock)
     try:
-        await wait_for(engine, clock)
+        await wait_for([engine], clock)
         loaded = await engine.server.load(Load(requests[0].model, window_tokens, slots), LOAD_S)
         if isinstance(loaded, ModelFault):
             raise out_of_reach(engine, loaded)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchd.app.engines import as_wished
+from batchd.app.engines import Engine, as_wished
 from batchd.app.house import House
 from batchd.app.outside import Outside
 from batchd.core.json import dumps, loads
@@ -68,6 +68,7 @@ class Premises:
         self.root = root / "spool"
         self.spool = Spool.open(self.root)
         self.server = ScriptedServer(script)
+        self.others: dict[str, ScriptedServer] = {}
         self.service = SilentService()
         self.bell = FakeBell()
         self.clock = QuickClock()
@@ -88,22 +89,32 @@ class Premises:
             clock=self.clock,
             service=self.service,
             bell=self.bell,
-            server=self.server,
+            engines=self.engines(),
             final_name=self.final_name,
             new_batch_id=lambda: f"batch_{secrets.token_hex(16)}",
-            describe_model=lambda supervisor: ModelStatus(
-                "scripted", "nowhere", supervisor.standing.state.value
+            describe_model=lambda engine, supervisor: ModelStatus(
+                "scripted", engine.address, supervisor.standing.state.value
             ),
-            provenance=lambda supervisor: {"engine": self.engine_of(supervisor), "gpus": self.gpus},
+            provenance=lambda engine, supervisor: {
+                "engine": self.engine_of(supervisor),
+                "gpus": self.gpus,
+            },
             gauges=self.gauges,
             inhibitor=self.inhibitor,
-            advise=self.advise,
             pid=1,
         )
-        self.house = House(
-            outside, self.rules, Limits(2, owns_slots=True), {"model": None}, self.drain_s, only
-        )
+        self.house = House(outside, self.rules, {"model": None}, self.drain_s, only)
         return self.house
+
+    def engines(self) -> list[Engine]:
+        """One for each server; they have names where there are several."""
+        limits = Limits(2, owns_slots=True)
+        if not self.others:
+            return [Engine(self.server, limits, "scripted", "nowhere", "", advise=self.advise)]
+        return [
+            Engine(server, limits, "scripted", name, "", advise=self.advise, label=name)
+            for name, server in {"one": self.server, **self.others}.items()
+        ]
 
     @staticmethod
     def engine_of(supervisor: Supervisor) -> str | None:

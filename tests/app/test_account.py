@@ -115,3 +115,29 @@ def test_a_killed_daemon_leaves_its_model_in_the_provenance(tmp_path: Path) -> N
         assert engine["version"]
         assert engine["mode"] == "attach"
     assert metrics["tokens"]["canary"]["value"] > 0
+
+
+def loads_of(world: Premises) -> list[str]:
+    return [call for call in world.server.calls if call.startswith("load")]
+
+
+async def test_another_life_of_the_daemon_does_not_meet_the_same_limit_again(premises: Build) -> None:
+    """What did not fit is kept with the batch."""
+    world = premises(Script().holds(*SIX).holds_in_memory(lambda load: load.slots == 1))
+    world.drain_s = 0.05
+    world.build()
+    batch_id = world.drop([chat(name) for name in SIX])
+    async with world.at_work():
+        await world.until(lambda: len(world.server.sent) == 1)
+    assert [call for call in world.server.calls if call.startswith("load")] == [
+        "load m 1024x2",
+        "load m 1024x1",
+    ]
+    world.server.calls.clear()
+    world.server.release()
+    world.build()
+    async with world.at_work():
+        metrics = metrics_of(await world.result(batch_id))
+    assert loads_of(world) == ["load m 1024x1"]
+    names = [decision["name"] for decision in metrics["decisions"]]
+    assert [name for name in names if name.startswith("slots")] == ["slots_halved", "slots_remembered"]

@@ -281,6 +281,6 @@ async def test_a_server_that_cannot_be_asked_yet_is_asked_again(tmp_path: Path, 
 
 async def test_without_profiles_nothing_is_asked_and_nothing_changes(tmp_path: Path) -> None:
     engine = Engine(Machine(FakeClock()), Limits(4, True), "ollama", "", "")
-    advised = with_profiles(engine, Settings(spool=tmp_path), lambda: pytest.fail("nobody looks"))
+    [advised] = with_profiles([engine], Settings(spool=tmp_path), lambda: pytest.fail("nobody looks"))
     assert advised.limits == engine.limits
     assert await advised.advise(Load("m", 12_000, 4)) == Load("m", 12_000, 4)

@@ -57,6 +57,34 @@ async def test_slots_of_a_server_are_measured(tmp_path: Path, has: int, asked: i
     assert Verdict.OK in [finding.verdict for finding in found["models"]]
 
 
+async def test_each_of_several_servers_is_named_and_the_first_that_answers_is_looked_at(
+    tmp_path: Path,
+) -> None:
+    with ChildSimulator(slots=2, decode_rate=60.0) as one, ChildSimulator() as other:
+        hosts = (f"http://{NOBODY_THERE}", one.address, other.address)
+        chosen = settings(tmp_path, slots=2, ollama={"hosts": hosts})
+        found = await found_with(chosen, is_quick=False)
+        assert other.counts()["loads"] == 0
+    said = {host: finding for finding in found["engine"] for host in hosts if host in finding.saw}
+    assert [said[host].verdict for host in hosts] == [Verdict.PROBLEM, Verdict.OK, Verdict.OK]
+    assert "2 ran at one time" in found["slots"][0].saw
+
+
+async def test_each_own_server_is_named_by_its_card(tmp_path: Path) -> None:
+    program = tmp_path / "ollama"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    models = fill(tmp_path / "models")
+    chosen = settings(tmp_path, ollama={"gpus": ("0", "3"), "binary": program, "models_dir": models})
+    found = await found_with(chosen)
+    assert [finding.saw.count(f"on GPU {card}") for finding in found["engine"] for card in "03"] == [
+        1,
+        0,
+        0,
+        1,
+    ]
+
+
 async def test_a_quick_look_loads_nothing(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     with ChildSimulator(log) as server:

@@ -106,7 +106,7 @@ class Deaf(ScriptedServer):
 
 async def test_a_server_that_is_just_starting_is_waited_for() -> None:
     clock = FakeClock()
-    described = await wait_for(engine_of(Deaf(unreachable(), 3)), clock)
+    [described] = await wait_for([engine_of(Deaf(unreachable(), 3))], clock)
     assert described.engine == "scripted"
     assert clock.slept == [ASK_PAUSE_S] * 3
 
@@ -114,7 +114,7 @@ async def test_a_server_that_is_just_starting_is_waited_for() -> None:
 async def test_a_server_out_of_reach_is_given_up_with_the_next_step() -> None:
     clock = FakeClock()
     with pytest.raises(UnavailableError, match=r"at there cannot be used: connection refused\.?") as raised:
-        await wait_for(engine_of(Deaf(unreachable(), 10_000)), clock)
+        await wait_for([engine_of(Deaf(unreachable(), 10_000))], clock)
     assert sum(clock.slept) == REACH_TIMEOUT_S
     assert raised.value.next_step == "Start it."
 
@@ -123,7 +123,7 @@ async def test_a_server_out_of_reach_is_given_up_with_the_next_step() -> None:
 async def test_a_server_that_only_a_person_can_mend_is_not_waited_for(fault: ModelFault) -> None:
     clock = FakeClock()
     with pytest.raises(UnavailableError, match="wrong key"):
-        await wait_for(engine_of(Deaf(fault, 10_000)), clock)
+        await wait_for([engine_of(Deaf(fault, 10_000))], clock)
     assert clock.slept == []
 
 

@@ -83,7 +83,7 @@ def test_a_standstill_is_said_once_and_a_pause_between_two_tries_is_not(said: li
 def test_without_movement_systemd_gets_its_status_and_no_ping() -> None:
     service, moves = SilentService(), True
     model = ModelStatus("ollama", "http://127.0.0.1:11434", "absent", "", 0, 0)
-    board = StatusBoard(MemorySpool(), service, FakeClock(), 1, lambda: model, list, lambda: moves)
+    board = StatusBoard(MemorySpool(), service, FakeClock(), 1, lambda: [model], list, lambda: moves)
     board.tick()
     moves = False
     board.tick()

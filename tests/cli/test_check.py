@@ -130,6 +130,9 @@ def test_the_strategy_of_the_options_is_the_one_that_is_told(
     assert "saved here" not in out
     assert call(["check", "--json", str(path)]) == 0
     assert json.loads(capsys.readouterr().out)["strategy"] == "naive"
+    write(tmp_path, b'{"strategy": "conversation"}', "batch.options.json")
+    assert call(["check", str(path)]) == 0
+    assert "strategy: conversation; prompts grow by what was said before" in capsys.readouterr().out
 
 
 def test_a_time_is_told_only_where_rates_are_known(

@@ -12,7 +12,7 @@ import pytest
 from batchd.cli.progress import _Bars, _Lines, fetch_display, progress_display, rates, waiting
 from batchd.core.status import BatchStatus, ModelStatus, StatusReport
 from tests.batches import write_batch
-from tests.house import ROOT
+from tests.house import BESIDE_OTHERS, ROOT
 from tests.simulator.child import ChildSimulator
 
 
@@ -100,6 +100,7 @@ def test_a_terminal_gets_a_bar_and_standard_output_only_the_path(tmp_path: Path)
                 "HOME": str(tmp_path),
                 "PATH": os.environ["PATH"],
                 "OLLAMA_HOST": server.address,
+                **BESIDE_OTHERS,
                 "TERM": "xterm",
                 "COLUMNS": "140",
             },

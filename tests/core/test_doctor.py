@@ -296,3 +296,13 @@ SERVER = Neighbour(3, "ollama", "ollama serve")
 )
 def test_two_who_fight_for_one_card_are_named(found: list[Neighbour], mode: str, verdict: Verdict) -> None:
     assert judge_neighbours(found, mode).verdict is verdict
+
+
+def test_who_has_the_card_is_named_also_where_its_process_is_hidden() -> None:
+    held = ["GPU-1 (process 7, spool /srv/spool, user batchd)"]
+    seen = judge_neighbours([Neighbour(7, "batchd", "batchd daemon")], "attach", held)
+    hidden = judge_neighbours([], "attach", held)
+    two = judge_neighbours([Neighbour(pid, "batchd", "batchd run") for pid in (7, 8)], "attach", held)
+    assert [item.verdict for item in (seen, hidden, two)] == [Verdict.OK, Verdict.OK, Verdict.WARNING]
+    assert all("GPU-1 (process 7, spool /srv/spool, user batchd)" in item.saw for item in (seen, hidden, two))
+    assert "another user hides it" in hidden.saw

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchd.core.edge import NO_EDGE, PROBE_ANSWERS, PROBE_WAIT_S, PROBE_WAIT_S_MAX, UNBOUNDED
+from batchd.core.edge import NO_EDGE, PROBE_ANSWERS, PROBE_WAIT_S, PROBE_WAIT_S_MAX, UNBOUNDED, edge_of
 
 counts = st.integers(1, 256)
 windows = st.integers(1, 64).map(lambda steps: 256 * steps)
@@ -58,3 +58,11 @@ def test_each_try_that_fails_doubles_the_wait_up_to_a_day() -> None:
 
 def test_a_failure_that_was_no_try_costs_no_patience() -> None:
     assert NO_EDGE.below_slots(4, 0.0).below_slots(3, 0.0).patience == 1
+
+
+def test_what_was_met_outlives_the_daemon_and_its_clock_does_not() -> None:
+    edge = NO_EDGE.below_slots(8, 50.0).below_cells(9_000, 60.0)
+    assert edge.kept() == {"slots": 8, "cells": 9_000}
+    again = edge_of(edge.kept(), 5.0)
+    assert (again.slots_max(1_024), again.at, again.answers) == (edge.slots_max(1_024), 5.0, 0)
+    assert edge_of({}, 5.0).slots_max(1_024) == NO_EDGE.slots_max(1_024)

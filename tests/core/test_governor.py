@@ -261,13 +261,13 @@ def test_an_attached_servers_chunk_is_raised_one_by_one() -> None:
 def test_a_load_must_be_paid_for_before_the_next_one() -> None:
     load_s = 60.0
     course = after(begun(load_s=load_s), died(), Fitted(Load("m", 1_024, 4), load_s))
-    paid = int(LOAD_PAID_FACTOR * load_s / 10.0)
+    paid = 1 + int(LOAD_PAID_FACTOR * load_s / 10.0)  # after the first round
     assert good(course, paid - 1).limits.slots == 4
     assert good(course, paid).limits.slots == 5
 
 
 def test_a_chunk_that_was_not_used_proves_nothing() -> None:
-    course = after(begun(owns_slots=False), died(), Fitted(Load("m", 1_024, 4), 0.0))
+    course = after(begun(owns_slots=False), died(), Fitted(Load("m", 1_024, 4), 0.0), cohort(4))
     assert decide(course, cohort(JUDGED_ANSWERS_MIN, is_full=False))[1] is None
     assert decide(course, cohort(JUDGED_ANSWERS_MIN))[1] is not None
 
@@ -288,6 +288,12 @@ def test_more_slots_that_are_slower_are_taken_back_and_remembered() -> None:
     assert good(after(slower, Fitted(Load("m", 1_024, 4), 0.0)), 100).limits.slots == 4
     as_fast = good(course, 9, per_s=9.6)
     assert as_fast.limits.slots == 6
+
+
+def test_the_first_round_of_a_load_in_which_every_slot_reads_its_prompt_is_not_held_against_it() -> None:
+    course = good(after(begun(owns_slots=False), died(), Fitted(Load("m", 1_024, 4), 0.0)), 9)
+    course = after(course, Fitted(Load("m", 1_024, 5), 0.0), cohort(5, per_s=0.1))
+    assert good(course, 9).limits.slots == 6
 
 
 def test_the_edge_is_tried_again_rarely_and_by_one() -> None:

@@ -193,3 +193,31 @@ def test_its_face_says_what_is_left_for_whom() -> None:
     found.take(0, [0, 0])
     assert repr(found) in ("Lanes(4 left, [1, 3])", "Lanes(4 left, [2, 2])")
     assert ANSWER_TOKENS > PREFIX
+
+
+def test_a_second_server_gets_its_part_and_what_it_did_not_send_comes_back() -> None:
+    found = lanes([40, 40], prefix=300, slots=2)
+    first = [found.take(slot, [0, 0]) for slot in (0, 1)]
+    joined = found.join(2)
+    assert joined == [2, 3]
+    taken = [found.take(slot, [1, 1, 0, 0]) for slot in joined]
+    assert None not in [*first, *taken]
+    found.leave(joined, [pick for pick in taken if pick is not None])
+    given = {pick.index for pick in first if pick is not None}
+    while (pick := found.take(len(given) % 2, [0, 0, 0, 0])) is not None:
+        assert pick.index not in given
+        given.add(pick.index)
+    assert given == set(range(80))
+    assert (found.left, found.slot_count) == (0, 4)
+    assert found.join(1) == [2]
+
+
+def test_servers_that_read_side_by_side_spread_a_group_that_one_would_keep_together() -> None:
+    """Four answers are worth a beginning of 3,000 tokens only where two servers read it at the same time."""
+    spread = []
+    for servers in (1, 2):
+        found = lanes([8], prefix=3_200, slots=1)
+        if servers == 2:
+            found.join(1)
+        spread.append(found.may_help(1, 0, 4) if servers == 2 else found.may_help(0, 0, 4))
+    assert spread == [False, True]

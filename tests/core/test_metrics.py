@@ -18,7 +18,7 @@ from batchd.core.metrics import (
 )
 from batchd.core.options import Options
 from batchd.core.provenance import Account
-from batchd.core.record import NO_REUSE, Event, Group, Progress, Share, Shares, Spent
+from batchd.core.record import LANES_EACH, NO_REUSE, Event, Group, Progress, Share, Shares, Spent
 from batchd.core.strategy import Strategy
 from batchd.core.summary import Acceptance
 from batchd.core.talk import counts_of
@@ -255,3 +255,16 @@ def test_conversations_are_said_and_their_ideal_is_unknown() -> None:
     assert found["tokens"]["ideal"] == {"value": None, "source": "unknown"}
     assert "may differ from the one that its request would have got alone" in found["notes"][-1]
     assert metrics()["conversation"] is None
+
+
+def test_where_several_servers_answered_each_lane_and_decision_names_its_own() -> None:
+    lanes = {0: Share(2), 1: Share(3), LANES_EACH: Share(4)}
+    run = replace(RUN, shares=replace(SHARES, lanes=lanes), servers=("http://a:1", "http://b:1"))
+    events = (Event(0.0, "slots_halved", "4", "2", "out of memory", "", "http://b:1"),)
+    found = metrics(run=run, events=events)
+    said = [(lane["server"], lane["lane"], lane["answers"]) for lane in found["lanes"]["lanes"]]
+    assert said == [("http://a:1", 0, 2), ("http://a:1", 1, 3), ("http://b:1", 0, 4)]
+    assert found["decisions"][0]["server"] == "http://b:1"
+    alone = metrics()
+    assert "server" not in alone["lanes"]["lanes"][0]
+    assert "server" not in alone["decisions"][0]

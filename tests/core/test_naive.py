@@ -40,3 +40,15 @@ def test_every_pending_line_is_given_once_and_no_other(order: list[int], finishe
         assert pick is not None
         given_out.append(pick.index)
     assert given_out == [index for index, is_done in enumerate(finished) if not is_done]
+
+
+def test_what_a_server_that_leaves_had_not_sent_comes_first_and_in_order() -> None:
+    naive = Naive(GROUPS, array("I", range(7)), bytearray(7))
+    assert (naive.join(2), naive.join(1), naive.slot_count) == ([0, 1], [2], 3)
+    picks = [pick for _ in range(4) if (pick := naive.take(0, ())) is not None]
+    naive.leave([0, 1], [picks[3], picks[1]])
+    assert (naive.left, naive.join(1)) == (5, [0])
+    given = []
+    while (pick := naive.take(2, ())) is not None:
+        given.append(pick.index)
+    assert given == [1, 3, 4, 5, 6]

@@ -1,4 +1,5 @@
 from array import array
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -176,3 +177,10 @@ def test_a_state_with_an_unknown_number_is_an_error() -> None:
     for broken in (b"\x09" + good[1:], good[:-1] + b"\xff"):
         with pytest.raises(JournalError):
             packing.unpack_state(broken)
+
+
+def test_an_event_of_a_server_without_a_name_is_packed_as_ever() -> None:
+    event = Event(1.0, "n", "o", "w", "c", "e")
+    assert packing.unpack_event(packing.pack_event(replace(event, server="gpu:0"))).server == "gpu:0"
+    packed = packing.pack_event(replace(event, server="gpu:0"))
+    assert packed.startswith(packing.pack_event(event))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchd.core.model import Loaded
-from batchd.core.provenance import USES, USES_MAX, Account, account_of, latest, read_back, render
+from batchd.core.provenance import USES, USES_MAX, Account, account_of, agreed, latest, read_back, render
 
 LOADED = Loaded("m", "sha256:1", "Q4_1", 1_024, 4, 100, 90, 8_192, 2.5004)
 NOW: dict[str, object] = {
@@ -116,3 +116,18 @@ def test_what_is_no_account_is_none(text: str) -> None:
 )
 def test_half_an_account_is_none(text: str) -> None:
     assert read_back(text) is None
+
+
+def test_of_several_servers_a_model_has_the_digest_that_most_of_them_have_in_any_order() -> None:
+    answers = [{"m": "b"}, {"m": "a", "n": "x"}, {"m": "b", "n": "w"}, {}]
+    assert agreed(answers) == {"m": "b", "n": "w"}
+    assert agreed(reversed(answers)) == agreed(answers)
+    assert agreed([]) == {}
+
+
+def test_the_same_model_on_two_servers_is_two_uses_and_has_one_digest() -> None:
+    account = Account().used(LOADED, NOW, 1, 1, "http://a:1").used(LOADED, NOW, 1, 1, "http://b:1")
+    assert [model["server"] for model in models(account)] == ["http://a:1", "http://b:1"]
+    assert (account.digest_of("m"), account.digest_of("n")) == ("sha256:1", "")
+    later = account.used(replace(LOADED, digest="sha256:2"), NOW, 1, 1)
+    assert later.digest_of("m") == "sha256:2"

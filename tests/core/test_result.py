@@ -272,3 +272,10 @@ def test_no_reader_finds_the_end_of_a_line_inside_of_a_result() -> None:
         assert line.decode().splitlines() == [line.decode()]
         assert written(line)["custom_id"] == ends
     assert body(Endpoint.CHAT, answer(ends))["choices"][0]["message"]["content"] == ends
+
+
+def test_the_server_is_named_beside_the_body_which_openais_reader_never_sees() -> None:
+    value = written(result_line(asked(Endpoint.CHAT), answer(), ID, 1_700_000_000, None, "http://a:1"))
+    assert list(value["response"]) == ["status_code", "request_id", "body", "server"]
+    assert value["response"]["server"] == "http://a:1"
+    ChatCompletion.model_validate(value["response"]["body"], strict=True)

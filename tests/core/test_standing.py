@@ -12,6 +12,7 @@ from batchd.core.standing import (
     canary,
     given_up,
     shortened,
+    unusable,
 )
 
 REFUSED = ModelFault(Category.VALIDATION, "no", is_temporary=False)
@@ -51,3 +52,9 @@ def test_who_waited_too_long_is_told_for_how_long_and_why(
 
 def test_what_a_server_says_at_length_is_shortened() -> None:
     assert len(shortened(ModelFault(Category.MODEL, "x" * 5_000, is_temporary=False))) == FAULT_CHARS_MAX
+
+
+def test_a_foreground_run_that_cannot_wait_says_what_to_do() -> None:
+    error = unusable(REFUSED)
+    assert "no" in error.message
+    assert "goes on where it stopped" in error.next_step

@@ -13,6 +13,7 @@ from batchd.core.status import (
     Rate,
     StatusReport,
     Unclaimable,
+    best_of,
     duration,
     parse,
     render,
@@ -192,3 +193,24 @@ def test_a_count_that_stands_still_has_no_eta() -> None:
 )
 def test_a_duration_is_said_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_of_several_servers_the_line_names_those_that_do_not_answer() -> None:
+    working = BatchStatus("batch_9", "n", "in_progress", 10, 1, 0)
+    servers = (
+        ModelStatus("ollama", "http://a:1", "resident", "m"),
+        ModelStatus("ollama", "http://b:1", "cooling", detail="connection refused"),
+    )
+    report = StatusReport(1.0, 2, "ready", best_of(servers), (working,), servers=servers)
+    assert status_line(report) == "in_progress 1/10 · 1 of 2 servers: http://b:1 cooling"
+    assert parse(render(report)) == report
+    both = (servers[0], servers[0])
+    assert status_line(StatusReport(1.0, 2, "ready", both[0], (working,), servers=both)) == "in_progress 1/10"
+
+
+def test_the_best_server_is_one_that_answers_then_one_that_will() -> None:
+    states = ["given up", "absent", "cooling", "loading", "resident"]
+    servers = [ModelStatus("ollama", f"http://{state}", state) for state in states]
+    for count in range(len(servers), 2, -1):
+        assert best_of(servers[:count]) is servers[count - 1]
+    assert best_of(servers[:2]) is servers[0]

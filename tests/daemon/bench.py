@@ -31,15 +31,17 @@ class Bench:
         rules: Rules | None = None,
         journal: MemoryJournal | None = None,
         may_send: Callable[[], bool] = lambda: True,
+        models: Sequence[ScriptedModel] = (),
     ) -> None:
-        self.model = ScriptedModel(script)
+        self.models = models or [ScriptedModel(script)]
+        self.model = self.models[0]
         self.batch = made_batch(lines, journal) if batch is None else batch
         self.spool = MemorySpool()
         self.clock = FakeClock()
         self.durable: list[Outcome] = []
         self.dispatcher = Dispatcher(
             self.batch,
-            self.model,
+            self.models,
             self.clock,
             self.spool,
             rules or Rules(slots=slots),

@@ -76,7 +76,7 @@ def dispatcher(
     batch: Batch, model: ScriptedModel, slots: int = 1, habits: Habits = ROOMY, window_tokens: int = 8_192
 ) -> Dispatcher:
     rules = Rules(slots=slots, habits=habits, window_tokens_max=window_tokens)
-    return Dispatcher(batch, model, FakeClock(), MemorySpool(), rules, on_durable=lambda outcome: None)
+    return Dispatcher(batch, [model], FakeClock(), MemorySpool(), rules, on_durable=lambda outcome: None)
 
 
 def users(seen: tuple[tuple[str, str], ...]) -> list[str]:
@@ -189,7 +189,7 @@ async def test_a_request_that_is_tried_again_holds_up_its_own_conversation_only(
     model = Talker(Script().answers("a1", hiccup(), hiccup(), answer_played()))
     clock = FakeClock()
     rules = Rules(slots=2, habits=ROOMY)
-    found = Dispatcher(batch_of(lines), model, clock, MemorySpool(), rules, on_durable=lambda outcome: None)
+    found = Dispatcher(batch_of(lines), [model], clock, MemorySpool(), rules, on_durable=lambda outcome: None)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         work = group.create_task(found.work())
         while not work.done():
@@ -304,6 +304,23 @@ def _last(seen: Sequence[Seen]) -> Mapping[str, tuple[tuple[str, str], ...]]:
 
 def results(batch: Batch) -> list[tuple[int, bool, bytes]]:
     return list(batch.journal.results())
+
+
+async def test_a_conversation_goes_on_at_another_server_when_its_own_dies() -> None:
+    batch, script = batch_of(questions(24)), Script().answers("r14", crash(), answer_played())
+    talkers = [Talker(script), Talker(script)]
+    for number, talker in enumerate(talkers):
+        talker.number, talker.name = number, f"http://{number}"
+    rules = Rules(slots=1, habits=Habits(margin=0.4, trim_requests=1_000), window_tokens_max=1_024)
+    work = Dispatcher(batch, talkers, FakeClock(), MemorySpool(), rules, on_durable=lambda outcome: None)
+    assert await work.work()
+    assert batch.journal.progress().completed == 24
+    assert all(talker.seen for talker in talkers)
+    seen = [one for talker in talkers for one in talker.seen]
+    for custom_id, messages in seen:
+        places = [int(text.removeprefix("Question r").rstrip(".")) for text in users(messages)]
+        assert places == list(range(places[0], int(custom_id[1:]) + 1)), "what stands before it, and no other"
+    assert sum(len(users(messages)) == 1 for _, messages in seen) >= 2, "several segments"
 
 
 async def test_a_pilot_and_the_rest_are_the_same_conversations_as_the_whole() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from batchd.core.request import Request
 from batchd.core.rules import Rules
 from batchd.core.strategy import Strategy
-from batchd.daemon.dispatcher import IDLE_CHECK_S, Dispatcher
+from batchd.daemon.dispatcher import Dispatcher
+from batchd.daemon.station import IDLE_CHECK_S
 from tests.daemon.bench import Bench
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.made_batch import chat, embed, made_batch
@@ -65,7 +66,7 @@ async def test_the_intent_of_a_line_is_durable_before_it_is_sent() -> None:
     batch = made_batch([chat(f"{n}") for n in range(12)], journal)
     model = ScriptedModel(watch=lambda request: journal.noted.append(f"sent {request.custom_id}"))
     dispatcher = Dispatcher(
-        batch, model, FakeClock(), MemorySpool(), Rules(slots=3), on_durable=lambda outcome: None
+        batch, [model], FakeClock(), MemorySpool(), Rules(slots=3), on_durable=lambda outcome: None
     )
     assert await dispatcher.work()
     for number in range(12):
@@ -174,7 +175,7 @@ async def test_naive_sends_in_input_order_and_names_no_prefix() -> None:
         model = ScriptedModel(watch=seen[strategy].append)
         batch = made_batch(lines, strategy=strategy)
         dispatcher = Dispatcher(
-            batch, model, FakeClock(), MemorySpool(), Rules(slots=1), on_durable=lambda outcome: None
+            batch, [model], FakeClock(), MemorySpool(), Rules(slots=1), on_durable=lambda outcome: None
         )
         assert await dispatcher.work()
     in_order = [line["custom_id"] for line in lines]

@@ -39,7 +39,7 @@ def bench_of(
     reasons: list[str] = []
     bench.dispatcher = Dispatcher(
         bench.batch,
-        bench.model,
+        [bench.model],
         bench.clock,
         bench.spool,
         Rules(2, attempts_max=2),

@@ -9,8 +9,9 @@ from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Load, Loaded
 from batchd.core.record import LineRow, Outcome
 from batchd.core.rules import Rules
-from batchd.daemon.dispatcher import SPACE_CHECK_S, Dispatcher
+from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ledger import UNACKNOWLEDGED_MAX
+from batchd.daemon.station import SPACE_CHECK_S
 from batchd.errors import JournalError
 from tests.daemon.bench import Bench
 from tests.fakes.fake_clock import FakeClock
@@ -68,7 +69,7 @@ async def test_a_drain_ends_the_wait_for_the_model() -> None:
 
     model = Never()
     dispatcher = Dispatcher(
-        made_batch(lines(2)), model, FakeClock(), MemorySpool(), Rules(slots=1), lambda outcome: None
+        made_batch(lines(2)), [model], FakeClock(), MemorySpool(), Rules(slots=1), lambda outcome: None
     )
     async with asyncio.TaskGroup() as group:
         working = group.create_task(dispatcher.work())

@@ -12,7 +12,7 @@ from batchd.core.fault import Category, ModelFault
 from batchd.core.record import LineRow
 from batchd.core.retry import CRASHES_MAX
 from batchd.core.rules import Rules
-from batchd.daemon.dispatcher import LOST_GRACE_S
+from batchd.daemon.station import LOST_GRACE_S
 from batchd.errors import SpoolError
 from tests.daemon.bench import Bench
 from tests.fakes.made_batch import chat, made_batch

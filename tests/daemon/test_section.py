@@ -99,15 +99,15 @@ def test_a_trial_knows_the_largest_window_there_was_and_the_largest_allowed(
     said_window: int | None, model_max: int | None, expected: tuple[int, int]
 ) -> None:
     fault = ModelFault(Category.CONTEXT_LENGTH, "long", False, window_tokens=said_window)
-    trial = section().trial(0, request(16), fault, loaded(LOAD, model_max), 8_192)
+    trial = section().trial(0, request(16), fault, loaded(LOAD, model_max), 1_024, 8_192)
     assert (trial.window_tokens, trial.window_tokens_max) == expected
 
 
 def test_a_trial_leaves_room_for_the_tokens_that_the_engine_does_not_use() -> None:
-    fits = section().trial(0, request(16), overflow(2_000, 1_024), loaded(LOAD), 8_192)
-    just = section().trial(0, request(16), overflow(2_000, 1_024), loaded(LOAD), 2_016)
-    over = section().trial(0, request(16), overflow(2_010, 1_024), loaded(LOAD), 2_016)
-    embed = section().trial(0, request(0), overflow(2_000, 1_024), loaded(LOAD), 8_192)
+    fits = section().trial(0, request(16), overflow(2_000, 1_024), loaded(LOAD), 1_024, 8_192)
+    just = section().trial(0, request(16), overflow(2_000, 1_024), loaded(LOAD), 1_024, 2_016)
+    over = section().trial(0, request(16), overflow(2_010, 1_024), loaded(LOAD), 1_024, 2_016)
+    embed = section().trial(0, request(0), overflow(2_000, 1_024), loaded(LOAD), 1_024, 8_192)
     assert fits.completion_tokens_max == 16 + WINDOW_SLACK_TOKENS
     assert (just.completion_tokens_max, over.completion_tokens_max, embed.completion_tokens_max) == (
         16,

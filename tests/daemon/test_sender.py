@@ -1,7 +1,5 @@
 """The sender alone: how long it waits, and what it makes of the answer."""
 
-from dataclasses import replace
-
 from batchd.core.request import Request
 from batchd.core.rules import Rules
 from batchd.daemon.conversation import Conversation
@@ -39,7 +37,7 @@ class Post:
         ledger.follow(self.batch.journal.plan())
         self.sender = Sender(self.batch, self.model, clock, rules, self.lines, ledger)
         self.loaded = loaded(self.section.load)
-        self.sender.begin(self.loaded)
+        self.sender.begin(self.loaded, self.section.load.window_tokens)
 
     async def send(self, index: int) -> None:
         await self.sender.attempt(self.section, self.loaded, await self.lines.fetch(index), 0)
@@ -65,7 +63,7 @@ async def test_another_load_has_a_speed_of_its_own() -> None:
     post = Post(10, script)
     for index in range(9):
         await post.send(index)
-    post.sender.begin(loaded(post.section.load, 9_999))
+    post.sender.begin(loaded(post.section.load, 9_999), 1_024)
     await post.send(9)
     assert post.model.limits_s[-2:] == [30.0, 300.0]
 
@@ -106,6 +104,6 @@ async def test_what_will_not_fit_is_not_sent_to_be_refused() -> None:
 async def test_a_window_that_was_given_once_is_not_waited_for_again() -> None:
     post = Post(2, Script().answers("r0", overflow(2_000, 1_024)))
     await post.send(0)
-    post.section.load = replace(post.section.load, window_tokens=4_096)
+    post.sender.begin(post.loaded, 4_096)
     await post.send(1)
     assert post.model.sent == ["r0", "r1"]

@@ -25,12 +25,13 @@ class World:
         self.unclaimable: list[Seen] = []
         self.waiting: list[Waiting] = []
         self.notice = ""
+        self.servers = [MODEL]
         self.board = StatusBoard(
             self.spool,
             self.service,
             self.clock,
             42,
-            lambda: MODEL,
+            lambda: self.servers,
             lambda: self.unclaimable,
             waiting=lambda: self.waiting,
             notice=lambda: self.notice,

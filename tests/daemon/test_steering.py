@@ -1,5 +1,7 @@
 """Steering: what is told of deaths, speeds and decisions."""
 
+from dataclasses import replace
+
 from batchd.core.course import Cohort
 from batchd.core.limits import RENEWED, Change, Limits
 from batchd.core.model import Load, Loaded
@@ -159,3 +161,40 @@ def test_a_load_that_is_too_large_shrinks_until_nothing_is_left() -> None:
     one = Load("m", 8_192, 1)
     assert steering.is_too_large(out_of_memory(), one, 1_024)
     assert not steering.is_too_large(out_of_memory(), Load("m", 1_024, 1), 1_024)
+
+
+def test_a_single_byte_beside_the_card_is_a_spill() -> None:
+    whole = loaded(LOAD)
+    size = 8_100_000_000
+    for on_card, is_spilled in ((size, False), (size - 1, True)):
+        load = replace(whole, size_bytes=size, gpu_bytes=on_card)
+        assert Bridge(has_gpu=True).steering.shrinks_spill(load, LOAD, 1_024) is is_spilled
+
+
+def test_what_an_earlier_life_met_bounds_the_first_load_of_this_one() -> None:
+    before, after = Bridge(slots=16), Bridge(slots=16)
+    load = Load("m", 4_096, 16)
+    before.steering.begin(load)
+    before.steering.fitted(load, 1.0)
+    before.steering.died(crash(), load)
+    before.steering.bury(load, 1_024)
+    kept = before.steering.kept()
+    assert kept == {"m": {"slots": 16}}
+    after.steering.remember(kept)
+    after.steering.begin(load)
+    assert after.steering.allowed(load).slots == 12  # four fifths
+    assert after.names == ["slots_remembered"]
+    after.steering.begin(load)
+    assert after.names == ["slots_remembered"], "it is said once"
+    assert after.steering.kept() == kept
+
+
+def test_what_this_life_knows_of_its_model_is_not_forgotten_for_what_was() -> None:
+    bridge = Bridge(slots=16)
+    load = Load("m", 4_096, 16)
+    bridge.steering.begin(load)
+    bridge.steering.remember({"m": {"slots": 2}, "other": {"slots": 5}})
+    bridge.steering.begin(load)
+    assert bridge.steering.allowed(load).slots == 16
+    bridge.steering.begin(replace(load, model="other"))
+    assert bridge.steering.allowed(load).slots == 4

@@ -1,8 +1,9 @@
 """The stock: every line once, intents first, and no lane waits for nothing."""
 
 import asyncio
+import contextlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -36,8 +37,25 @@ def _group_of(sizes: Sequence[int]) -> list[int]:
 
 def stock_of(journal: MemoryJournal, slots: int, taken: bytearray | None = None) -> Stock:
     plan = journal.plan()
-    taken = taken or bytearray(plan.line_count)
-    return Stock(journal, Lanes(plan.groups, plan.order, taken, slots), slots)
+    stock = Stock(journal, Lanes(plan.groups, plan.order, taken or bytearray(plan.line_count), 0))
+    assert stock.join(slots) == list(range(slots))
+    return stock
+
+
+@contextlib.asynccontextmanager
+async def filling(stock: Stock) -> AsyncIterator[None]:
+    """The stock is kept up for as long as the block lasts."""
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        task = group.create_task(stock.fill())
+        yield
+        task.cancel()
+
+
+async def filled(stock: Stock) -> None:
+    """Once, with all that there is."""
+    async with filling(stock):
+        while not stock.is_exhausted:
+            await stock.wait(5.0)
 
 
 async def emptied(stock: Stock, slots: int) -> list[int]:
@@ -55,8 +73,7 @@ async def emptied(stock: Stock, slots: int) -> list[int]:
             else:
                 await stock.wait(5.0)
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        group.create_task(stock.fill())
+    async with filling(stock), asyncio.TaskGroup() as group:
         for slot in range(slots):
             group.create_task(lane(slot))
     return given
@@ -84,8 +101,7 @@ async def test_a_line_is_ready_only_after_its_intent_is_durable() -> None:
     journal = journal_of([12])
     journal.__class__ = Watched
     stock = stock_of(journal, 2)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(stock.fill())
+    async with filling(stock):
         while (item := stock.take(0)) is not None or not stock.is_exhausted:
             assert item is None or item.index in acknowledged
             await asyncio.sleep(0)
@@ -94,18 +110,15 @@ async def test_a_line_is_ready_only_after_its_intent_is_durable() -> None:
 async def test_no_slot_has_more_ready_than_the_bound() -> None:
     journal = journal_of([100])
     stock = stock_of(journal, 3)
-    async with asyncio.TaskGroup() as group:
-        filling = group.create_task(stock.fill())
+    async with filling(stock):
         await stock.wait(5.0)
-        filling.cancel()
     assert repr(stock).startswith("Stock([4, 4, 4] ready")
     assert journal.forget_intents() == 3 * READY_LINES_MAX
 
 
 async def test_a_slot_with_nothing_left_takes_from_the_fullest() -> None:
     stock = stock_of(journal_of([4]), 2)
-    async with asyncio.timeout(5):
-        await stock.fill()
+    await filled(stock)
     assert stock.is_exhausted
     taken = [stock.take(1) for _ in range(4)]
     assert sorted(item.index for item in taken if item is not None) == [0, 1, 2, 3]
@@ -114,11 +127,9 @@ async def test_a_slot_with_nothing_left_takes_from_the_fullest() -> None:
 
 async def test_a_slot_does_not_take_from_others_while_more_is_to_come() -> None:
     stock = stock_of(journal_of([40]), 2)
-    async with asyncio.TaskGroup() as group:
-        filling = group.create_task(stock.fill())
+    async with filling(stock):
         await stock.wait(5.0)
         mine = [stock.take(0) for _ in range(READY_LINES_MAX + 1)]
-        filling.cancel()
     assert mine[-1] is None
     assert None not in mine[:-1]
 
@@ -133,8 +144,7 @@ async def test_waiting_ends_at_its_limit() -> None:
 async def test_a_ring_that_nobody_waited_for_does_not_turn_waiting_into_spinning() -> None:
     """After filling, `wait` must give the loop to others again."""
     stock = stock_of(journal_of([2]), 1)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(stock.fill())
+    async with filling(stock):
         await stock.wait(5.0)
         assert stock.take(0) is not None
     turned = asyncio.Event()
@@ -156,8 +166,7 @@ async def test_a_journal_that_fails_ends_the_filling() -> None:
 
 async def test_a_slot_with_nothing_left_rests_where_its_help_would_cost_more() -> None:
     stock = stock_of(journal_of([4], prefix=90_000), 2)
-    async with asyncio.timeout(5):
-        await stock.fill()
+    await filled(stock)
     busy = 0 if stock.take(0) is not None else 1
     assert stock.take(1 - busy) is None
     assert stock.is_exhausted
@@ -166,8 +175,7 @@ async def test_a_slot_with_nothing_left_rests_where_its_help_would_cost_more() -
 async def test_slots_that_rest_do_not_keep_the_filling_awake() -> None:
     """One long beginning, one slot on it: the others wait without a ring."""
     stock = stock_of(journal_of([40], prefix=10**6), 3)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        filling = group.create_task(stock.fill())
+    async with filling(stock):
         await stock.wait(5.0)
         resting = [slot for slot in range(3) if stock.take(slot) is None]
         await stock.wait(0.05)  # the busy slot's own
@@ -175,21 +183,58 @@ async def test_slots_that_rest_do_not_keep_the_filling_awake() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await stock.wait(5.0)
-        filling.cancel()
     assert (len(resting), stock.is_exhausted) == (2, False)
 
 
 async def test_a_beginning_that_is_never_reused_is_said_and_becomes_a_decision() -> None:
     journal = journal_of([12], prefix=400)
     stock = stock_of(journal, 1)
-    async with asyncio.TaskGroup() as group:
-        filling = group.create_task(stock.fill())
+    async with filling(stock):
         for _ in range(8):
             while (item := stock.take(0)) is None:
                 await stock.wait(5.0)
-            item.learn(0, Usage(500, 5, 2, Source.ENGINE, 1.0, 1.0), 7.0)
-        filling.cancel()
+            item.learn(Usage(500, 5, 2, Source.ENGINE, 1.0, 1.0), 7.0)
     [event] = journal.events()
     assert (event.name, event.old, event.new, event.at) == (NO_REUSE, "400", "2", 7.0)
-    Item(0, LineRow(0, 0, 0, 0, 1)).learn(0, Usage(500, 5, 2, Source.ENGINE, 1.0, 1.0), 7.0)
+    Item(0, LineRow(0, 0, 0, 0, 1)).learn(Usage(500, 5, 2, Source.ENGINE, 1.0, 1.0), 7.0)
     assert len(journal.events()) == 1
+
+
+async def test_what_a_server_that_leaves_had_ready_is_for_the_others() -> None:
+    stock = stock_of(journal_of([40]), 2)
+    others = stock.join(3)
+    async with filling(stock):
+        await stock.wait(5.0)
+        first = stock.take(0)
+        stock.leave([0, 1])
+        given = [] if first is None else [first.index]
+        while len(given) < 40:
+            items = [item for lane in others if (item := stock.take(lane)) is not None]
+            given += [item.index for item in items]
+            if not items:
+                await stock.wait(5.0)
+    assert sorted(given) == list(range(40))
+    assert stock.is_exhausted
+
+
+async def test_what_is_being_read_for_a_server_that_leaves_meanwhile_is_not_lost() -> None:
+    stock = stock_of(journal_of([8]), 2)
+    async with filling(stock):
+        await asyncio.sleep(0)  # the filling has picked, and waits for the rows
+        stock.leave([0, 1])
+        while stock.is_exhausted:  # noqa: ASYNC110 - a thread reads
+            await asyncio.sleep(0)
+        lanes, given = stock.join(1), set[int]()
+        async with asyncio.timeout(5):
+            while len(given) < 8:
+                while (item := stock.take(lanes[0])) is None:
+                    await stock.wait(0.05)
+                given.add(item.index)
+    assert given == set(range(8))
+
+
+async def test_a_server_that_comes_back_begins_with_empty_slots_and_the_numbers_it_had() -> None:
+    stock = stock_of(journal_of([4]), 2)
+    stock.leave([0, 1])
+    assert stock.join(2) == [0, 1]
+    assert stock.join(1) == [2]

@@ -21,6 +21,7 @@ from tests.fakes.scripted_model import (
     ScriptedServer,
     answer,
     crash,
+    displaced,
     hiccup,
     missing_model,
     out_of_memory,
@@ -370,7 +371,8 @@ async def test_a_cohort_that_raises_the_slots_asks_for_another_load() -> None:
     await world.ensure()
     world.supervisor.suspect(crash())
     assert await world.ensure() is not None
-    assert [world.supervisor.finished(Cohort(4, 400, 10.0, True, 0.0)) for _ in range(2)] == [False, True]
+    said = [world.supervisor.finished(Cohort(4, 400, 10.0, True, 0.0)) for _ in range(3)]
+    assert said == [False, False, True]
     loaded = await world.ensure()
     assert isinstance(loaded, Loaded)
     assert loaded.slots == 3
@@ -521,3 +523,40 @@ async def test_what_a_server_says_at_length_is_shortened() -> None:
     world = World(Script().loads(ModelFault(Category.MODEL, "x" * 5_000, is_temporary=False)))
     await world.ensure()
     assert len(world.supervisor.standing.detail) == FAULT_CHARS_MAX
+
+
+async def test_another_clients_model_is_waited_for_with_growing_pauses_and_shrinks_nothing() -> None:
+    world = World(Script().loads(None, *[displaced("theirs")] * 5))
+    await world.ensure()
+    world.supervisor.suspect(displaced("theirs"))
+    assert isinstance(await world.ensure(), Loaded)
+    assert {call for call in world.server.calls if call.startswith("load")} == {"load m 1024x4"}
+    assert [change.name for change in world.changes] == ["model_loaded", "model_displaced", "model_loaded"]
+    assert (world.changes[1].old, world.changes[1].new) == ("m", "theirs")
+    assert "another client" in world.changes[1].evidence
+    pauses = [duration_s for duration_s in world.clock.slept if duration_s > 0]
+    assert sum(pauses) > 5
+    world.supervisor.suspect(displaced("theirs"))  # after a good load it is said again
+    assert [change.name for change in world.changes].count("model_displaced") == 2
+
+
+async def test_while_another_clients_model_is_waited_for_the_status_says_whose() -> None:
+    world = World(Script().loads(None, displaced("theirs")))
+    await world.ensure()
+    world.supervisor.suspect(displaced("theirs"))
+    assert "theirs" in world.supervisor.standing.detail
+    await world.ensure(is_wanted=times(4))
+    assert world.state is State.COOLING
+    assert world.supervisor.standing.detail == displaced("theirs").message
+
+
+async def test_a_server_that_stands_aside_says_why_and_keeps_nothing() -> None:
+    world = World()
+    await world.ensure()
+    await world.supervisor.stand_aside("it has another model of that name")
+    assert (world.state, world.supervisor.standing.detail) == (
+        State.ABSENT,
+        "it has another model of that name",
+    )
+    assert world.server.calls[-1] == "unload"
+    assert isinstance(await world.ensure(), Loaded)

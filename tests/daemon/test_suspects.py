@@ -1,6 +1,6 @@
 """Suspects, halved until one is alone."""
 
-from batchd.daemon.suspects import Suspects
+from batchd.daemon.suspects import Suspects, Verdict
 
 
 def tried(suspects: Suspects, guilty: set[int]) -> list[tuple[int, ...]]:
@@ -51,7 +51,7 @@ def test_one_that_waits_for_its_moment_is_passed_over() -> None:
 def test_the_verdict_is_said_once_when_none_is_left() -> None:
     suspects = Suspects()
     assert suspects.verdict() is None
-    suspects.died()
+    suspects.died(0)
     suspects.note(1)
     suspects.split()
     assert suspects.verdict() is None
@@ -59,5 +59,5 @@ def test_the_verdict_is_said_once_when_none_is_left() -> None:
     assert company is not None
     suspects.take(company)
     suspects.convict("a")
-    assert suspects.verdict() == (("a",), 1)
+    assert suspects.verdict() == Verdict(("a",), {0: 1})
     assert suspects.verdict() is None

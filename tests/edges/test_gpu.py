@@ -12,7 +12,7 @@ import pytest
 
 from batchd.core.readings import Card
 from batchd.edges import gpu
-from batchd.edges.gpu import read_cards
+from batchd.edges.gpu import card_ids, read_cards
 
 
 class Driver:
@@ -51,6 +51,9 @@ class Driver:
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
         return index
+
+    def nvmlDeviceGetUUID(self, card: int) -> str:  # noqa: N802
+        return f"GPU-{card}"
 
     def nvmlDeviceGetName(self, card: int) -> str:  # noqa: N802
         return f"Card {card}"
@@ -148,3 +151,10 @@ def test_a_driver_without_cards_has_none(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_on_this_machine_it_answers_without_failing() -> None:
     cards, _ = read_cards({1})
     assert all(card.name for card in cards)
+
+
+def test_cards_have_names_of_their_own_in_the_drivers_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    Driver().install(monkeypatch)
+    assert card_ids() == ("GPU-0", "GPU-1")
+    Driver("nvmlDeviceGetUUID").install(monkeypatch)
+    assert card_ids() == ()

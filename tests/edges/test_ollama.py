@@ -661,3 +661,36 @@ def test_messages_keep_their_roles_and_order() -> None:
         ("assistant", "a"),
         ("user", "v"),
     ]
+
+
+async def test_an_answer_that_comes_too_late_is_nobodys_not_even_the_next_ones() -> None:
+    async with Simulator() as simulator:
+        server = OllamaServer(simulator.address, "attach", RealClock())
+        assert isinstance(await server.load(LOAD, 10), Loaded)
+        simulator.faults.poison["the first"] = "late 0.4"
+        late = await server.answer(chat(MODEL, "the first"), 0, 0.1)
+        assert isinstance(late, ModelFault)
+        assert (late.category, late.is_server_lost) == (TIMEOUT, True)
+        simulator.faults.poison.clear()
+        await asyncio.sleep(0.5)  # by now it would lie in the connection
+        answer = await server.answer(chat(MODEL, "the second"), 0, 10)
+        assert isinstance(answer, Answer)
+        first, second = list(simulator.seen)[-2:]
+        assert first.tag not in (None, second.tag)
+        assert second.tag is not None
+        assert second.tag in answer.text
+        assert str(first.tag) not in answer.text
+        await server.close()
+
+
+async def test_an_answer_of_another_model_is_to_another_request_and_counts_for_nobody() -> None:
+    async with Simulator() as simulator:
+        server = OllamaServer(simulator.address, "attach", RealClock())
+        assert isinstance(await server.load(LOAD, 10), Loaded)
+        simulator.faults.crossed = 1
+        crossed = await server.answer(chat(MODEL, "mine"), 0, 10)
+        assert isinstance(crossed, ModelFault)
+        assert (crossed.category, crossed.is_temporary) == (SERVER, True)
+        assert crossed.message == "The answer is to another request: it is of the model 'somebody:else'."
+        assert isinstance(await server.answer(chat(MODEL, "mine"), 0, 10), Answer)
+        await server.close()

@@ -87,7 +87,7 @@ def test_the_unit_keeps_what_the_program_relies_on() -> None:
         ("AmbientCapabilities", "CAP_LEASE"),
     ]:
         assert expected in unit
-    assert [value for key, value in unit if key == "ReadWritePaths"] == ["/var/spool/batchd"]
+    assert [value for key, value in unit if key == "ReadWritePaths"] == ["/var/spool/batchd", "-/run/lock"]
 
 
 def test_the_spool_that_tmpfiles_makes_is_the_spool_that_batchd_opens(tmp_path: Path) -> None:

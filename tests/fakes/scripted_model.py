@@ -48,6 +48,12 @@ def unreachable() -> ModelFault:
     return ModelFault(Category.NETWORK, "connection refused", is_temporary=True, is_server_lost=True)
 
 
+def displaced(name: str) -> ModelFault:
+    """Another client of the server has loaded this model in place of ours."""
+    text = f"The model '{name}' of another client has taken the memory; it is waited for."
+    return ModelFault(Category.NETWORK, text, is_temporary=True, is_server_lost=True, taken_by=name)
+
+
 def hung() -> ModelFault:
     """No answer within the limit."""
     return ModelFault(Category.TIMEOUT, "no answer within 300 s", is_temporary=True, is_server_lost=True)
@@ -288,12 +294,17 @@ class _Stage:
 
 
 class ScriptedModel(_Stage):
-    """The port `ReadyModel`."""
+    """The port `ReadyModel`. With a name it is one of several."""
 
     def __init__(
-        self, script: Script | None = None, watch: Callable[[Request], None] = lambda request: None
+        self,
+        script: Script | None = None,
+        watch: Callable[[Request], None] = lambda request: None,
+        name: str = "",
+        number: int = 0,
     ) -> None:
         super().__init__(script or Script(), watch)
+        self.name, self.number = name, number
         self.loads: list[Load] = []
         self.suspects: list[ModelFault] = []
         self.trials: list[bool] = []

@@ -101,8 +101,8 @@ def test_a_poison_prompt_is_one_error_line_and_everybody_else_is_answered(tmp_pa
     assert "limits_restored" in log
 
 
-@pytest.mark.parametrize("lie", ["garbage", "undone", "drop"])
-def test_garbage_and_half_answers_are_no_answers(tmp_path: Path, lie: str) -> None:
+@pytest.mark.parametrize("lie", ["garbage", "undone", "drop", "crossed"])
+def test_garbage_half_answers_and_those_of_others_are_no_answers(tmp_path: Path, lie: str) -> None:
     def lies(server: ChildSimulator) -> None:
         server.fault(lie, 5)
 

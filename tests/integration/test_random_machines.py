@@ -114,6 +114,8 @@ def _window(bound: int) -> int:
 class Watched:
     """The supervisor, as the dispatcher sees it, with an account of deaths that is not its own."""
 
+    name, number = "", 0
+
     def __init__(self, supervisor: Supervisor, server: MachineServer, clock: VirtualClock) -> None:
         self._supervisor = supervisor
         self._server = server
@@ -164,7 +166,7 @@ def live(world: World) -> Story:
         model = Watched(supervisor, server, clock)
         batch = made_batch([chat(f"r{n}", bound=world.bound) for n in range(world.lines)])
         dispatcher = Dispatcher(
-            batch, model, clock, MemorySpool(), Rules(slots=world.guess), lambda outcome: None
+            batch, [model], clock, MemorySpool(), Rules(slots=world.guess), lambda outcome: None
         )
         began = clock.monotonic()
         assert await dispatcher.work()

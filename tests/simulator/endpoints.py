@@ -214,6 +214,11 @@ class Endpoints:
                 setattr(self.faults, name, getattr(self.faults, name) + 1)
             case None:
                 return
+            case "held":
+                while not self.faults.is_released:
+                    await runner.pause(0.01)
+            case name if name.startswith("late "):
+                await runner.pause(float(name.removeprefix("late ")))
             case name:
                 raise ValueError(f"no poison is called {name}")
 
@@ -222,6 +227,8 @@ class Endpoints:
             return None
         if self.faults.take("garbage"):
             return HttpReply(200, b'{"model": "smollm2:135m", "mess')
+        if self.faults.take("crossed"):
+            body = body | {"model": "somebody:else"}
         if self.faults.take("undone"):
             return reply(200, body | {"done": False})
         return reply(200, body | end)

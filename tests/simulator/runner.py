@@ -13,6 +13,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 from tests.simulator.answers import TOKEN_CHARS, tokens_in
@@ -80,6 +81,7 @@ class Runner:
         self.users = 0
         self.hung = False
         self.keep_alive_s: float = 300.0
+        self.idle_since = time.perf_counter()
         self.held = Held(machine, spec.memory_bytes(window, slot_count))
         self.dies_of_memory = False
         slowdown = machine.slowdown(self.held.size_bytes)

@@ -1,6 +1,7 @@
 """Who is in memory: loads one model at a time, evicts, reloads what died or must differ.
 
 SUMMARY
+    expire     models that nobody used for their keep-alive go
     use        the runner that fits this request, loaded where needed, held while the block lasts
     put_out    `keep_alive: 0`: at once in the answer, after the last user in truth; a hung runner is killed
     kill, hang, forget     blows
@@ -42,7 +43,14 @@ class Scheduler:
 
     @property
     def runners(self) -> list[Runner]:
+        self.expire()
         return list(self._resident.values())
+
+    def expire(self) -> None:
+        for runner in list(self._resident.values()):
+            idle_s = time.perf_counter() - runner.idle_since
+            if not runner.users and 0 <= runner.keep_alive_s <= idle_s:
+                self._drop(runner)
 
     def spec(self, name: str) -> ModelSpec:
         if not name:
@@ -73,6 +81,7 @@ class Scheduler:
             yield runner, load_ns
         finally:
             runner.users -= 1
+            runner.idle_since = time.perf_counter()
             self._counts.in_flight -= count
             if not runner.users:
                 await self._tell_idle()

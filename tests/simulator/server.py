@@ -127,7 +127,11 @@ class Simulator:
         return reply(200, {"version": self.faults.version or self.settings.version})
 
     async def _tags(self, _: HttpRequest) -> HttpReply:
-        return reply(200, {"models": [tag_entry(spec) for spec in self.settings.specs()]})
+        listed = [tag_entry(spec) for spec in self.settings.specs()]
+        if self.settings.other_digests:
+            for entry in listed:
+                entry["digest"] = str(entry["digest"])[::-1]
+        return reply(200, {"models": listed})
 
     async def _ps(self, _: HttpRequest) -> HttpReply:
         listed = []

@@ -18,7 +18,7 @@ from tests.simulator.machine import Machine
 from tests.simulator.models import DEFAULT_MODELS, ModelSpec
 
 #: Faults that are a number of answers still to strike.
-COUNTED_FAULTS = frozenset({"busy", "undone", "garbage", "drop"})
+COUNTED_FAULTS = frozenset({"busy", "undone", "garbage", "drop", "crossed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Settings:
     jitter_s: float = 0.0
     seed: int = 1
     answer_tokens: int = 12
+    other_digests: int = 0  # 1: its models are other ones, of the same names
     mute: int = 0  # 1: every answer is empty, as with a wrong template
     dated: int = 0  # 1: the template puts something first that is another one for each request
     memory_bytes: int | None = None
@@ -114,13 +115,15 @@ class Faults:
     """Numbers say how many of the next answers strike; `delays` (seconds) are used one by one.
 
     `version`: it is another one from now on. `poison`: a text in the prompt, and what it does: kill, hang,
-    oom, undone, garbage, drop.
+    oom, undone, garbage, drop, "late SECONDS", or "held" until `is_released`.
     """
 
     busy: int = 0
     undone: int = 0
     garbage: int = 0
     drop: int = 0
+    is_released: bool = False
+    crossed: int = 0  # answers of another model, as if for another request
     delays: deque[float] = field(default_factory=deque)
     version: str = ""
     poison: dict[str, str] = field(default_factory=dict)

@@ -171,12 +171,12 @@ class Neighbour:
     command: str
 
 
-def judge_neighbours(neighbours: Sequence[Neighbour], mode: str) -> Finding:
-    """Two governors, or two servers, on one card fight for its memory."""
+def judge_neighbours(neighbours: Sequence[Neighbour], mode: str, held: Sequence[str] = ()) -> Finding:
+    """Two governors, or two servers, on one card fight for its memory. `held`: who has which card."""
     ours = [item for item in neighbours if item.kind == "batchd"]
     servers = [item for item in neighbours if item.kind == "ollama"]
     if len(ours) > 1:
-        saw = f"{len(ours)} batchd work on this machine: {_listed(ours)}."
+        saw = f"{len(ours)} batchd work on this machine: {_listed(ours)}.{_held(held)}"
         means = "Each decides by itself how much of the card it takes; together it may be too much."
         return Finding(
             "neighbours", Verdict.WARNING, saw, means, "Stop all but one, and use `batchd submit --wait`"
@@ -186,10 +186,15 @@ def judge_neighbours(neighbours: Sequence[Neighbour], mode: str) -> Finding:
         means = "Two of them on one card leave each other no memory."
         step = "systemctl disable --now ollama, or attach to it: BATCHD_OLLAMA__MODE=attach"
         return Finding("neighbours", Verdict.WARNING, saw, means, step)
-    saw = (
-        f"One batchd is at work: {_listed(ours)}." if ours else "No other batchd is at work on this machine."
-    )
-    return Finding("neighbours", Verdict.OK, saw)
+    if ours or held:
+        saw = f"One batchd is at work: {_listed(ours) or 'another user hides it'}.{_held(held)}"
+        means = "A second one on the same card is refused, unless it is told to share it (share_card)."
+        return Finding("neighbours", Verdict.OK, saw, means if held else "")
+    return Finding("neighbours", Verdict.OK, "No other batchd is at work on this machine.")
+
+
+def _held(held: Sequence[str]) -> str:
+    return f" It has the lock of {'; '.join(held[:8])}." if held else ""
 
 
 def _listed(items: Sequence[Neighbour]) -> str:

@@ -53,7 +53,10 @@ def judge_engine(facts: EngineFacts) -> Finding:
         return _judge_embedded(facts)
     name = "Ollama" if facts.engine == "ollama" else "llama-server"
     if facts.mode == "own":
-        saw = "batchd starts an Ollama of its own: it is set so, or none answers and none is a service."
+        which = facts.address.removeprefix("a private server")  # " on GPU 1", of several
+        saw = (
+            f"batchd starts an Ollama of its own{which}: it is set so, or none answers and none is a service."
+        )
         return Finding("engine", Verdict.OK, saw, "Slots, restarts and memory are then batchd's to decide.")
     if facts.version:
         return Finding(

@@ -2,7 +2,7 @@
 
 SUMMARY
     find_resident, find_listed    one model in it
-    listed_names                  all of them, for people
+    listed_names                  all of them
     read_loaded                   what the server holds of ours
 
     A model whose runner was killed is listed as if nothing had happened, so this proves no life.
@@ -33,9 +33,9 @@ def find_listed(listing: Mapping[str, object], name: str) -> Mapping[str, object
     return next(named, None)
 
 
-def listed_names(listing: Mapping[str, object]) -> str:
-    """Who is in memory, for people."""
-    return ", ".join(str(entry.get("name")) for entry in _entries(listing)) or "nothing"
+def listed_names(listing: Mapping[str, object]) -> list[str]:
+    """Who is in memory."""
+    return [str(entry.get("name", "")) for entry in _entries(listing)]
 
 
 def _entries(listing: Mapping[str, object]) -> list[Mapping[str, object]]:

@@ -6,7 +6,8 @@ SUMMARY
 
     An attached server is never restarted and its service never changed: a restart puts the model out, and
     an unload gives it back its five minutes of keep-alive. An own server is really restarted, and with
-    other slots, which only its environment can set.
+    other slots, which only its environment can set. What other clients load on an attached one is let be, for
+    a while (`rivals`).
 
 DIAGNOSTICS
     None raised: every failure is a ModelFault.
@@ -14,7 +15,7 @@ DIAGNOSTICS
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from loguru import logger
@@ -24,20 +25,24 @@ from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.request import Request
 from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.client import Exchanger
-from batchd.edges.ollama.listing import find_listed, find_resident, listed_names, read_loaded
+from batchd.edges.ollama.listing import find_listed, find_resident, read_loaded
+from batchd.edges.ollama.resident import Resident
+from batchd.edges.ollama.rivals import Patience
 from batchd.edges.ollama.wire import (
     FOREVER,
     Model,
     full_name,
     is_remote_name,
     preload_call,
-    read_answer,
     read_model,
     request_call,
 )
 
 #: `/api/ps` may block for seconds while a runner goes; the others answer in milliseconds.
 CONTROL_S = 15.0
+
+#: To see whether a request failed because the memory was taken from it.
+GLANCE_S = 5.0
 
 #: A hung runner is gone five seconds after it was put out (measured); a busy one when its requests end.
 PUT_OUT_S = 30.0
@@ -67,18 +72,6 @@ class Clock(Protocol):
     async def sleep(self, duration_s: float) -> None: ...
 
 
-@dataclass(slots=True)
-class _Resident:
-    """The model of the last load."""
-
-    name: str
-    listed_as: str
-    model: Model
-    window: int
-    is_embedding: bool
-    rate: ColdRate
-
-
 class OllamaServer:
     """One Ollama server."""
 
@@ -96,7 +89,8 @@ class OllamaServer:
         self._allow_remote = allow_remote
         self._own = own
         self._clients: dict[int | None, Exchanger] = {}
-        self._resident: _Resident | None = None
+        self._resident: Resident | None = None
+        self._patience = None if own is not None else Patience(clock)
 
     def __repr__(self) -> str:
         name = self._resident.name if self._resident else "nothing"
@@ -141,7 +135,16 @@ class OllamaServer:
             return _remote_fault(name)
         if self._resident is not None and self._resident.name != name:
             await self._put_out(self._resident, PUT_OUT_S)
-        return await self._bring_in(load, name, model, timeout_s)
+        is_yielding = self._patience is not None and self._patience.is_waiting
+        if is_yielding and (rival := await self._rival(name, model, CONTROL_S)) is not None:
+            return rival
+        loaded = await self._bring_in(load, name, model, timeout_s)
+        if isinstance(loaded, ModelFault):
+            is_memory = loaded.category is Category.OOM
+            return (await self._rival(name, model, CONTROL_S) if is_memory else None) or loaded
+        if self._patience is not None:
+            self._patience.end()
+        return loaded
 
     async def _bring_in(self, load: Load, name: str, model: Model, timeout_s: float) -> Loaded | ModelFault:
         began = self._clock.monotonic()
@@ -156,7 +159,7 @@ class OllamaServer:
         listed = find_resident(listing, name, model)
         if listed is None:
             return ModelFault(Category.SERVER, "The model was gone right after its load.", is_temporary=True)
-        self._resident = _Resident(
+        self._resident = Resident(
             name, str(listed.get("name")), model, load.window_tokens, load.is_embedding, ColdRate()
         )
         digests = await self.digests([name], CONTROL_S)
@@ -198,22 +201,14 @@ class OllamaServer:
         answer: Answer | ModelFault | None = None
         try:
             body = await self._client(slot).exchange("POST", call[0], call[1], timeout_s)
-            answer = body if isinstance(body, ModelFault) else read_answer(request, body)
+            answer = body if isinstance(body, ModelFault) else resident.read(request, body)
         finally:
             usage = resident.rate.finish(started, answer.usage if isinstance(answer, Answer) else None)
-        if isinstance(answer, Answer) and usage is not None:
-            return replace(answer, usage=usage)
-        if isinstance(answer, ModelFault) and answer.category is Category.TIMEOUT and self._own is None:
-            return await self._weighed(answer, resident)
-        return answer
-
-    async def _weighed(self, fault: ModelFault, resident: _Resident) -> ModelFault:
-        """Silence while another client's model is in our place is no hang, and no request's doing."""
-        listing = await self._listing()
-        if isinstance(listing, ModelFault) or find_listed(listing, resident.listed_as) is not None:
-            return fault
-        said = f"{fault.message} Not {resident.name} is in memory but {listed_names(listing)}: others use it."
-        return ModelFault(Category.NETWORK, said, is_temporary=True, is_server_lost=True)
+        if isinstance(answer, Answer):
+            return answer if usage is None else replace(answer, usage=usage)
+        is_gone = answer.is_server_lost and answer.category is not Category.NETWORK
+        rival = await self._rival(resident.name, resident.model, GLANCE_S) if is_gone else None
+        return rival or answer
 
     async def count_tokens(self, request: Request) -> int | None:
         return None  # it has no such call; what an answer costs is counted only with the answer
@@ -235,7 +230,7 @@ class OllamaServer:
         if self._own is not None:
             await self._own.stop()
 
-    async def _put_out(self, resident: _Resident, timeout_s: float) -> ModelFault | None:
+    async def _put_out(self, resident: Resident, timeout_s: float) -> ModelFault | None:
         """Unload and wait until it has gone: the answer comes before the memory is free."""
         deadline = self._clock.monotonic() + timeout_s
         body = {"model": resident.name, "keep_alive": 0, "stream": False}
@@ -252,8 +247,17 @@ class OllamaServer:
         message = f"The model was still in memory {timeout_s:g} s after it was put out."
         return ModelFault(Category.TIMEOUT, message, is_temporary=True, is_server_lost=True)
 
-    async def _listing(self) -> Mapping[str, object] | ModelFault:
-        return await self._control("GET", "/api/ps", None, CONTROL_S)
+    async def _rival(self, name: str, model: Model, timeout_s: float) -> ModelFault | None:
+        """Whether another client's model is in memory, and ours is not."""
+        listing = None if self._patience is None else await self._listing(timeout_s)
+        if self._patience is None or listing is None or isinstance(listing, ModelFault):
+            return None
+        if find_resident(listing, name, model) is not None:
+            return None
+        return self._patience.met(listing)
+
+    async def _listing(self, timeout_s: float = CONTROL_S) -> Mapping[str, object] | ModelFault:
+        return await self._control("GET", "/api/ps", None, timeout_s)
 
     async def _control(
         self, method: str, path: str, body: Mapping[str, object] | None, timeout_s: float

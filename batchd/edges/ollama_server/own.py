@@ -36,6 +36,13 @@ LOOK_S = 0.05
 LOG_LINES_SHOWN = 5
 
 
+#: Which cards a program may see: NVIDIA's, AMD's. Of a machine with both, the number is meant for either.
+_CARD_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+
+#: CUDA counts the fastest card first unless it is told; nvidia-smi and NVML count along the bus.
+_CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
 class Clock(Protocol):
     """Time, as `daemon/ports` has it."""
 
@@ -45,7 +52,8 @@ class Clock(Protocol):
 
 
 class OwnOllama:
-    """One `ollama serve` of ours. `environment` is what it inherits; `models` its model directory."""
+    """One `ollama serve` of ours. `environment` is what it inherits; `models` its model directory; `gpu` the
+    only card that it shall see, by its number in the order of the bus or by its UUID."""
 
     def __init__(
         self,
@@ -54,12 +62,14 @@ class OwnOllama:
         environment: Mapping[str, str],
         clock: Clock,
         models: str | None = None,
+        gpu: str | None = None,
     ) -> None:
         self._binary = binary
         self._slots = slots
         self._inherited = dict(environment)
         self._clock = clock
         self._models = models
+        self._gpu = gpu
         self._child: Child | None = None
         self._address = ""
 
@@ -108,6 +118,8 @@ class OwnOllama:
         }
         if self._models is not None:
             ours["OLLAMA_MODELS"] = self._models
+        if self._gpu is not None:
+            ours |= dict.fromkeys(_CARD_VARIABLES, self._gpu) | _CARD_ORDER
         return {**self._inherited, **ours}
 
     async def _start(self) -> str | ModelFault:

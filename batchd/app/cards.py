@@ -1,0 +1,35 @@
+"""Cards: which of them the engines of these settings use, and the lock on them.
+
+SUMMARY
+    cards_held    for as long as its block lasts, no other batchd works on these cards
+
+    A server on another machine uses no card of this one. An attached one may use any, so all are locked.
+
+DIAGNOSTICS
+    Fatal: UnavailableError, ConfigError, as in `edges/card_lock`.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from batchd.app.engines import Engine
+from batchd.edges.card_lock import held, hold
+from batchd.edges.gpu import card_ids
+from batchd.settings import Settings
+
+
+def cards_held(settings: Settings, engines: Sequence[Engine]) -> AbstractContextManager[None]:
+    """Taken now, given back at the end of the block."""
+    local = [engine for engine in engines if engine.is_local]
+    if settings.share_card or settings.card_locks is None or not local:
+        return held(None)
+    return held(hold(settings.card_locks, used_cards(local, card_ids()), settings.spool))
+
+
+def used_cards(engines: Sequence[Engine], cards: Sequence[str]) -> list[str]:
+    """The UUIDs of what these use, of all `cards` in the order of the bus."""
+    named = [engine.gpu for engine in engines]
+    if not cards or None in named:
+        return list(cards)
+    numbers = {str(number): card for number, card in enumerate(cards)}
+    return sorted({numbers.get(name, name) for name in named if name is not None})
