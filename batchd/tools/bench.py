@@ -212,7 +212,7 @@ class _Run:
         settings = self._settings.model_copy(
             update={"slots": self._probed.slots, "profiles": place / "profiles"}
         )
-        options = {"strategy": STRATEGIES[case], "pilot": 0} if case != "prefix" else {"pilot": 0}
+        options = {"strategy": STRATEGIES[case], "pilot": 0}  # whatever the operator's settings say
         with Child(place, settings) as child:
             batch_id = child.submit(batch, options)
             child.wait_until(
