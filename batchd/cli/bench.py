@@ -27,7 +27,7 @@ from batchd.core.comparison import CASES, Comparison
 from batchd.core.status import duration
 from batchd.errors import ConfigError, UsageError
 from batchd.settings import Settings, load_settings
-from batchd.tools.bench import GROUPS, LINES, ROUNDS, Plan, Probed, compare, probe
+from batchd.tools.bench import GROUPS, LINES, ROUNDS, Plan, Probed, compare, on_one_server, probe
 from batchd.tools.machine import Machine, this_machine
 from batchd.tools.overhead import measure_overhead
 from batchd.tools.scope import FULL, Scope, seconds
@@ -111,6 +111,7 @@ def bench(
             f"There is no directory {report.parent} for the report.", "Make it, or name another."
         )
     settings = only_this_file(load_settings({**engine_flags(engine, gguf), "model": model}, config), gguf)
+    settings = on_one_server(settings)
     has_model = engine is not None or gguf is not None or model is not None
     sizes = _sizes(lines or ",".join(map(str, LINES)))
     work = Workload(sizes[-1], groups, prompt_tokens, answer_tokens)

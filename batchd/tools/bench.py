@@ -94,6 +94,15 @@ class Probed:
         return work_s + around_s, work_s / self.slots + around_s
 
 
+def on_one_server(settings: Settings) -> Settings:
+    """Of several servers the first: the loops of the other cases speak to one."""
+    ollama = settings.ollama
+    update: dict[str, object] = {"hosts": (), "gpus": ollama.gpus[:1]}
+    if ollama.hosts:
+        update["host"] = ollama.hosts[0]
+    return settings.model_copy(update={"ollama": ollama.model_copy(update=update)})
+
+
 def probe(settings: Settings, model: str, plan: Plan) -> Probed:
     """One load, two answers: what is there, and how fast it is."""
     log.configure("ERROR", sys.stderr, False)
