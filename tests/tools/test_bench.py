@@ -18,7 +18,7 @@ WORK = Workload(4, 2, 40)
 
 def settings_for(address: str, place: Path) -> Settings:
     flags = {"spool": place, "ollama.host": address, "ollama.mode": "attach", "slots": 2}
-    return load_settings(flags, environ={"HOME": str(place)})
+    return load_settings({**flags, "share_card": True}, environ={"HOME": str(place)})
 
 
 def measured(place: Path, plan: Plan) -> tuple[Comparison, Probed, list[float]]:
