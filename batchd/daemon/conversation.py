@@ -272,7 +272,7 @@ class Conversation(Lines):
 
     def _log(self, name: str, level: str, old: int, new: int, cause: str) -> None:
         batch_id = self._batch.id
-        logger.bind(event=name, batch_id=batch_id).log(level, "{} {} -> {}: {}", batch_id, old, new, cause)
+        logger.bind(event="conversation", batch_id=batch_id).log(level, "{} {} -> {}: {}", batch_id, old, new, cause)
         self._batch.journal.log_event(Event(self._clock.now(), name, str(old), str(new), cause))
 
     def _note(self) -> None:
