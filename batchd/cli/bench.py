@@ -10,6 +10,7 @@ DIAGNOSTICS
     used. Interrupted, nothing is left behind.
 """
 
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,7 @@ from batchd.core.comparison import CASES, Comparison
 from batchd.core.status import duration
 from batchd.errors import ConfigError, UsageError
 from batchd.settings import Settings, load_settings
-from batchd.tools.bench import GROUPS, LINES, ROUNDS, Plan, Probed, compare, probe
+from batchd.tools.bench import GROUPS, LINES, ROUNDS, Plan, Probed, compare, on_one_server, probe
 from batchd.tools.machine import Machine, this_machine
 from batchd.tools.overhead import measure_overhead
 from batchd.tools.scope import FULL, Scope, seconds
@@ -90,7 +91,7 @@ def bench(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Measure what batchd is worth on this machine: the same work in several ways.
+    """Measure what batchd is worth on this machine, in four ways.
 
     naive: batchd with the strategy naive. keep-alive: a simple client, one request after the other, with
     the model kept loaded. prefix: batchd as it is. bare: a loop that keeps every slot busy, with the lines
@@ -102,12 +103,15 @@ def bench(
       batchd bench --gguf model.gguf --lines 100,1000 --cases prefix,bare --report bench.html
       batchd bench --overhead
     """
+    # Asked to end, it ends its daemons and servers too, as by Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     check_engine(engine, gguf)
     if report is not None and not report.absolute().parent.is_dir():
         raise UsageError(
             f"There is no directory {report.parent} for the report.", "Make it, or name another."
         )
     settings = only_this_file(load_settings({**engine_flags(engine, gguf), "model": model}, config), gguf)
+    settings = on_one_server(settings)
     has_model = engine is not None or gguf is not None or model is not None
     sizes = _sizes(lines or ",".join(map(str, LINES)))
     work = Workload(sizes[-1], groups, prompt_tokens, answer_tokens)

@@ -115,7 +115,8 @@ def _daemon(place: Path, gguf: Path) -> Iterator[subprocess.Popen[bytes]]:
     config.write_text(
         "# The settings of this demonstration; see `batchd config --config` with this file.\n"
         f"spool = {dumps(str(place / 'spool')).decode()}\n"
-        f'engine = "llamacpp"\nslots = {SLOTS}\nsettle_s = 0\n\n'
+        f'engine = "llamacpp"\nslots = {SLOTS}\nsettle_s = 0\n'
+        "share_card = true  # the model is small, and a batchd of yours may be at work\n\n"
         f'[llamacpp.models]\n"{SMALL_MODEL.name}" = {dumps(str(gguf)).decode()}\n'
     )
     command = [sys.executable, "-m", "batchd", "daemon", "--config", str(config)]

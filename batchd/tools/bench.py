@@ -14,6 +14,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from batchd.core.json import loads
 from batchd.core.request import LineLimits
 from batchd.core.status import parse
 from batchd.core.survey import Survey
+from batchd.edges import log
 from batchd.edges.clock import SystemClock
 from batchd.errors import BatchdError, SpoolError, UnavailableError
 from batchd.settings import Settings
@@ -92,8 +94,18 @@ class Probed:
         return work_s + around_s, work_s / self.slots + around_s
 
 
+def on_one_server(settings: Settings) -> Settings:
+    """Of several servers the first: the loops of the other cases speak to one."""
+    ollama = settings.ollama
+    update: dict[str, object] = {"hosts": (), "gpus": ollama.gpus[:1]}
+    if ollama.hosts:
+        update["host"] = ollama.hosts[0]
+    return settings.model_copy(update={"ollama": ollama.model_copy(update=update)})
+
+
 def probe(settings: Settings, model: str, plan: Plan) -> Probed:
     """One load, two answers: what is there, and how fast it is."""
+    log.configure("ERROR", sys.stderr, False)
     with temporary() as place:
         batch = replace(plan.work, lines=max(plan.sizes)).write(place / "work.jsonl", model, 0)
         window_tokens = _window(settings, batch)
@@ -209,7 +221,7 @@ class _Run:
         settings = self._settings.model_copy(
             update={"slots": self._probed.slots, "profiles": place / "profiles"}
         )
-        options = {"strategy": STRATEGIES[case], "pilot": 0} if case != "prefix" else {"pilot": 0}
+        options = {"strategy": STRATEGIES[case], "pilot": 0}  # whatever the operator's settings say
         with Child(place, settings) as child:
             batch_id = child.submit(batch, options)
             child.wait_until(

@@ -50,6 +50,8 @@ def config_text(settings: Settings) -> str:
     tables: list[str] = []
     for name, value in settings.model_dump(mode="python").items():
         if isinstance(value, dict):
+            if value.get("hosts"):
+                del value["host"]  # they take its place; to set both is refused
             _table(tables, name, value)
         elif value is not None:
             plain.append(f"{name} = {_value(value)}")
@@ -69,6 +71,8 @@ def _table(lines: list[str], name: str, table: Mapping[str, object]) -> None:
 def _value(value: object) -> str:
     if isinstance(value, bool | int | float):
         return dumps(value).decode()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_value, value))}]"
     secret = getattr(value, "get_secret_value", None)
     return _text(str(secret() if secret is not None else value))
 

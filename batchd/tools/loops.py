@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchd.app.blocking import abandonable
+from batchd.app.cards import cards_held
 from batchd.app.engines import Engine, build_engine, out_of_reach, wait_for
 from batchd.app.gauges import programs_of
 from batchd.core.fault import ModelFault
@@ -110,10 +111,11 @@ async def measure(
     engine = await build_engine(settings, clock)
     try:
         await wait_for([engine], clock)
-        loaded = await engine.server.load(Load(requests[0].model, window_tokens, slots), LOAD_S)
-        if isinstance(loaded, ModelFault):
-            raise out_of_reach(engine, loaded)
-        return await _watched(engine, settings, requests, slots, clock, on_answer)
+        with cards_held(settings, [engine]):
+            loaded = await engine.server.load(Load(requests[0].model, window_tokens, slots), LOAD_S)
+            if isinstance(loaded, ModelFault):
+                raise out_of_reach(engine, loaded)
+            return await _watched(engine, settings, requests, slots, clock, on_answer)
     finally:
         await engine.server.close()
 

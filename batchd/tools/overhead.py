@@ -26,6 +26,7 @@ from batchd.core.comparison import spread
 from batchd.core.json import loads
 from batchd.core.rules import Rules
 from batchd.core.space import Space
+from batchd.core.strategy import Strategy
 from batchd.daemon.intake import Intake
 from batchd.edges import log
 from batchd.edges.clock import SystemClock
@@ -66,9 +67,11 @@ def measure_overhead(settings: Settings, scope: Scope, on_step: OnStep) -> list[
     settings = settings.model_copy(
         update={
             "engine": "ollama",
-            "ollama": settings.ollama.model_copy(update={"mode": "attach"}),
+            "ollama": settings.ollama.model_copy(update={"mode": "attach", "hosts": (), "gpus": ()}),
             "model": None,
             "pilot": 0,
+            "strategy": Strategy.PREFIX,
+            "share_card": True,  # nothing of it runs on one
             "profiles": None,
             "reserve_bytes": 0,
         }

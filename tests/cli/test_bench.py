@@ -1,11 +1,15 @@
 """`batchd bench`: what is refused, and what is shown."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from batchd.cli import call
+from tests.house import clean_environment
 from tests.simulator.child import ChildSimulator
 
 SMALL = [
@@ -85,3 +89,22 @@ def test_overhead_has_every_row_and_the_machine(tmp_path: Path, capsys: pytest.C
     assert sum("instant server" in line for line in lines) == 9
     assert sum("needs --engine" in line for line in lines) == 3
     assert "instant server" in report.read_text(encoding="utf-8")
+
+
+@pytest.mark.timeout(180)
+def test_asked_to_end_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "batchd", "bench", "--overhead", "--lines", "300"]
+    environment = clean_environment(tmp_path, TMPDIR=str(tmp_path))
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        try:
+            until = time.perf_counter() + 100
+            while not (children := list(tmp_path.glob("batchd-bench-*/*/spool/status.json"))):
+                assert time.perf_counter() < until
+                time.sleep(0.05)
+            daemon = int(json.loads(children[0].read_bytes())["pid"])
+            process.terminate()
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+    assert list(tmp_path.glob("batchd-bench-*")) == []
+    assert not Path(f"/proc/{daemon}").exists()

@@ -7,7 +7,7 @@ import pytest
 from batchd.core.comparison import Comparison
 from batchd.errors import UnavailableError
 from batchd.settings import Settings, load_settings
-from batchd.tools.bench import Plan, Probed, compare, probe
+from batchd.tools.bench import Plan, Probed, compare, on_one_server, probe
 from batchd.tools.machine import this_machine
 from batchd.tools.sheet import HEADS, PROJECTED, cells, projected, sheet
 from batchd.tools.workload import Workload
@@ -18,7 +18,7 @@ WORK = Workload(4, 2, 40)
 
 def settings_for(address: str, place: Path) -> Settings:
     flags = {"spool": place, "ollama.host": address, "ollama.mode": "attach", "slots": 2}
-    return load_settings(flags, environ={"HOME": str(place)})
+    return load_settings({**flags, "share_card": True}, environ={"HOME": str(place)})
 
 
 def measured(place: Path, plan: Plan) -> tuple[Comparison, Probed, list[float]]:
@@ -65,3 +65,11 @@ def test_a_model_that_is_not_there_is_said(tmp_path: Path) -> None:
         pytest.raises(UnavailableError, match="does not have the model 'absent'"),
     ):
         probe(settings_for(server.address, tmp_path), "absent", Plan(WORK, (2,)))
+
+
+def test_of_several_servers_the_first_is_used(tmp_path: Path) -> None:
+    flags: dict[str, object] = {"spool": tmp_path, "ollama.hosts": ["10.0.0.1", "10.0.0.2"]}
+    several = load_settings(flags, environ={"HOME": str(tmp_path)})
+    one = on_one_server(several)
+    assert (one.ollama.host, one.ollama.hosts) == (several.ollama.hosts[0], ())
+    assert on_one_server(one) == one

@@ -20,6 +20,7 @@ def test_the_settings_of_a_child_are_read_back_as_they_were(tmp_path: Path) -> N
         "model_aliases": {"gpt-4o": "m"},
         "ollama.mode": "attach",
         "failed_share_max": 0.25,
+        "ollama.hosts": ["a", "b"],
     }
     settings = load_settings(flags, environ={"HOME": str(tmp_path)})
     (tmp_path / "c.toml").write_text(config_text(settings), encoding="utf-8")
@@ -29,7 +30,7 @@ def test_the_settings_of_a_child_are_read_back_as_they_were(tmp_path: Path) -> N
 
 def settings_for(address: str, place: Path) -> Settings:
     flags = {"spool": place, "ollama.host": address, "ollama.mode": "attach", "slots": 2}
-    return load_settings(flags, environ={"HOME": str(place)})
+    return load_settings({**flags, "share_card": True}, environ={"HOME": str(place)})
 
 
 def test_it_works_is_watched_and_ends_with_the_block(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ TINY = Scope(1, 30, 30, 40, 20, (60,), 1)
 
 
 def test_every_row_without_a_model_is_measured(tmp_path: Path) -> None:
-    settings = load_settings({"spool": tmp_path}, environ={"HOME": str(tmp_path)})
+    settings = load_settings({"spool": tmp_path, "share_card": True}, environ={"HOME": str(tmp_path)})
     shares: list[float] = []
     rows = measure_overhead(settings, TINY, lambda share, text: shares.append(share))
     table = in_order(rows)

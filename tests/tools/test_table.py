@@ -13,7 +13,9 @@ def test_one_group_many_groups_and_the_bare_loop(tmp_path: Path) -> None:
     plan = Plan(Workload(16, 4, 300), (16,), rounds=1)
     flags = {"spool": tmp_path, "ollama.mode": "attach", "slots": 2}
     with ChildSimulator(slots=2, decode_rate=500.0) as server:
-        settings = load_settings({**flags, "ollama.host": server.address}, environ={"HOME": str(tmp_path)})
+        settings = load_settings(
+            {**flags, "ollama.host": server.address, "share_card": True}, environ={"HOME": str(tmp_path)}
+        )
         rows = rows_on_model(settings, probe(settings, "smollm2:135m", plan), plan, lambda share, text: None)
     assert [row.name for row in rows] == ["headline", "groups", "bare"]
     values = {row.name: row.value or 0.0 for row in rows}
