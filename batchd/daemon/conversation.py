@@ -193,7 +193,6 @@ class Conversation(Lines):
         if segment.at - segment.begin >= size:
             self._log(
                 "segment_ended",
-                "INFO",
                 segment.at - segment.begin,
                 size,
                 "a segment holds so many requests now",
@@ -273,7 +272,7 @@ class Conversation(Lines):
     def _log(self, name: str, old: int, new: int, cause: str) -> None:
         batch_id = self._batch.id
         logger.bind(event="conversation", batch_id=batch_id).info(
-            "{} {} -> {}: {}", batch_id, old, new, cause
+            "{}: {}: {} -> {}, because {}", batch_id, name, old, new, cause
         )
         self._batch.journal.log_event(Event(self._clock.now(), name, str(old), str(new), cause))
 
