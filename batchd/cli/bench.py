@@ -91,7 +91,7 @@ def bench(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Measure what batchd is worth on this machine: the same work in several ways.
+    """Measure what batchd is worth on this machine, in four ways.
 
     naive: batchd with the strategy naive. keep-alive: a simple client, one request after the other, with
     the model kept loaded. prefix: batchd as it is. bare: a loop that keeps every slot busy, with the lines

@@ -193,7 +193,6 @@ class Conversation(Lines):
         if segment.at - segment.begin >= size:
             self._log(
                 "segment_ended",
-                "INFO",
                 segment.at - segment.begin,
                 size,
                 "a segment holds so many requests now",
@@ -251,7 +250,7 @@ class Conversation(Lines):
         counts["dropped_exchanges"] += len(dropped)
         counts["dropped_tokens"] += tokens
         cause = f"{cut.cause}; {len(dropped)} exchanges of some {tokens} tokens went"
-        self._log("conversation_trimmed", "INFO", len(said), len(kept), cause)
+        self._log("conversation_trimmed", len(said), len(kept), cause)
         self._note()
 
     def _halve(self, segment: Segment, fault: ModelFault, loaded: Loaded) -> None:
@@ -262,7 +261,7 @@ class Conversation(Lines):
             self._standing.halvings += 1
             self._talk.counts["halvings"] += 1
             new = self._size(segment.group, segment.at)
-            self._log("segment_halved", "WARNING", old, new, "the model server was out of memory")
+            self._log("segment_halved", old, new, "the model server was out of memory")
         self._begin_anew(segment)
 
     def _begin_anew(self, segment: Segment) -> None:
@@ -270,9 +269,11 @@ class Conversation(Lines):
         self._segments.begin_anew(segment)
         self._note()
 
-    def _log(self, name: str, level: str, old: int, new: int, cause: str) -> None:
+    def _log(self, name: str, old: int, new: int, cause: str) -> None:
         batch_id = self._batch.id
-        logger.bind(event=name, batch_id=batch_id).log(level, "{} {} -> {}: {}", batch_id, old, new, cause)
+        logger.bind(event="conversation", batch_id=batch_id).info(
+            "{}: {}: {} -> {}, because {}", batch_id, name, old, new, cause
+        )
         self._batch.journal.log_event(Event(self._clock.now(), name, str(old), str(new), cause))
 
     def _note(self) -> None:

@@ -159,3 +159,22 @@ def test_repr_says_what_is_open() -> None:
     work.deal(3)
     work.take(0)
     assert repr(work.segments) == "Segments(1 open, 1 lines in none)"
+
+
+def test_a_server_that_leaves_gives_its_conversations_and_what_it_did_not_send_to_others() -> None:
+    work = Work([6])
+    work.deal(6)
+    segments = work.segments
+    assert (segments.join(2), segments.join(1), segments.slot_count) == ([0, 1], [2], 3)
+    pick = segments.take(0, ())
+    assert pick is not None
+    assert segments.take(2, ()) is None, "one conversation is in one slot"
+    segments.leave([0, 1], [pick])
+    given_out = []
+    while segments.left:
+        index = work.take(2)
+        assert index is not None
+        given_out.append(index)
+        work.done.add(index)
+    assert given_out == list(range(6))
+    assert segments.join(3) == [0, 1, 3]

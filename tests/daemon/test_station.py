@@ -10,10 +10,11 @@ from batchd.core.fault import ModelFault
 from batchd.core.model import Load, Loaded
 from batchd.core.record import LANES_EACH
 from batchd.core.request import Request
+from batchd.core.strategy import Strategy
 from batchd.daemon.station import Station
 from batchd.errors import UnavailableError
 from tests.daemon.bench import Bench, parsed
-from tests.fakes.made_batch import Line, chat
+from tests.fakes.made_batch import Line, chat, made_batch
 from tests.fakes.scripted_model import (
     Played,
     Script,
@@ -316,3 +317,15 @@ async def test_a_stop_ends_all_of_them() -> None:
     models[0].on_sent("r20", bench.dispatcher.stop)
     assert not await done(bench)
     assert 0 < len(bench.outcomes()) < 40
+
+
+async def test_conversations_go_on_at_the_other_server_when_theirs_is_gone() -> None:
+    lines = [chat(f"{name}{n}", system=f"Judge {name}.") for n in range(8) for name in "abcd"]
+    models = [ScriptedModel(name="one", number=0), Mortal(5, "two", 1)]
+    bench = Bench([], models=models, batch=made_batch(lines, strategy=Strategy.CONVERSATION), slots=2)
+    assert await done(bench)
+    assert len(bench.outcomes()) == 32
+    assert len(models[1].sent) >= 5
+    for name in "abcd":
+        order = [line for model in models for line in model.sent if line[0] == name]
+        assert set(order) == {f"{name}{n}" for n in range(8)}

@@ -69,6 +69,19 @@ async def test_a_request_that_waits_behind_another_clients_model_says_so_and_is_
         await server.close()
 
 
+async def test_a_server_that_loads_for_another_client_lists_nothing_and_is_no_hang() -> None:
+    async with Simulator() as simulator:
+        server = OllamaServer(simulator.address, "attach", RealClock(), glance_s=0.2)
+        assert isinstance(await server.load(LOAD, 10), Loaded)
+        simulator.scheduler.hang()
+        async with simulator.scheduler.unlisted:
+            fault = await server.answer(chat(LOAD.model, "a"), 0, 0.2)
+        await server.close()
+    assert isinstance(fault, ModelFault)
+    assert (fault.category, fault.is_server_lost) == (Category.NETWORK, True)
+    assert "is loading a model" in fault.message
+
+
 async def test_another_clients_model_that_is_idle_is_let_be_until_it_goes() -> None:
     """Its client may come back at once: Ollama itself gives it five minutes."""
     async with Simulator(Settings(max_loaded=2)) as simulator:

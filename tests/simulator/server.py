@@ -135,7 +135,9 @@ class Simulator:
 
     async def _ps(self, _: HttpRequest) -> HttpReply:
         listed = []
-        for runner in self.scheduler.runners:
+        async with self.scheduler.unlisted:
+            runners = self.scheduler.runners
+        for runner in runners:
             expires_at = (
                 "2319-03-03T01:18:31.7Z"
                 if runner.keep_alive_s < 0

@@ -56,6 +56,11 @@ class Patience:
         message = f"The model '{rivals[0]}' of another client has taken the memory; it is waited for."
         return ModelFault(Category.NETWORK, message, True, is_server_lost=True, taken_by=rivals[0])
 
+    def loading(self) -> ModelFault:
+        """The server lists nothing at all while it loads a model: one of ours that hangs is still listed."""
+        message = "The model server is loading a model, and answers nobody before that; it is waited for."
+        return ModelFault(Category.NETWORK, message, is_temporary=True, is_server_lost=True)
+
     def end(self) -> None:
         """Ours is loaded, or there was no rival."""
         self._since = None

@@ -82,8 +82,10 @@ class OllamaServer:
         clock: Clock,
         allow_remote: bool = False,
         own: OwnServer | None = None,
+        glance_s: float = GLANCE_S,
     ) -> None:
         self._host = host
+        self._glance_s = glance_s
         self._mode = mode
         self._clock = clock
         self._allow_remote = allow_remote
@@ -207,7 +209,7 @@ class OllamaServer:
         if isinstance(answer, Answer):
             return answer if usage is None else replace(answer, usage=usage)
         is_gone = answer.is_server_lost and answer.category is not Category.NETWORK
-        rival = await self._rival(resident.name, resident.model, GLANCE_S) if is_gone else None
+        rival = await self._rival(resident.listed_as, None, self._glance_s) if is_gone else None
         return rival or answer
 
     async def count_tokens(self, request: Request) -> int | None:
@@ -247,12 +249,14 @@ class OllamaServer:
         message = f"The model was still in memory {timeout_s:g} s after it was put out."
         return ModelFault(Category.TIMEOUT, message, is_temporary=True, is_server_lost=True)
 
-    async def _rival(self, name: str, model: Model, timeout_s: float) -> ModelFault | None:
-        """Whether another client's model is in memory, and ours is not."""
+    async def _rival(self, name: str, model: Model | None, timeout_s: float) -> ModelFault | None:
+        """Whether another client's model is in memory, and ours is not: of this name, or like this one."""
         listing = None if self._patience is None else await self._listing(timeout_s)
-        if self._patience is None or listing is None or isinstance(listing, ModelFault):
+        if self._patience is None or listing is None:
             return None
-        if find_resident(listing, name, model) is not None:
+        if isinstance(listing, ModelFault):
+            return self._patience.loading() if listing.category is Category.TIMEOUT else None
+        if (find_listed(listing, name) if model is None else find_resident(listing, name, model)) is not None:
             return None
         return self._patience.met(listing)
 
