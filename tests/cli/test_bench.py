@@ -48,6 +48,7 @@ def test_without_a_model_the_next_step_is_said(capsys: pytest.CaptureFixture[str
     assert "--model smollm2:135m" in capsys.readouterr().err
 
 
+@pytest.mark.timeout(300)
 def test_table_pictures_and_projection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +80,7 @@ def test_json_has_the_machine_and_every_run(
     assert told["projection"][0]["lines"] == 170_000
 
 
+@pytest.mark.timeout(600)  # eight daemons, one after the other, on a machine that may be busy
 def test_overhead_has_every_row_and_the_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "table.html"
     assert call(["bench", "--overhead", "--lines", "40", "--rounds", "1", "--report", str(report)]) == 0

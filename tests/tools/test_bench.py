@@ -29,6 +29,7 @@ def measured(place: Path, plan: Plan) -> tuple[Comparison, Probed, list[float]]:
         return compare(settings, probed, plan, lambda share, text: shares.append(share)), probed, shares
 
 
+@pytest.mark.timeout(300)  # some daemons, one after the other, on a machine that may be busy
 def test_each_case_does_the_same_work_in_each_round(tmp_path: Path) -> None:
     plan = Plan(WORK, (4,), ("keep-alive", "prefix", "bare"), 2)
     comparison, probed, shares = measured(tmp_path, plan)

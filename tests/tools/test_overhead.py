@@ -17,6 +17,7 @@ from batchd.tools.table import in_order
 TINY = Scope(1, 30, 30, 40, 20, (60,), 1)
 
 
+@pytest.mark.timeout(600)  # eight daemons, one after the other, on a machine that may be busy
 def test_every_row_without_a_model_is_measured(tmp_path: Path) -> None:
     settings = load_settings({"spool": tmp_path, "share_card": True}, environ={"HOME": str(tmp_path)})
     shares: list[float] = []

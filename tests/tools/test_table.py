@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from batchd.settings import load_settings
 from batchd.tools.bench import Plan, probe
 from batchd.tools.table import rows_on_model
@@ -9,6 +11,7 @@ from batchd.tools.workload import Workload
 from tests.simulator.child import ChildSimulator
 
 
+@pytest.mark.timeout(300)  # some daemons, one after the other, on a machine that may be busy
 def test_one_group_many_groups_and_the_bare_loop(tmp_path: Path) -> None:
     plan = Plan(Workload(16, 4, 300), (16,), rounds=1)
     flags = {"spool": tmp_path, "ollama.mode": "attach", "slots": 2}

@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchd.core.json import dumps
@@ -19,6 +19,7 @@ def parsed(work: Workload, edition: int = 1) -> list[Request]:
     return [item for item in found if isinstance(item, Request)]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.integers(1, 12), st.booleans())
 def test_every_line_is_a_request_and_no_two_are_equal(lines: int, groups: int, is_shuffled: bool) -> None:
     requests = parsed(Workload(lines, groups, 40, is_shuffled=is_shuffled))
