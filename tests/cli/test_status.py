@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_an_old_status_is_shown_with_a_warning(tmp_path: Path, capsys: pytest.Ca
     assert call(["status", "--spool", str(tmp_path)]) == 1
     told = capsys.readouterr()
     assert "batch_1" in told.out
-    assert "3 min 20 s old" in told.err
+    assert re.search(r"3 min 2\d s old", told.err)  # a second or two later on a busy machine
 
 
 def test_a_status_from_the_future_is_not_old(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ import pytest
 from tests.batches import request_line, rubric
 from tests.house import LivingDaemon, read_lines
 
-LINES = int(os.environ.get("BATCHD_TEST_PREFIX_LINES", "16"))
-CHARS = int(os.environ.get("BATCHD_TEST_PREFIX_CHARS", "2400"))
+LINES = int(os.environ.get("BATCHD_TEST_PREFIX_LINES", "12"))
+CHARS = int(os.environ.get("BATCHD_TEST_PREFIX_CHARS", "1200"))
 SLOTS = 4
 GROUPS = 8
 
