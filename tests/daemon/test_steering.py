@@ -198,3 +198,12 @@ def test_what_this_life_knows_of_its_model_is_not_forgotten_for_what_was() -> No
     assert bridge.steering.allowed(load).slots == 16
     bridge.steering.begin(replace(load, model="other"))
     assert bridge.steering.allowed(load).slots == 4
+
+
+def test_an_earlier_limit_beyond_what_is_asked_for_now_changes_nothing() -> None:
+    bridge = Bridge(slots=4)
+    bridge.steering.remember({"other": {"slots": 16}})
+    load = Load("other", 4_096, 4)
+    bridge.steering.begin(load)
+    assert bridge.steering.allowed(load).slots == 4
+    assert bridge.names == []
