@@ -82,6 +82,23 @@ async def test_a_server_that_loads_for_another_client_lists_nothing_and_is_no_ha
     assert "is loading a model" in fault.message
 
 
+async def test_a_silence_of_a_server_that_lists_no_model_is_no_hang() -> None:
+    """So it is while another client's model comes in: one of ours that hangs is still listed."""
+    async with Simulator() as simulator:
+        server = OllamaServer(simulator.address, "attach", RealClock())
+        assert isinstance(await server.load(LOAD, 10), Loaded)
+        simulator.scheduler.hang()
+        hung = await server.answer(chat(LOAD.model, "a"), 0, 0.2)
+        simulator.scheduler._resident.clear()
+        async with simulator.scheduler._loading:
+            waiting = await server.answer(chat(LOAD.model, "a"), 0, 0.2)
+        await server.close()
+    assert isinstance(hung, ModelFault)
+    assert isinstance(waiting, ModelFault)
+    assert (hung.category, waiting.category) == (Category.TIMEOUT, Category.NETWORK)
+    assert "is loading a model" in waiting.message
+
+
 async def test_another_clients_model_that_is_idle_is_let_be_until_it_goes() -> None:
     """Its client may come back at once: Ollama itself gives it five minutes."""
     async with Simulator(Settings(max_loaded=2)) as simulator:

@@ -209,7 +209,8 @@ class OllamaServer:
         if isinstance(answer, Answer):
             return answer if usage is None else replace(answer, usage=usage)
         is_gone = answer.is_server_lost and answer.category is not Category.NETWORK
-        rival = await self._rival(resident.listed_as, None, self._glance_s) if is_gone else None
+        is_silent = answer.category is Category.TIMEOUT
+        rival = await self._rival(resident.listed_as, None, self._glance_s, is_silent) if is_gone else None
         return rival or answer
 
     async def count_tokens(self, request: Request) -> int | None:
@@ -249,7 +250,9 @@ class OllamaServer:
         message = f"The model was still in memory {timeout_s:g} s after it was put out."
         return ModelFault(Category.TIMEOUT, message, is_temporary=True, is_server_lost=True)
 
-    async def _rival(self, name: str, model: Model | None, timeout_s: float) -> ModelFault | None:
+    async def _rival(
+        self, name: str, model: Model | None, timeout_s: float, is_silent: bool = False
+    ) -> ModelFault | None:
         """Whether another client's model is in memory, and ours is not: of this name, or like this one."""
         listing = None if self._patience is None else await self._listing(timeout_s)
         if self._patience is None or listing is None:
@@ -258,7 +261,7 @@ class OllamaServer:
             return self._patience.loading() if listing.category is Category.TIMEOUT else None
         if (find_listed(listing, name) if model is None else find_resident(listing, name, model)) is not None:
             return None
-        return self._patience.met(listing)
+        return self._patience.met(listing, is_silent)
 
     async def _listing(self, timeout_s: float = CONTROL_S) -> Mapping[str, object] | ModelFault:
         return await self._control("GET", "/api/ps", None, timeout_s)
