@@ -21,10 +21,11 @@ from batchd.core.seats import Seats
 _RUN = 0
 
 
-class Naive:
+class Naive(Seats):
     """The pending lines of some groups. A cursor: what it gave is not given again."""
 
     def __init__(self, groups: Sequence[Group], order: "array[int]", finished: bytearray) -> None:
+        super().__init__()
         self._pending = array(
             "I",
             sorted(
@@ -36,7 +37,6 @@ class Naive:
         )
         self._given = 0
         self._back: list[int] = []  # places that were given and not sent
-        self._seats = Seats()
 
     def __repr__(self) -> str:
         return f"Naive({self.left} left)"
@@ -45,21 +45,6 @@ class Naive:
     def left(self) -> int:
         """Lines that were not given yet."""
         return len(self._pending) - self._given + len(self._back)
-
-    @property
-    def slot_count(self) -> int:
-        """Numbers of slots are below it."""
-        return self._seats.slot_count
-
-    def join(self, count: int) -> list[int]:
-        """A server comes with so many slots; their numbers."""
-        return self._seats.join(count)
-
-    def leave(self, slots: Sequence[int], unsent: Sequence[Pick] = ()) -> None:
-        """A server goes."""
-        self._seats.leave(slots)
-        for pick in unsent:
-            self.give_back(pick)
 
     def give_back(self, pick: Pick) -> None:
         """It was given, and not sent."""

@@ -1,4 +1,4 @@
-"""Seats: the numbers of the slots that take part, for those who deal out lines and keep nothing by slot.
+"""Seats: the numbers of the slots that take part, for those deals that keep nothing by slot.
 
 DIAGNOSTICS
     None: a set of numbers.
@@ -6,6 +6,8 @@ DIAGNOSTICS
 
 from collections.abc import Sequence
 from itertools import count, islice
+
+from batchd.core.lanes import Pick
 
 
 class Seats:
@@ -19,7 +21,7 @@ class Seats:
 
     @property
     def slot_count(self) -> int:
-        """One more than the highest number in use."""
+        """Numbers of slots are below it."""
         return max(self._used, default=-1) + 1
 
     def join(self, slots: int) -> list[int]:
@@ -28,6 +30,11 @@ class Seats:
         self._used.update(joined)
         return joined
 
-    def leave(self, slots: Sequence[int]) -> None:
+    def leave(self, slots: Sequence[int], unsent: Sequence[Pick] = ()) -> None:
         """A server goes."""
         self._used.difference_update(slots)
+        for pick in unsent:
+            self.give_back(pick)
+
+    def give_back(self, pick: Pick) -> None:
+        """It was given, and not sent. A deal that keeps lines takes it back."""

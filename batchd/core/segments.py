@@ -57,7 +57,7 @@ class Segment:
         return [self.begin, self.end, self.kept, self.trimmed]
 
 
-class Segments:
+class Segments(Seats):
     """The conversations of one section. `is_done`: whether the line has its outcome."""
 
     def __init__(
@@ -67,6 +67,7 @@ class Segments:
         is_done: Callable[[int], bool],
         state: Sequence[Sequence[int]] = (),
     ) -> None:
+        super().__init__()
         self._groups = groups
         self._starts = [group.start for group in groups]
         self._stop = groups[-1].start + groups[-1].count
@@ -75,7 +76,6 @@ class Segments:
         head, *numbers = state or [[groups[0].start]]
         self._next = head[0]
         self.open = [self._segment(*four) for four in numbers]
-        self._seats = Seats()
         self._at_slot: dict[int, Segment] = {}
         self._given: set[int] = set()
         self._unopened = 0  # pending lines that are in no segment yet
@@ -105,22 +105,11 @@ class Segments:
         self._at_slot.clear()
         self._unopened = self._pending(range(self._next, self._stop))
 
-    @property
-    def slot_count(self) -> int:
-        """Numbers of slots are below it."""
-        return self._seats.slot_count
-
-    def join(self, count: int) -> list[int]:
-        """A server comes with so many slots; their numbers."""
-        return self._seats.join(count)
-
     def leave(self, slots: Sequence[int], unsent: Sequence[Pick] = ()) -> None:
-        """A server goes; its conversations go on in other slots."""
-        self._seats.leave(slots)
+        """Its conversations go on in other slots."""
         for slot in slots:
             self._at_slot.pop(slot, None)
-        for pick in unsent:
-            self.give_back(pick)
+        super().leave(slots, unsent)
 
     def give_back(self, pick: Pick) -> None:
         """It was given, and not sent."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.blows import state
 from tests.chaos.nursery import Nursery
 from tests.chaos.tally import tally
 from tests.chaos.world import WAIT_S, World
@@ -69,7 +70,7 @@ def failing(pid: int, faults: dict[str, tuple[str, int]], said: Path) -> Iterato
         tracer.kill()
         tracer.wait(WAIT_S)
         tracer.stderr.close()
-        if is_alive(pid):
+        if state(pid) not in ("", "Z", "X"):
             pytest.skip(f"strace may not attach here: {first.strip()}")
         yield  # what failed before ends it only now
         return
@@ -80,13 +81,6 @@ def failing(pid: int, faults: dict[str, tuple[str, int]], said: Path) -> Iterato
             tracer.send_signal(signal.SIGINT)
         tracer.wait(WAIT_S)
         tracer.stderr.close()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def chosen(chance: random.Random) -> dict[str, tuple[str, int]]:

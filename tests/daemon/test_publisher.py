@@ -250,8 +250,12 @@ async def test_a_journal_is_closed_before_its_directory_is_deleted() -> None:
     """LMDB takes another journal that gets the same inode for this one."""
     world = World(chat("a"))
     await world.record(0, b"{}")
-    world.publish()
+    world.publisher.assemble(world.batch, NAME, world.facts(), {"version": 1}, PAGE)
+    world.publisher.finish(world.batch)
     assert world.journal._is_closed
+    assert ID in world.spool.partial
+    world.publisher.delete(world.batch)
+    assert ID not in world.spool.partial
 
 
 @pytest.mark.parametrize("step", ["publish", "archive", "discard"])
