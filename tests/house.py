@@ -131,6 +131,18 @@ class LivingDaemon:
         return list((self.spool / "outbox").glob(f"*.{batch_id}"))
 
 
+def embedded_daemon(folder: Path, gguf: Path, slots: int, **environment: str) -> LivingDaemon:
+    """One with this model in it, and with no profile of the tester's."""
+    return LivingDaemon(
+        folder / "spool",
+        BATCHD_ENGINE="llamacpp",
+        BATCHD_LLAMACPP__GGUF=str(gguf),
+        BATCHD_SLOTS=str(slots),
+        BATCHD_PROFILES=str(folder / "profiles"),
+        **environment,
+    )
+
+
 def read_lines(path: Path) -> list[dict[str, object]]:
     """The objects of a JSONL file; none where there is no file."""
     return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []

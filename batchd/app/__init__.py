@@ -23,7 +23,7 @@ from pathlib import Path
 from batchd.app.blocking import to_its_end
 from batchd.app.cards import cards_held
 from batchd.app.collector import calm_collector
-from batchd.app.engines import ASK_TIMEOUT_S, Engine, build_engines, out_of_reach, wait_for
+from batchd.app.engines import ASK_TIMEOUT_S, Engine, ask_all, build_engines, out_of_reach, wait_for
 from batchd.app.foreground import Ended as Ended
 from batchd.app.foreground import Wanted, hand_in, identify, read_content, run_wanted
 from batchd.app.gauges import MachineGauges, programs_of
@@ -144,9 +144,7 @@ async def _identified(
 
 async def _digests(engines: Sequence[Engine], models: Sequence[str]) -> Mapping[str, str]:
     """What these names stand for, as most servers have it."""
-    async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(engine.server.digests(models, ASK_TIMEOUT_S)) for engine in engines]
-    answers = [task.result() for task in asked]
+    answers = await ask_all(engines, lambda server: server.digests(models, ASK_TIMEOUT_S))
     found = [answer for answer in answers if not isinstance(answer, ModelFault)]
     if found:
         return agreed(found)

@@ -18,7 +18,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from batchd.app.blocking import to_its_end
-from batchd.app.engines import ASK_TIMEOUT_S
+from batchd.app.engines import ASK_TIMEOUT_S, ask_all
 from batchd.app.judging import Judging
 from batchd.app.servers import Seat
 from batchd.core.course import Cohort
@@ -91,11 +91,8 @@ class BatchAccount:
             return self._digests[model]
 
     async def _most_common(self, model: str) -> str:
-        async with asyncio.TaskGroup() as group:
-            asked = [
-                group.create_task(seat.engine.server.digests([model], ASK_TIMEOUT_S)) for seat in self._seats
-            ]
-        answers = [task.result() for task in asked]
+        engines = [seat.engine for seat in self._seats]
+        answers = await ask_all(engines, lambda server: server.digests([model], ASK_TIMEOUT_S))
         return agreed(digests for digests in answers if not isinstance(digests, ModelFault)).get(model, "")
 
     def begins_with(self, loaded: Loaded) -> None:

@@ -11,9 +11,10 @@ DIAGNOSTICS
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeVar
 
 from batchd.app.own_models import refuse_unreadable
 from batchd.core.fault import ModelFault
@@ -27,6 +28,8 @@ from batchd.edges.ollama import OllamaServer, is_loopback
 from batchd.edges.ollama_server import OwnOllama, find_mode
 from batchd.errors import ConfigError, UnavailableError
 from batchd.settings import Settings
+
+_T = TypeVar("_T")
 
 #: How long a model server may be out of reach before a foreground run gives up.
 REACH_TIMEOUT_S = 30.0
@@ -83,13 +86,16 @@ async def build_engines(settings: Settings, clock: Clock) -> list[Engine]:
         return [_llamacpp(settings)]
     chosen = settings.ollama
     if chosen.hosts:
-        return [_attached(settings, host, clock, label=host) for host in chosen.hosts]
+        has_card = any(map(is_loopback, chosen.hosts)) and bool(read_cards()[0])
+        return [_attached(settings, host, clock, has_card, label=host) for host in chosen.hosts]
     program = str(chosen.binary or OLLAMA_PROGRAM)
     mode = await find_mode("own" if chosen.gpus else chosen.mode, chosen.host, program)
     if mode == "attach":
-        return [_attached(settings, chosen.host, clock)]
+        has_card = is_loopback(chosen.host) and bool(read_cards()[0])
+        return [_attached(settings, chosen.host, clock, has_card)]
     refuse_unreadable(os.environ, chosen.models_dir)
-    return [_own(settings, program, clock, gpu) for gpu in chosen.gpus or (None,)]
+    has_card = bool(read_cards()[0])
+    return [_own(settings, program, clock, has_card, gpu) for gpu in chosen.gpus or (None,)]
 
 
 async def build_engine(settings: Settings, clock: Clock) -> Engine:
@@ -97,20 +103,19 @@ async def build_engine(settings: Settings, clock: Clock) -> Engine:
     return (await build_engines(settings, clock))[0]
 
 
-def _attached(settings: Settings, host: str, clock: Clock, label: str = "") -> Engine:
-    slots = settings.slots_for(is_attached=True)
+def _attached(settings: Settings, host: str, clock: Clock, has_card: bool, label: str = "") -> Engine:
+    slots, is_local = settings.slots_for(is_attached=True), is_loopback(host)
     server = OllamaServer(host, "attach", clock, allow_remote=settings.allow_remote_models)
-    has_card = is_loopback(host) and bool(read_cards()[0])
-    limits = Limits(slots, owns_slots=False, has_card=has_card)
-    return Engine(server, limits, "ollama", host, _OLLAMA_HINT, label=label, is_local=is_loopback(host))
+    limits = Limits(slots, owns_slots=False, has_card=has_card and is_local)
+    return Engine(server, limits, "ollama", host, _OLLAMA_HINT, label=label, is_local=is_local)
 
 
-def _own(settings: Settings, program: str, clock: Clock, gpu: str | None) -> Engine:
+def _own(settings: Settings, program: str, clock: Clock, has_card: bool, gpu: str | None) -> Engine:
     chosen, slots = settings.ollama, settings.slots_for(is_attached=False)
     models = str(chosen.models_dir) if chosen.models_dir is not None else None
     own = OwnOllama(program, slots, os.environ, clock, models, gpu)
     server = OllamaServer(chosen.host, "own", clock, allow_remote=settings.allow_remote_models, own=own)
-    limits = Limits(slots, owns_slots=True, has_card=bool(read_cards()[0]))
+    limits = Limits(slots, owns_slots=True, has_card=has_card)
     if gpu is None or len(chosen.gpus) == 1:
         return Engine(server, limits, "ollama", PRIVATE, _OLLAMA_HINT, gpu=gpu)
     return Engine(
@@ -118,14 +123,21 @@ def _own(settings: Settings, program: str, clock: Clock, gpu: str | None) -> Eng
     )
 
 
+async def ask_all(
+    engines: Sequence[Engine], question: Callable[[ModelServer], Coroutine[Any, Any, _T]]
+) -> list[_T]:
+    """Each server, side by side; the answers in the order of the engines."""
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(question(engine.server)) for engine in engines]
+    return [task.result() for task in asked]
+
+
 async def wait_for(engines: Sequence[Engine], clock: Clock) -> list[ServerDescription]:
     """The descriptions of those that answer, in the order of the engines; UnavailableError when all of them
     stay out of reach. Those that do not answer now are waited for by whoever uses them."""
     until = clock.monotonic() + REACH_TIMEOUT_S
     while True:
-        async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(engine.server.describe(ASK_TIMEOUT_S)) for engine in engines]
-        answers = [task.result() for task in asked]
+        answers = await ask_all(engines, lambda server: server.describe(ASK_TIMEOUT_S))
         described = [answer for answer in answers if isinstance(answer, ServerDescription)]
         if described:
             return described

@@ -18,7 +18,7 @@ import pytest
 
 from tests.batches import request_line, write_batch
 from tests.blows import LINES_EACH, descendants, named, struck, well_done
-from tests.house import ROOT, LivingDaemon
+from tests.house import ROOT, LivingDaemon, embedded_daemon
 
 KILLS = int(os.environ.get("BATCHD_TEST_CHILD_KILLS", "2"))
 STOPS = int(os.environ.get("BATCHD_TEST_CHILD_STOPS", "0"))
@@ -54,15 +54,7 @@ pytestmark = pytest.mark.embedded
 
 
 def living(folder: Path, gguf: Path, slots: int, **more: str) -> LivingDaemon:
-    return LivingDaemon(
-        folder / "spool",
-        BATCHD_ENGINE="llamacpp",
-        BATCHD_LLAMACPP__GGUF=str(gguf),
-        BATCHD_LLAMACPP__THREADS="1",
-        BATCHD_SLOTS=str(slots),
-        BATCHD_PROFILES=str(folder / "profiles"),
-        **more,
-    )
+    return embedded_daemon(folder, gguf, slots, BATCHD_LLAMACPP__THREADS="1", **more)
 
 
 def limited(folder: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.batches import request_line, rubric
-from tests.house import LivingDaemon, read_lines
+from tests.house import LivingDaemon, embedded_daemon, read_lines
 
 LINES = int(os.environ.get("BATCHD_TEST_PREFIX_LINES", "9"))
 CHARS = int(os.environ.get("BATCHD_TEST_PREFIX_CHARS", "900"))
@@ -32,14 +32,7 @@ pytestmark = [pytest.mark.embedded, pytest.mark.timeout(60 + 2 * WAIT_S)]
 
 
 def living(folder: Path, gguf: Path) -> LivingDaemon:
-    return LivingDaemon(
-        folder / "spool",
-        BATCHD_ENGINE="llamacpp",
-        BATCHD_LLAMACPP__GGUF=str(gguf),
-        BATCHD_LLAMACPP__CACHE_RAM_MIB="0",
-        BATCHD_SLOTS=str(SLOTS),
-        BATCHD_PROFILES=str(folder / "profiles"),
-    )
+    return embedded_daemon(folder, gguf, SLOTS, BATCHD_LLAMACPP__CACHE_RAM_MIB="0")
 
 
 def text() -> str:
