@@ -66,7 +66,7 @@ class Tally:
         """One more answer."""
         self.requests += 1
         self.words += sum(len(message.text.split()) for message in request.messages)
-        self.evaluated_tokens += answer.usage.prompt_tokens - (answer.usage.cached_tokens or 0)
+        self.evaluated_tokens += answer.usage.evaluated_tokens
         self.prefill_s += answer.usage.prefill_s or 0.0
         self.completion_tokens += answer.usage.completion_tokens
         self.prompt_tokens += answer.usage.prompt_tokens

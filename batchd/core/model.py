@@ -70,6 +70,11 @@ class Usage:
     prefill_s: float | None
     decode_s: float | None
 
+    @property
+    def evaluated_tokens(self) -> int:
+        """What was read for this answer; all of it where nobody says what was cached."""
+        return self.prompt_tokens - (self.cached_tokens or 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -124,7 +124,7 @@ class Conversation(Lines):
 
         def is_stuck(index: int) -> bool:
             is_left_out = self._only is not None and index not in self._only
-            return is_left_out or index in section.too_long or index in set(section.suspects)
+            return is_left_out or index in section.too_long or index in section.suspects
 
         self._segments.deal(set(section.again), is_stuck, self._size)
         return self._segments

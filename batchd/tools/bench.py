@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from batchd.core.fit import window_for
 from batchd.core.json import loads
 from batchd.core.request import LineLimits
 from batchd.core.status import parse
+from batchd.core.strategy import Strategy
 from batchd.core.survey import Survey
 from batchd.edges import log
 from batchd.edges.clock import SystemClock
@@ -43,8 +45,8 @@ LINES = (8, 24)
 ROUNDS = 3
 GROUPS = 6
 
-#: The strategy of batchd that a case names in its options; the other cases are loops.
-STRATEGIES = {"naive": "naive", "prefix": "prefix"}
+#: These cases are batchd with the strategy of that name; the others are loops.
+STRATEGIES = frozenset({Strategy.NAIVE, Strategy.PREFIX})
 
 #: What the estimate of the whole is multiplied with before a run counts as stuck; and the least of it.
 PATIENCE = 10.0
@@ -121,13 +123,19 @@ def compare(settings: Settings, probed: Probed, plan: Plan, on_step: OnStep) -> 
     for lines in plan.sizes:
         for turn in range(plan.rounds):
             for case in _in_turn(plan.cases, turn):
-                begun, told = done, f"{case}, {lines:,} lines, round {turn + 1} of {plan.rounds}"
-                on_step(begun / whole, told)
+                said = f"{case}, {lines:,} lines, round {turn + 1} of {plan.rounds}"
+                tell = partial(_tell, on_step, said, done, whole)
+                tell(0)
                 run = _Run(settings, probed, replace(plan.work, lines=lines), edition, limit_s)
-                runs.append(run.run(case, turn, lambda n, b=begun, t=told: on_step((b + n) / whole, t)))  # type: ignore[misc]
+                runs.append(run.run(case, turn, tell))
                 done, edition = done + lines, edition + 1
     on_step(1.0, "done")
     return Comparison(runs)
+
+
+def _tell(on_step: OnStep, said: str, done: int, whole: int, answers: int) -> None:
+    """So many answers of this run, on top of what was done before it."""
+    on_step((done + answers) / whole, said)
 
 
 def _in_turn(cases: Sequence[str], turn: int) -> list[str]:
@@ -221,7 +229,7 @@ class _Run:
         settings = self._settings.model_copy(
             update={"slots": self._probed.slots, "profiles": place / "profiles"}
         )
-        options = {"strategy": STRATEGIES[case], "pilot": 0}  # whatever the operator's settings say
+        options = {"strategy": case, "pilot": 0}  # whatever the operator's settings say
         with Child(place, settings) as child:
             batch_id = child.submit(batch, options)
             child.wait_until(

@@ -85,7 +85,7 @@ async def saturate(
             usage = answer.usage
             sent.answered += 1
             sent.prompt_tokens += usage.prompt_tokens
-            sent.evaluated_tokens += usage.prompt_tokens - (usage.cached_tokens or 0)
+            sent.evaluated_tokens += usage.evaluated_tokens
             sent.completion_tokens += usage.completion_tokens
             sent.prefill_s += usage.prefill_s or 0.0
             sent.decode_s += usage.decode_s or 0.0
