@@ -187,7 +187,8 @@ def _tell_tasks() -> None:
 
 def _serve() -> None:
     import batchd.app
-    import batchd.cli  # noqa: F401  # so that no child has to
+    import batchd.cli.daemon
+    import batchd.cli.run  # noqa: F401  # so that no child has to
 
     alive: dict[int, int | None] = {}
     # Unbuffered: a child that is forked with a filled buffer would read its mother's questions.
