@@ -1,9 +1,10 @@
 """Drill: requests as a batch would send them, to measure a model server with.
 
 SUMMARY
-    together   how many of several simultaneous requests really ran at one time
-    ask        every slot once, at the same time
-    sustain    every slot, one request after the other, for a while
+    together    how many of several simultaneous requests really ran at one time
+    ask         every slot once, at the same time
+    keep_busy   every slot, one request after the other
+    sustain     the same with requests of our own, for a while
 
     The requests share a beginning and differ in their ends, as those of a batch do.
 
@@ -12,8 +13,9 @@ DIAGNOSTICS
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 
 from batchd.core.doctor.server import slots_seen
 from batchd.core.fault import ModelFault
@@ -80,14 +82,14 @@ def question(model: str, number: int, words: int = 12, answer_tokens: int = ANSW
     return Request(f"{number}", Endpoint.CHAT, model, messages, (), {"temperature": 0}, answer_tokens)
 
 
-async def together(server: ModelServer, model: str, count: int, clock: Clock) -> int | ModelFault:
+async def together(server: ModelServer, model: str, probes: int, clock: Clock) -> int | ModelFault:
     """The server says how long it read and wrote for each; the moments of the answers tell the rest."""
 
     async def probe(number: int) -> tuple[Answer | ModelFault, float]:
         return await server.answer(question(model, number), number, ANSWER_S), clock.monotonic()
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(probe(number)) for number in range(count)]
+        tasks = [group.create_task(probe(number)) for number in range(probes)]
     ran = []
     for answer, came_at in (task.result() for task in tasks):
         if isinstance(answer, ModelFault):
@@ -116,6 +118,32 @@ async def ask(server: ModelServer, model: str, slots: int, clock: Clock) -> Tall
     return tally
 
 
+async def keep_busy(
+    server: ModelServer,
+    requests: Iterable[Request],
+    slots: int,
+    on_answer: Callable[[Request, Answer], None],
+) -> ModelFault | None:
+    """Every slot, one request after the other, in the order given; the first fault ends it."""
+    coming = iter(requests)
+    faults: list[ModelFault] = []
+
+    async def lane(slot: int) -> None:
+        for request in coming:
+            answer = await server.answer(request, slot, ANSWER_S)
+            if isinstance(answer, ModelFault):
+                faults.append(answer)
+            else:
+                on_answer(request, answer)
+            if faults:
+                return
+
+    async with asyncio.TaskGroup() as group:
+        for slot in range(slots):
+            group.create_task(lane(slot))
+    return faults[0] if faults else None
+
+
 async def sustain(
     server: ModelServer,
     model: str,
@@ -127,22 +155,17 @@ async def sustain(
 ) -> Tally:
     """`words_of` gives the length of the n-th request. Nothing is begun after `span_s`, or after a fault."""
     tally, began = Tally(), clock.monotonic()
-    number = 0
 
-    async def lane(slot: int) -> None:
-        nonlocal number
-        while tally.fault is None and clock.monotonic() - began < span_s:
-            number += 1
-            request = question(model, number, words_of(number))
-            answer = await server.answer(request, slot, ANSWER_S)
-            if isinstance(answer, ModelFault):
-                tally.fault = answer
+    def requests() -> Iterator[Request]:
+        for number in count(1):
+            if clock.monotonic() - began >= span_s:
                 return
-            tally.add(request, answer)
-            on_answer(min(1.0, (clock.monotonic() - began) / span_s))
+            yield question(model, number, words_of(number))
 
-    async with asyncio.TaskGroup() as group:
-        for slot in range(slots):
-            group.create_task(lane(slot))
+    def enter(request: Request, answer: Answer) -> None:
+        tally.add(request, answer)
+        on_answer(min(1.0, (clock.monotonic() - began) / span_s))
+
+    tally.fault = await keep_busy(server, requests(), slots, enter)
     tally.lasted_s = clock.monotonic() - began
     return tally

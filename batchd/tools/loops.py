@@ -19,10 +19,11 @@ from pathlib import Path
 
 from batchd.app.blocking import abandonable
 from batchd.app.cards import cards_held
+from batchd.app.drill import keep_busy
 from batchd.app.engines import Engine, build_engine, out_of_reach, wait_for
 from batchd.app.gauges import programs_of
 from batchd.core.fault import ModelFault
-from batchd.core.model import Load, Source
+from batchd.core.model import Answer, Load, Source
 from batchd.core.request import LineLimits, Request, parse_line
 from batchd.daemon.ports import Clock, ModelServer
 from batchd.edges.clock import SystemClock
@@ -32,9 +33,6 @@ from batchd.tools.child import FAMILY_S, held_beside
 
 #: A model that needs longer to come in does not come.
 LOAD_S = 600.0
-
-#: One answer, also where many slots share a slow CPU.
-ANSWER_S = 600.0
 
 
 @dataclass(slots=True)
@@ -71,32 +69,22 @@ async def saturate(
     on_answer: Callable[[int], None] = lambda count: None,
 ) -> Sent | ModelFault:
     """`slots` requests in flight, in the order given; the first fault ends it."""
-    sent, coming = Sent(), iter(requests)
-    faults: list[ModelFault] = []
-    began = clock.monotonic()
+    sent, began = Sent(), clock.monotonic()
 
-    async def connection(slot: int) -> None:
-        for request in coming:
-            answer = await server.answer(request, slot, ANSWER_S)
-            if isinstance(answer, ModelFault):
-                faults.append(answer)
-            if faults or isinstance(answer, ModelFault):
-                return
-            usage = answer.usage
-            sent.answered += 1
-            sent.prompt_tokens += usage.prompt_tokens
-            sent.evaluated_tokens += usage.evaluated_tokens
-            sent.completion_tokens += usage.completion_tokens
-            sent.prefill_s += usage.prefill_s or 0.0
-            sent.decode_s += usage.decode_s or 0.0
-            sent.source = usage.cached_source.value
-            on_answer(sent.answered)
+    def enter(_: Request, answer: Answer) -> None:
+        usage = answer.usage
+        sent.answered += 1
+        sent.prompt_tokens += usage.prompt_tokens
+        sent.evaluated_tokens += usage.evaluated_tokens
+        sent.completion_tokens += usage.completion_tokens
+        sent.prefill_s += usage.prefill_s or 0.0
+        sent.decode_s += usage.decode_s or 0.0
+        sent.source = usage.cached_source.value
+        on_answer(sent.answered)
 
-    async with asyncio.TaskGroup() as group:
-        for slot in range(slots):
-            group.create_task(connection(slot))
+    fault = await keep_busy(server, requests, slots, enter)
     sent.duration_s = clock.monotonic() - began
-    return faults[0] if faults else sent
+    return fault or sent
 
 
 async def measure(

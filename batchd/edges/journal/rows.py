@@ -203,15 +203,17 @@ class Changes(Rows):
         self._put("meta", COUNTERS, pack_progress(self._counted))
 
     def claim_custom_ids(self, custom_ids: Sequence[str | None], first_index: int) -> set[int]:
-        taken = set()
-        for index, custom_id in enumerate(custom_ids, start=first_index):
-            if custom_id is None:
-                continue
-            key, value = custom_id_key(custom_id), pack_key(index)
-            # Its own row, from a try that was committed without our knowing, is not another line's.
-            if not self._put("cid", key, value, overwrite=False) and self._get("cid", key) != value:
-                taken.add(index)
-        return taken
+        rows = [
+            (index, custom_id_key(custom_id), pack_key(index))
+            for index, custom_id in enumerate(custom_ids, start=first_index)
+            if custom_id is not None
+        ]
+        with self._transaction.cursor(self._tables["cid"]) as cursor:
+            _, added = cursor.putmulti([(key, value) for _, key, value in rows], overwrite=False)
+        if added == len(rows):
+            return set()
+        # Its own row, from a try that was committed without our knowing, is not another line's.
+        return {index for index, key, value in rows if self._get("cid", key) != value}
 
     def add_lines(self, lines: Sequence[NewLine]) -> None:
         total = self._counted.total
