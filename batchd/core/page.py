@@ -9,6 +9,7 @@ DIAGNOSTICS
     None: values in, text out.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -20,10 +21,15 @@ padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 table { border-collapse: collapse; margin: .6rem 0 }
 td, th { padding: .25rem .9rem .25rem 0; text-align: left;
-vertical-align: top; overflow-wrap: anywhere } th { border-bottom: 1px solid #667085 }
-tr + tr td { border-top: 1px solid #e3e6ec } td.number, th.number { text-align: right; white-space: nowrap }
-p.faint { color: #667085 } svg { max-width: 100%; height: auto }
+vertical-align: top } th { border-bottom: 1px solid #667085 } div.wide { overflow-x: auto }
+tr + tr td { border-top: 1px solid #e3e6ec } td.number, th.number { text-align: right }
+td.number { white-space: nowrap } p.faint { color: #667085 } svg { max-width: 100%; height: auto }
 """
+
+#: A longer word, such as a digest, may be broken after so many characters each. Shorter ones never are.
+_WORD_CHARS = 24
+
+_LONG_WORD = re.compile(rf"(?<!\S)\S{{{_WORD_CHARS + 1},}}")
 
 #: Neither scripts nor anything from elsewhere would be run or fetched, whatever got into a text.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -64,15 +70,28 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int
 
     def cells(texts: Sequence[str], tag: str) -> str:
         return "".join(
-            f"<{tag}{_class(place, numbers_from)}>{_shown(text)}</{tag}>" for place, text in enumerate(texts)
+            f"<{tag}{_class(place, numbers_from)}>{_cell(text)}</{tag}>" for place, text in enumerate(texts)
         )
 
     body = "\n".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f"<table><thead><tr>{cells(heads, 'th')}</tr></thead><tbody>\n{body}\n</tbody></table>"
+    head = f"<thead><tr>{cells(heads, 'th')}</tr></thead>"
+    return f'<div class="wide"><table>{head}<tbody>\n{body}\n</tbody></table></div>'
 
 
 def _class(place: int, numbers_from: int | None) -> str:
     return ' class="number"' if numbers_from is not None and place >= numbers_from else ""
+
+
+def _cell(text: str) -> str:
+    """Escaped piece by piece, so that no break stands inside of an escape."""
+    whole, ended = printable(text), 0
+    pieces = []
+    for match in _LONG_WORD.finditer(whole):
+        word = match[0]
+        parts = [word[start : start + _WORD_CHARS] for start in range(0, len(word), _WORD_CHARS)]
+        pieces += [escape(whole[ended : match.start()]), "<wbr>".join(map(escape, parts))]
+        ended = match.end()
+    return "".join((*pieces, escape(whole[ended:])))
 
 
 def _shown(text: str) -> str:

@@ -36,3 +36,28 @@ def test_a_figure_is_put_in_as_it_is_and_numbers_stand_right() -> None:
     text = page("t", [figure("<svg></svg>"), table(("a", "n"), [("x", "1")], 1)])
     assert "<svg></svg>" in text
     assert '<td>x</td><td class="number">1</td>' in text
+
+
+def test_a_long_word_may_be_broken_and_its_text_is_the_same() -> None:
+    digest = "sha256:" + "0123456789abcdef" * 4
+    words = f"model {digest} {'<&>' * 20} end"
+    text = table(("digest",), [(words,)])
+    assert "keep-alive" in table(("case",), [("keep-alive",)])
+    assert "<wbr>" in text
+    assert words in [seen.strip() for seen in _Read(text).texts]
+
+
+class _Read(HTMLParser):
+    """The texts as a reader sees them: a place where a word may be broken is no end of it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "wbr":
+            self.texts.append("")
+
+    def handle_data(self, data: str) -> None:
+        self.texts[-1] += data
