@@ -42,6 +42,9 @@ INPUT_BYTES_MAX = 64 * 2**30
 #: Enough lines of it to tell how many there are in all.
 _HEAD_BYTES = 2**16
 
+#: Our copy is read from start to end at intake: with Python's own 8 KiB that takes four times as long.
+_READ_AHEAD_BYTES = 2**16
+
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NOTHING = Place(has_original=False, has_copy=False, has_journal=False, has_publish=False)
@@ -122,7 +125,7 @@ class Processing:
         """Our own copy; the caller closes it."""
         with self._opened(batch_id) as place:
             fd = os.open("input.jsonl", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
-        return os.fdopen(fd, "rb")
+        return os.fdopen(fd, "rb", _READ_AHEAD_BYTES)
 
     def reset_intake(self, batch_id: str, keeps_copy: bool = False) -> None:
         """Back to S2."""
