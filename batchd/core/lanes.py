@@ -24,7 +24,7 @@ from math import inf
 
 from batchd.core.deal import Piece, Queues, Slot, cost, deal, ground_of, improve
 from batchd.core.ideal import TELLING_TOKENS, is_cold
-from batchd.core.model import Source, Usage
+from batchd.core.model import Usage
 from batchd.core.record import Group
 
 #: Before anything was measured: an answer of 50 tokens takes as long as to read a thousand.
@@ -174,7 +174,7 @@ class Lanes:
         before, self._answered[slot] = self._answered[slot], run
         self._measure(usage)
         expected = self._ground.prefix[run]
-        if usage.cached_source is not Source.ENGINE or before != run or expected < TELLING_TOKENS:
+        if not usage.is_counted or before != run or expected < TELLING_TOKENS:
             return None
         cached = usage.cached_tokens or 0
         if not is_cold(cached, expected):

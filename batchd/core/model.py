@@ -16,6 +16,7 @@ class Source(StrEnum):
     """Where a count of cached tokens comes from; written beside the number in every result."""
 
     ENGINE = "engine"  # the engine reported it for this very answer
+    LOG = "log"  # the engine wrote it into the log of a server of our own
     ESTIMATE = "estimate"  # inferred from the duration of the prefill
     UNKNOWN = "unknown"  # nobody knows: counted as evaluated
 
@@ -69,6 +70,11 @@ class Usage:
     cached_source: Source
     prefill_s: float | None
     decode_s: float | None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the engine itself counted what was cached."""
+        return self.cached_source in (Source.ENGINE, Source.LOG)
 
     @property
     def evaluated_tokens(self) -> int:

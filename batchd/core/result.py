@@ -237,8 +237,8 @@ def _usage(answer: Answer) -> dict[str, object]:
 
 def _prompt_details(usage: Usage) -> dict[str, object]:
     match usage.cached_source:
-        case Source.ENGINE:
-            return {"cached_tokens": usage.cached_tokens, "cached_tokens_source": "engine"}
+        case Source.ENGINE | Source.LOG as source:
+            return {"cached_tokens": usage.cached_tokens, "cached_tokens_source": source.value}
         case Source.ESTIMATE:
             return {"cached_tokens_estimate": usage.cached_tokens, "cached_tokens_source": "estimate"}
         case Source.UNKNOWN:

@@ -37,7 +37,7 @@ def read_back(line: bytes) -> tuple[str | None, Spent]:
         empty_answers=int(choice is not None and not (text or "").strip()),
         cut_answers=int(_at(choice, "finish_reason") == "length"),
         estimated_answers=int(source == "estimate"),
-        unknown_answers=int(source not in ("engine", "estimate", "deduplicated")),
+        unknown_answers=int(source not in ("engine", "log", "estimate", "deduplicated")),
         deduplicated_answers=int(source == "deduplicated"),
     )
     return _text(custom_id), spent

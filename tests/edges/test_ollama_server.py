@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from batchd.core.fault import Category, ModelFault
-from batchd.core.model import Load, Loaded, ServerDescription
+from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source
 from batchd.edges.ollama import OllamaServer
 from batchd.edges.ollama_server import OwnOllama, choose_mode, find_mode
 from batchd.edges.ollama_server.mode import is_answering
 from batchd.errors import ConfigError
-from tests.contract.test_model_server_contract import RealClock
+from tests.contract.test_model_server_contract import RealClock, chat
 from tests.simulator import Simulator
 from tests.simulator.child import write_binary
 
@@ -111,6 +111,31 @@ async def test_other_slots_are_another_server(own: OwnOllama) -> None:
         sizes.append(loaded.size_bytes or 0)
     await server.close()
     assert sizes[0] > sizes[1]
+
+
+async def test_what_an_answer_does_not_say_is_read_in_the_log(own: OwnOllama) -> None:
+    server = OllamaServer("", "own", RealClock(), own=own)
+    assert isinstance(await server.load(Load("smollm2:135m", 2048, 2), 10), Loaded)
+    shared = "Judge this package by the same long rubric as all the others. " * 20
+    usages = []
+    for record in ("curl", "rsync"):
+        answer = await server.answer(chat("smollm2:135m", shared + record), 0, 10)
+        assert isinstance(answer, Answer)
+        usages.append(answer.usage)
+    await server.close()
+    cold, warm = usages
+    assert (cold.cached_source, cold.cached_tokens) == (Source.LOG, 0)
+    assert warm.cached_source is Source.LOG
+    assert 0 < warm.evaluated_tokens < cold.evaluated_tokens / 10
+
+
+async def test_slots_that_a_model_does_not_get_are_read_in_the_log(tmp_path: Path) -> None:
+    own = OwnOllama(str(write_binary(tmp_path, slots=1)), 4, PATH, RealClock())
+    server = OllamaServer("", "own", RealClock(), own=own)
+    loaded = await server.load(Load("smollm2:135m", 2048, 4), 10)
+    await server.close()
+    assert isinstance(loaded, Loaded)
+    assert loaded.slots == 1
 
 
 async def test_a_server_that_died_is_started_again(own: OwnOllama) -> None:

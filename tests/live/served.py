@@ -3,6 +3,7 @@
 SUMMARY
     binary          the program that BATCHD_TEST_OLLAMA names; skips where it names none
     models_for      a model directory with links to what `smollm2:135m` needs
+    owning          a daemon that starts one for itself
     Served          `ollama serve` on a free port, with a limit of its address space where one is given
 
 DIAGNOSTICS
@@ -17,13 +18,15 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.blows import descendants, ends, named
-from tests.house import OURS
+from tests.house import OURS, LivingDaemon
 
 MODEL = "smollm2:135m"
 OTHER = "other:1"
@@ -70,6 +73,25 @@ def environment(models: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     ours = {"HOME": str(models.parent), "OLLAMA_MODELS": str(models), "OLLAMA_NOPRUNE": "1"}
     return kept | ours | CALM | more
+
+
+@contextmanager
+def owning(
+    folder: Path, models: Path, slots: int, program: Path | None = None, **more: str
+) -> Iterator[LivingDaemon]:
+    """A daemon whose Ollama is its own."""
+    with LivingDaemon(
+        folder / "spool",
+        HOME=str(folder),
+        **CALM,
+        BATCHD_OLLAMA__MODE="own",
+        BATCHD_OLLAMA__BINARY=str(program or binary()),
+        BATCHD_OLLAMA__MODELS_DIR=str(models),
+        BATCHD_SLOTS=str(slots),
+        BATCHD_PROFILES=str(folder / "profiles"),
+        **more,
+    ) as daemon:
+        yield daemon
 
 
 class Served:

@@ -23,7 +23,7 @@ import pytest
 from tests.batches import request_line, write_batch
 from tests.blows import APART, LINES_EACH, descendants, ends, named, struck, wait_answered, well_done
 from tests.house import LivingDaemon
-from tests.live.served import CALM, MODEL, OTHER, RUNNER, Served, binary, models_for
+from tests.live.served import MODEL, OTHER, RUNNER, Served, binary, models_for, owning
 
 KILLS = int(os.environ.get("BATCHD_TEST_RUNNER_KILLS", "3"))
 STOPS = int(os.environ.get("BATCHD_TEST_RUNNER_STOPS", "1"))
@@ -74,22 +74,6 @@ def attached(folder: Path, server: Served, slots: int, **more: str) -> Iterator[
         yield daemon
 
 
-@contextmanager
-def owning(folder: Path, models: Path, slots: int, program: Path | None = None) -> Iterator[LivingDaemon]:
-    with LivingDaemon(
-        folder / "spool",
-        HOME=str(folder),
-        **CALM,
-        BATCHD_OLLAMA__MODE="own",
-        BATCHD_OLLAMA__BINARY=str(program or binary()),
-        BATCHD_OLLAMA__MODELS_DIR=str(models),
-        BATCHD_SLOTS=str(slots),
-        BATCHD_PROFILES=str(folder / "profiles"),
-        BATCHD_REQUEST_TIMEOUT_S=HANG_S,
-    ) as daemon:
-        yield daemon
-
-
 def runner_of(daemon: LivingDaemon) -> int | None:
     return next(iter(named(descendants(daemon.pid), RUNNER)), None)
 
@@ -117,7 +101,7 @@ def test_kills_and_hangs_of_the_runner_lose_nothing_and_double_nothing(
 ) -> None:
     batch = write_batch(tmp_path / "packages.jsonl", LINES_EACH * BLOWS, system="Describe this package.")
     if mode == "own":
-        with owning(tmp_path, models, 4) as daemon:
+        with owning(tmp_path, models, 4, BATCHD_REQUEST_TIMEOUT_S=HANG_S) as daemon:
             batch_id = daemon.submit(batch)
             struck(daemon, blows(), lambda: runner_of(daemon), WAIT_S)
             result = daemon.result(batch_id, WAIT_S)
@@ -141,7 +125,7 @@ def test_an_own_servers_slots_that_do_not_fit_are_halved(tmp_path: Path, models:
     program = tmp_path / "limited-ollama"
     program.write_text(f'#!/bin/sh\nexec prlimit --as={ADDRESS_SPACE_BYTES} {binary()} "$@"\n')
     program.chmod(0o755)
-    with owning(tmp_path, models, SLOTS, program) as daemon:
+    with owning(tmp_path, models, SLOTS, program, BATCHD_REQUEST_TIMEOUT_S=HANG_S) as daemon:
         result = daemon.result(daemon.submit(batch), 240)
         daemon.stop()
     [first, *_] = [one for one in well_done(daemon, batch, result) if one["name"] != "model_loaded"]
@@ -267,7 +251,7 @@ def test_a_killed_daemon_leaves_no_ollama_and_no_runner(
 ) -> None:
     """With a runner that works, and with one that hangs."""
     batch = write_batch(tmp_path / "packages.jsonl", 200, max_tokens=64, system="Tell a long story.")
-    with owning(tmp_path, models, 2) as daemon:
+    with owning(tmp_path, models, 2, BATCHD_REQUEST_TIMEOUT_S=HANG_S) as daemon:
         daemon.submit(batch)
         wait_answered(daemon, 2, 90)
         below = descendants(daemon.pid)

@@ -39,6 +39,7 @@ def _parse(arguments: list[str]) -> tuple[str, int, Path | None, Settings]:
         address = urlsplit(f"//{os.environ['OLLAMA_HOST'].removeprefix('http://')}")
         host, port = address.hostname or host, address.port or 11434
         given["slots"] = given["slots"] or int(os.environ.get("OLLAMA_NUM_PARALLEL", "1"))
+        given["log_lines"] = 1
     chosen = {
         field.name: given[field.name] for field in fields(Settings) if given.get(field.name) is not None
     }

@@ -167,6 +167,13 @@ class Endpoints:
         self.counts.answers += 1
         self.counts.prompt_tokens += reading.prompt_tokens
         self.counts.evaluated_tokens += reading.prompt_tokens - reading.cached_tokens
+        if self.settings.log_lines:
+            evaluated = reading.prompt_tokens - reading.cached_tokens
+            durations = reading.prefill_ns / 1e6, reading.decode_ns / 1e6
+            print(
+                texts.timing_lines(reading.slot, self.counts.answers, *durations, evaluated, tokens),
+                flush=True,
+            )
         return text, self._end(reading, tokens, reason, load_ns, time.perf_counter_ns() - started)
 
     async def _run(self, runner: Runner, prompt: str, text: str, tokens: int) -> Reading:

@@ -162,6 +162,8 @@ class Scheduler:
             raise RefusedError(500, texts.compute_oom(compute) if has_kv else texts.load_oom(kv))
         runner = Runner(spec, key, window, slots, (settings.prefill_rate, settings.decode_rate), machine)
         self._resident[spec.weights] = runner
+        if settings.log_lines:
+            print(texts.loaded_line(slots, window), flush=True)
         self._counts.loads += 1
         return runner
 

@@ -43,6 +43,7 @@ class Settings:
     answer_tokens: int = 12
     other_digests: int = 0  # 1: its models are other ones, of the same names
     mute: int = 0  # 1: every answer is empty, as with a wrong template
+    log_lines: int = 0  # 1: says on standard output what a runner writes into the log
     dated: int = 0  # 1: the template puts something first that is another one for each request
     memory_bytes: int | None = None
     gpu_bytes: int = 0

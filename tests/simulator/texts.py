@@ -96,3 +96,19 @@ def no_tools(model: str) -> str:
 
 
 CUDA_OOM = "CUDA error: out of memory"
+
+
+def loaded_line(slots: int, window: int) -> str:
+    """In the log, after a load."""
+    return f"srv    load_model: initializing, n_slots = {slots}, n_ctx_slot = {window}, kv_unified = 'false'"
+
+
+def timing_lines(
+    slot: int, task: int, prefill_ms: float, decode_ms: float, evaluated: int, written: int
+) -> str:
+    """In the log, before each answer."""
+    head = f"slot print_timing: id {slot:2} | task {task} | "
+    return (
+        f"{head}prompt eval time = {prefill_ms:10.2f} ms / {evaluated:5} tokens\n"
+        f"{head}       eval time = {decode_ms:10.2f} ms / {written:5} tokens"
+    )

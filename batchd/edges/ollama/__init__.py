@@ -16,7 +16,8 @@ DIAGNOSTICS
 
 from batchd.edges.ollama.client import is_loopback
 from batchd.edges.ollama.faults import classify
-from batchd.edges.ollama.server import OllamaServer, OwnServer
+from batchd.edges.ollama.own import OwnServer
+from batchd.edges.ollama.server import OllamaServer
 from batchd.edges.ollama.wire import TRANSLATES
 
 __all__ = ["TRANSLATES", "OllamaServer", "OwnServer", "classify", "is_loopback"]

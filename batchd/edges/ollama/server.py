@@ -2,7 +2,6 @@
 
 SUMMARY
     describe, load, unload, answer, restart, close     as the port says
-    OwnServer    what an own `ollama serve` must offer; `edges/ollama_server` fits it
 
     An attached server is never restarted and its service never changed: a restart puts the model out, and
     an unload gives it back its five minutes of keep-alive. An own server is really restarted, and with
@@ -26,6 +25,7 @@ from batchd.core.request import Request
 from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.client import Exchanger
 from batchd.edges.ollama.listing import find_listed, find_resident, read_loaded
+from batchd.edges.ollama.own import OwnServer, with_log
 from batchd.edges.ollama.resident import Resident
 from batchd.edges.ollama.rivals import Patience
 from batchd.edges.ollama.wire import (
@@ -52,16 +52,6 @@ LOOK_S = 0.1
 
 #: What Ollama gives a model that nobody set.
 KEEP_ALIVE_DEFAULT = "5m"
-
-
-class OwnServer(Protocol):
-    """An `ollama serve` that is ours."""
-
-    async def ensure(self, slots: int | None) -> str | ModelFault:
-        """Its address. Starts it where it does not run; again where it has other slots."""
-
-    async def stop(self) -> None:
-        """End it and its runners."""
 
 
 class Clock(Protocol):
@@ -168,15 +158,18 @@ class OllamaServer:
         if isinstance(digests, ModelFault):
             return digests
         loaded = read_loaded(name, digests.get(name, ""), listed, load, model, load_s)
-        return replace(loaded, slots=1) if self._loses_slots(load, model) else loaded
-
-    def _loses_slots(self, load: Load, model: Model) -> bool:
-        if load.slots == 1 or not model.is_serial:
-            return False
+        slots = self._slots_of(load, model)
+        if slots >= load.slots:
+            return loaded
         logger.bind(event="slots").warning(
-            "Ollama gives a model of this kind one slot, not {}: {}", load.slots, model.family
+            "Ollama gives this model slots: {}, not {} ({})", slots, load.slots, model.family
         )
-        return True
+        return replace(loaded, slots=slots)
+
+    def _slots_of(self, load: Load, model: Model) -> int:
+        """By the log where that is ours; else it is told by the family, which is all that the API shows."""
+        told = self._own.slots_loaded() if self._own is not None else None
+        return told or (1 if model.is_serial else load.slots)
 
     async def unload(self, timeout_s: float) -> None:
         resident, self._resident = self._resident, None
@@ -204,6 +197,8 @@ class OllamaServer:
         try:
             body = await self._client(slot).exchange("POST", call[0], call[1], timeout_s)
             answer = body if isinstance(body, ModelFault) else resident.read(request, body)
+            if isinstance(answer, Answer):
+                answer = replace(answer, usage=await with_log(self._own, answer.usage))
         finally:
             usage = resident.rate.finish(started, answer.usage if isinstance(answer, Answer) else None)
         if isinstance(answer, Answer):

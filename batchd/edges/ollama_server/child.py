@@ -15,7 +15,7 @@ import ctypes
 import os
 import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import cast
 
@@ -36,7 +36,8 @@ class Child(asyncio.SubprocessProtocol):
 
     transport: asyncio.SubprocessTransport
 
-    def __init__(self) -> None:
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
         self.lines: deque[str] = deque(maxlen=LOG_LINES_MAX)
         self.has_exited = False
         self._pid = 0
@@ -52,6 +53,7 @@ class Child(asyncio.SubprocessProtocol):
         for line in lines:
             text = line.decode(errors="replace")
             self.lines.append(text)
+            self._on_line(text)
             logger.bind(event="ollama_log").debug("ollama: {}", text)
 
     def process_exited(self) -> None:
@@ -81,9 +83,9 @@ class Child(asyncio.SubprocessProtocol):
         self.transport.close()
 
 
-async def spawn(binary: str, environment: Mapping[str, str]) -> Child:
+async def spawn(binary: str, environment: Mapping[str, str], on_line: Callable[[str], None]) -> Child:
     transport, child = await asyncio.get_running_loop().subprocess_exec(
-        Child,
+        lambda: Child(on_line),
         binary,
         "serve",
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """OwnOllama: an `ollama serve` that is ours, on a free port of loopback.
 
 SUMMARY
-    OwnOllama    starts, restarts with other slots, ends. Models are only read.
+    OwnOllama    starts, restarts with other slots, ends; knows what its log says. Models are only read.
 
 DIAGNOSTICS
     Fatal: ConfigError for a program that cannot be started.
@@ -18,6 +18,7 @@ from loguru import logger
 from batchd.core.fault import Category, ModelFault
 from batchd.edges.ollama_server.child import Child, spawn
 from batchd.edges.ollama_server.mode import is_answering
+from batchd.edges.ollama_server.timings import Timings
 from batchd.errors import ConfigError
 
 #: From start to the first answer of `/api/version`: it looks for GPUs first, which takes seconds at most.
@@ -71,6 +72,7 @@ class OwnOllama:
         self._models = models
         self._gpu = gpu
         self._child: Child | None = None
+        self._timings = Timings()
         self._address = ""
 
     def __repr__(self) -> str:
@@ -89,6 +91,14 @@ class OwnOllama:
         await self.stop()
         self._slots = wanted
         return await self._start()
+
+    async def evaluated_tokens(self, prefill_s: float, decode_s: float | None) -> int | None:
+        """What was read for the answer with these durations, by its log; None where that does not say it."""
+        return await self._timings.evaluated(prefill_s, decode_s)
+
+    def slots_loaded(self) -> int | None:
+        """Slots of the last load, by its log."""
+        return self._timings.slots
 
     async def stop(self) -> None:
         """Ask it to end, then kill its whole group."""
@@ -126,7 +136,8 @@ class OwnOllama:
         port = _free_port()
         self._address = f"http://127.0.0.1:{port}"
         try:
-            child = await spawn(self._binary, self.child_environment(port))
+            self._timings = Timings()
+            child = await spawn(self._binary, self.child_environment(port), self._timings.note)
         except OSError as error:
             raise ConfigError(
                 f"The program '{self._binary}' cannot be started: {error.strerror}.",
