@@ -177,6 +177,9 @@ class _Course:
         measured: list[Row] = []
         for number, row in enumerate(rows):
             if is_flat([item.requests_per_s for item in measured]):
+                self._notes.append(
+                    f"from {row.slots} slots on no load was measured: the doubling before had brought nothing"
+                )
                 return [*measured, *rows[number:]]
             window = min(row.safe_tokens, RATE_WINDOW_TOKENS)
             says = f"{row.slots} slots under load"

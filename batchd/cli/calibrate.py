@@ -67,8 +67,8 @@ def _show(profile: Profile, path: Path) -> None:
             f"{row.slots}",
             f"{row.window_tokens:,}",
             f"{row.safe_tokens:,}",
-            f"{row.requests_per_s:.2f}",
-            f"{row.tokens_per_s:,.0f}",
+            f"{row.requests_per_s:.2f}" if row.requests_per_s else "-",
+            f"{row.tokens_per_s:,.0f}" if row.tokens_per_s else "-",
             "chosen" if row.slots == profile.slots else "",
         )
         for row in profile.rows

@@ -39,11 +39,13 @@ class Machine:
         slots: int | None = None,
         spills: bool = False,
         fails_under_load_above_mb: float = 1e9,
+        beside: int = 4,
     ) -> None:
         self.clock = clock
         self.memory_mb = memory_mb
         self.slots = slots
         self.spills = spills
+        self.beside = beside
         self.fragile_mb = fails_under_load_above_mb
         self.loads: list[Load] = []
         self.now: Load | None = None
@@ -82,7 +84,7 @@ class Machine:
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         assert self.now is not None
         async with self.gate:
-            took_s = request.completion_tokens_max / 32 * max(1.0, self.now.slots / 4)
+            took_s = request.completion_tokens_max / 32 * max(1.0, self.now.slots / self.beside)
             await self.clock.sleep(0 if self.clock._runs else took_s)
         is_real = request.completion_tokens_max > 4
         if is_real and self.megabytes(self.now) > self.fragile_mb:
@@ -154,6 +156,15 @@ async def test_the_line_the_windows_the_rates_and_the_choice_are_those_of_the_ma
     assert steps[-1] == (1.0, "done")
     assert server.told[-1] == "unload"
     assert len(server.loads) < 40
+
+
+async def test_slots_that_were_not_put_under_load_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile, _, _ = await calibrated(tmp_path, monkeypatch, Reading((CARD,)), 0.2, beside=1)
+    assert [row.slots for row in profile.rows if not row.requests_per_s] == [8, 16]
+    assert any(note.startswith("from 8 slots on no load was measured") for note in profile.notes)
+    assert profile.slots == 1
 
 
 async def test_what_fails_under_load_is_taken_smaller_and_proven_again(
