@@ -10,6 +10,7 @@ DIAGNOSTICS
 from batchd.core.fault import LineFault, ModelFault
 from batchd.core.retry import Decision, Next
 from batchd.daemon.fuse import Fuse
+from batchd.daemon.ledger import Failure
 from batchd.daemon.lines import CLOSE_BLOCK_LINES, Lines
 from batchd.daemon.section import Section
 
@@ -28,5 +29,5 @@ async def close(section: Section, fault: ModelFault, lines: Lines, ledger: Fuse)
                 ledger.refused(index, request)
                 continue
             decision = Decision(Next.GIVE_UP, attempts, crashes)
-            ledger.ended(index, row.number, request.custom_id, fault, decision)
+            ledger.ended(Failure(index, row.number, request.custom_id, fault, decision))
     await ledger.drain()

@@ -11,27 +11,12 @@ DIAGNOSTICS
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from batchd.core.breaker import NOT_COUNTED, TRIPS, Breaker
-from batchd.core.fault import ModelFault
-from batchd.core.model import Answer
 from batchd.core.record import Outcome
-from batchd.core.request import Request
 from batchd.core.retry import Decision, Next
-from batchd.daemon.ledger import Ledger
+from batchd.daemon.ledger import Failure, Ledger, Success
 from batchd.daemon.ports import Batch, Spool
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """What `Ledger.given_up` wants to know."""
-
-    index: int
-    line: int
-    custom_id: str
-    fault: ModelFault
-    decision: Decision
 
 
 class Fuse(Ledger):
@@ -47,7 +32,7 @@ class Fuse(Ledger):
     ) -> None:
         super().__init__(batch, spool, on_durable, on_full)
         self._on_blown = on_blown
-        self._breaker: Breaker[_Failure] = Breaker({})
+        self._breaker: Breaker[Failure] = Breaker({})
         self._is_blown = False
         self.failed = 0  # for good, in this life
 
@@ -55,36 +40,26 @@ class Fuse(Ledger):
         """The work begins; so often the fuse of this batch has blown before."""
         self._breaker = Breaker(trips)
 
-    def answered(
-        self,
-        index: int,
-        request: Request,
-        model: str,
-        answer: Answer,
-        now: float,
-        lane: int,
-        server: str = "",
-    ) -> None:
+    def answered(self, success: Success) -> None:
         """See `Ledger`."""
-        super().answered(index, request, model, answer, now, lane, server)
+        super().answered(success)
         self._record_all(self._breaker.succeeded())
 
-    def given_up(self, index: int, line: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:
+    def given_up(self, failure: Failure) -> None:
         """See `Ledger`; recorded when it is known to be a single failure."""
-        failure = _Failure(index, line, custom_id, fault, decision)
-        if self._is_blown and fault.category not in NOT_COUNTED:
+        if self._is_blown and failure.fault.category not in NOT_COUNTED:
             self._keep(failure)
             return
         self.failed += 1
-        released, trip = self._breaker.failed(fault, failure)
+        released, trip = self._breaker.failed(failure.fault, failure)
         self._record_all(released)
         if trip is not None:
             self.blow(trip.reason)
 
-    def ended(self, index: int, line: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:
+    def ended(self, failure: Failure) -> None:
         """Given up by a decision about the whole batch, which nothing can tell more of."""
         self.failed += 1
-        super().given_up(index, line, custom_id, fault, decision)
+        super().given_up(failure)
 
     def blow(self, reason: str) -> None:
         """The batch pauses."""
@@ -106,10 +81,10 @@ class Fuse(Ledger):
         """What waits is recorded: nothing more comes that could tell."""
         self._record_all(self._breaker.let_go())
 
-    def _keep(self, failure: _Failure) -> None:
+    def _keep(self, failure: Failure) -> None:
         # It did fail, and that is counted; but it begins anew, as far as its attempts go.
         super().attempted(failure.index, failure.fault, Decision(Next.AGAIN, 0, 0))
 
-    def _record_all(self, failures: list[_Failure]) -> None:
+    def _record_all(self, failures: list[Failure]) -> None:
         for failure in failures:
-            super().given_up(failure.index, failure.line, failure.custom_id, failure.fault, failure.decision)
+            super().given_up(failure)

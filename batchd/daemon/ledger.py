@@ -15,7 +15,7 @@ DIAGNOSTICS
 import asyncio
 from array import array
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
@@ -44,6 +44,30 @@ PARTIAL_KEPT_MAX = 4_096
 
 #: The longest that a commit may take before we say that the disk is gone. The journal retries for less.
 DURABLE_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """An answer, and whose it is: `model` gave it in this lane. `server`: where there are several."""
+
+    index: int
+    request: Request
+    model: str
+    answer: Answer
+    at: float
+    lane: int
+    server: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that ends without an answer. `line` is the number of its line, from 1."""
+
+    index: int
+    line: int
+    custom_id: str
+    fault: ModelFault
+    decision: Decision
 
 
 class Ledger:
@@ -90,25 +114,20 @@ class Ledger:
         is_shared = group.count > 1 and group.prefix_tokens >= TELLING_TOKENS
         return Prefix(f"{self._batch.id}.{number}", group.prefix_tokens) if is_shared else None
 
-    def answered(
-        self,
-        index: int,
-        request: Request,
-        model: str,
-        answer: Answer,
-        now: float,
-        lane: int,
-        server: str = "",
-    ) -> None:
-        """The request has its answer; `model` gave it in this lane. `server`: where there are several."""
-        line = result_line(request, answer, request_id(self._batch.id, index), now, model, server)
+    def answered(self, success: Success) -> None:
+        """The request has its answer."""
+        index, request, answer = success.index, success.request, success.answer
+        content = result_line(
+            request, answer, request_id(self._batch.id, index), success.at, success.model, success.server
+        )
         group = self._group_of[index]
         spent = _spent(request, answer, self._plan.groups[group].prefix_tokens)
-        self._record(Outcome(index, line, spent=spent, place=Place(group, lane, now)))
+        self._record(Outcome(index, content, spent=spent, place=Place(group, success.lane, success.at)))
 
-    def given_up(self, index: int, line: int, custom_id: str, fault: ModelFault, decision: Decision) -> None:
-        """The request ends without an answer. `line` is the number of its line, from 1."""
-        content = model_fault_line(custom_id, line, fault, request_id(self._batch.id, index))
+    def given_up(self, failure: Failure) -> None:
+        """The request ends without an answer."""
+        index, fault, decision = failure.index, failure.fault, failure.decision
+        content = model_fault_line(failure.custom_id, failure.line, fault, request_id(self._batch.id, index))
         self._record(Outcome(index, content, True, fault.category, decision.attempts, decision.crashes))
 
     def refused(self, index: int, line: LineFault) -> None:

@@ -30,7 +30,7 @@ from batchd.core.rules import Rules
 from batchd.core.tempo import Tempo
 from batchd.core.tokens import MARGIN, Ratio, estimate_request
 from batchd.daemon.conversation import Conversation
-from batchd.daemon.ledger import Ledger
+from batchd.daemon.ledger import Failure, Ledger, Success
 from batchd.daemon.ports import Batch, Clock, ReadyModel
 from batchd.daemon.section import Section, by_its_name, cut_by_window
 from batchd.daemon.stock import Item
@@ -112,7 +112,9 @@ class Sender:
                 section.finished[item.index] = 1
                 now, model = self._clock.now(), self._model
                 lane = model.number * LANES_EACH + slot
-                self._ledger.answered(item.index, request, served.model, answer, now, lane, model.name)
+                self._ledger.answered(
+                    Success(item.index, request, served.model, answer, now, lane, model.name)
+                )
                 item.learn(answer.usage, now)
                 # The estimate of several texts is of the longest, the count of all.
                 if len(request.inputs) <= 1:
@@ -173,7 +175,7 @@ class Sender:
                 section.suspects.convict(request.custom_id)
             fault = by_its_name(fault, request, loaded, self._rules.window_tokens_max)
             section.finished[item.index] = 1
-            self._ledger.given_up(item.index, item.row.number, request.custom_id, fault, decision)
+            self._ledger.given_up(Failure(item.index, item.row.number, request.custom_id, fault, decision))
         else:
             self._ledger.attempted(item.index, fault, decision)
         if decision.next is not Next.GIVE_UP or fault.category in UNANSWERED:

@@ -8,6 +8,7 @@ from batchd.core.record import Outcome
 from batchd.core.request import Endpoint, Message, Request
 from batchd.core.retry import Decision, Next
 from batchd.daemon.fuse import Fuse
+from batchd.daemon.ledger import Failure, Success
 from tests.fakes.made_batch import chat, made_batch
 from tests.fakes.memory_spool import MemorySpool
 from tests.fakes.scripted_model import answer
@@ -28,11 +29,11 @@ class World:
         self.fuse.begin({})
 
     def fail(self, index: int, fault: ModelFault = NONSENSE) -> None:
-        self.fuse.given_up(index, index + 1, f"r{index}", fault, LAST)
+        self.fuse.given_up(Failure(index, index + 1, f"r{index}", fault, LAST))
 
     def answer(self, index: int) -> None:
         request = Request(f"r{index}", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
-        self.fuse.answered(index, request, "m", answer(), 1.0, 0)
+        self.fuse.answered(Success(index, request, "m", answer(), 1.0, 0))
 
     def recorded(self) -> list[int]:
         return [index for index, byte in enumerate(self.batch.journal.finished()) if byte]
@@ -100,7 +101,7 @@ async def test_what_is_kept_stays_pending_with_its_attempts_forgotten() -> None:
 async def test_a_decision_about_the_whole_batch_is_recorded_at_once_however_many_it_ends() -> None:
     world = World()
     for number in range(100):
-        world.fuse.ended(number, number + 1, f"r{number}", CANCELLED, LAST)
+        world.fuse.ended(Failure(number, number + 1, f"r{number}", CANCELLED, LAST))
     await world.fuse.drain()
     assert len(world.recorded()) == 100
     assert (world.reasons, world.fuse.failed) == ([], 100)

@@ -14,7 +14,7 @@ from batchd.core.model import Answer, Source, Usage
 from batchd.core.record import Outcome
 from batchd.core.request import Endpoint, Message, Request
 from batchd.core.retry import Decision, Next
-from batchd.daemon.ledger import PARTIAL_LINES_MAX, UNACKNOWLEDGED_MAX, Ledger
+from batchd.daemon.ledger import PARTIAL_LINES_MAX, UNACKNOWLEDGED_MAX, Failure, Ledger, Success
 from batchd.errors import JournalError, NoSpaceError, SpoolError
 from tests.fakes.made_batch import ID, chat, made_batch
 from tests.fakes.memory_journal import MemoryJournal
@@ -69,7 +69,7 @@ class World:
 
     def answered(self, index: int) -> None:
         request = Request(f"r{index}", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
-        self.ledger.answered(index, request, "m", answer(f"answer {index}"), 1_800_000_000.5, 1)
+        self.ledger.answered(Success(index, request, "m", answer(f"answer {index}"), 1_800_000_000.5, 1))
 
     def partial_lines(self) -> int:
         return self.spool.partial.get(ID, b"").count(b"\n")
@@ -220,7 +220,7 @@ async def test_what_waited_for_room_is_shown_at_the_latest_when_the_batch_ends()
 
 async def test_a_request_that_is_given_up_has_its_line_and_its_category() -> None:
     world = World()
-    world.ledger.given_up(1, 7, "r1", crash("unexpected EOF"), Decision(Next.GIVE_UP, 0, 3))
+    world.ledger.given_up(Failure(1, 7, "r1", crash("unexpected EOF"), Decision(Next.GIVE_UP, 0, 3)))
     await world.journal.acknowledge(1)
     [(index, is_error, line)] = world.journal.results()
     assert (index, is_error) == (1, True)
@@ -248,7 +248,7 @@ async def test_an_answer_is_counted_for_what_it_is(
     world = World()
     request = Request("r0", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, bound)
     got = Answer(text, None, finish, Usage(100, 5, None, source, None, None))
-    world.ledger.answered(0, request, "m", got, 0.0, 0)
+    world.ledger.answered(Success(0, request, "m", got, 0.0, 0))
     await world.journal.acknowledge(1)
     spent = world.journal.progress().spent
     counted = (spent.empty_answers, spent.cut_answers, spent.estimated_answers, spent.unknown_answers)
@@ -260,7 +260,7 @@ async def test_an_embedding_is_no_empty_answer() -> None:
     world = World()
     request = Request("r0", Endpoint.EMBEDDINGS, "m", (), ("hi",), {}, 0)
     got = Answer("", None, "stop", Usage(5, 0, 0, Source.ENGINE, 0.1, None), ((0.5,),))
-    world.ledger.answered(0, request, "m", got, 0.0, 0)
+    world.ledger.answered(Success(0, request, "m", got, 0.0, 0))
     await world.journal.acknowledge(1)
     assert world.journal.progress().spent.empty_answers == 0
 
