@@ -16,6 +16,7 @@ import contextlib
 import ipaddress
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -26,18 +27,23 @@ from batchd.edges.ollama.faults import classify
 
 
 @contextlib.contextmanager
-def _hidden(variable: str) -> Iterator[None]:
-    value = os.environ.pop(variable, None)
+def _environment(**variables: str | None) -> Iterator[None]:
+    """With these variables, or without those that are None; afterwards as it was."""
+    before = {name: os.environ.pop(name, None) for name in variables}
+    os.environ.update({name: value for name, value in variables.items() if value is not None})
     try:
         yield
     finally:
-        if value is not None:
-            os.environ[variable] = value
+        for name in variables:
+            os.environ.pop(name, None)
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
-# The package makes a client of its own when it is imported, to the server of this variable, and fails where
-# that is no address. Whether it is one is for the settings to say, in a sentence.
-with _hidden("OLLAMA_HOST"):
+# The package makes a client of its own when it is imported, to the server of OLLAMA_HOST, and fails where
+# that is no address. Whether it is one is for the settings to say, in a sentence. For that client, which
+# nobody uses, it would read all certificates of the system, a twentieth of our start: in a directory they
+# are read one by one, as they are needed.
+with _environment(OLLAMA_HOST=None, SSL_CERT_FILE=None, SSL_CERT_DIR=str(Path(__file__).parent)):
     import ollama
 
 #: A server on the same machine or network accepts at once; its backlog may hold a moment.
