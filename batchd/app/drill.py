@@ -123,6 +123,7 @@ async def keep_busy(
     requests: Iterable[Request],
     slots: int,
     on_answer: Callable[[Request, Answer], None],
+    answer_s: float = ANSWER_S,
 ) -> ModelFault | None:
     """Every slot, one request after the other, in the order given; the first fault ends it."""
     coming = iter(requests)
@@ -130,7 +131,7 @@ async def keep_busy(
 
     async def lane(slot: int) -> None:
         for request in coming:
-            answer = await server.answer(request, slot, ANSWER_S)
+            answer = await server.answer(request, slot, answer_s)
             if isinstance(answer, ModelFault):
                 faults.append(answer)
             else:

@@ -9,7 +9,6 @@ DIAGNOSTICS
     None: values in, text out.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -28,8 +27,6 @@ td.number { white-space: nowrap } p.faint { color: #667085 } svg { max-width: 10
 
 #: A longer word, such as a digest, may be broken after so many characters each. Shorter ones never are.
 _WORD_CHARS = 24
-
-_LONG_WORD = re.compile(rf"(?<!\S)\S{{{_WORD_CHARS + 1},}}")
 
 #: Neither scripts nor anything from elsewhere would be run or fetched, whatever got into a text.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -83,15 +80,13 @@ def _class(place: int, numbers_from: int | None) -> str:
 
 
 def _cell(text: str) -> str:
+    return " ".join(map(_word, printable(text).split(" ")))
+
+
+def _word(word: str) -> str:
     """Escaped piece by piece, so that no break stands inside of an escape."""
-    whole, ended = printable(text), 0
-    pieces = []
-    for match in _LONG_WORD.finditer(whole):
-        word = match[0]
-        parts = [word[start : start + _WORD_CHARS] for start in range(0, len(word), _WORD_CHARS)]
-        pieces += [escape(whole[ended : match.start()]), "<wbr>".join(map(escape, parts))]
-        ended = match.end()
-    return "".join((*pieces, escape(whole[ended:])))
+    pieces = [word[start : start + _WORD_CHARS] for start in range(0, len(word), _WORD_CHARS)]
+    return "<wbr>".join(map(escape, pieces))
 
 
 def _shown(text: str) -> str:

@@ -34,6 +34,9 @@ from batchd.tools.child import FAMILY_S, held_beside
 #: A model that needs longer to come in does not come.
 LOAD_S = 600.0
 
+#: One answer, also where many slots share a slow CPU and prompts are as long as one may ask for.
+ANSWER_S = 600.0
+
 
 @dataclass(slots=True)
 class Sent:
@@ -82,7 +85,7 @@ async def saturate(
         sent.source = usage.cached_source.value
         on_answer(sent.answered)
 
-    fault = await keep_busy(server, requests, slots, enter)
+    fault = await keep_busy(server, requests, slots, enter, ANSWER_S)
     sent.duration_s = clock.monotonic() - began
     return fault or sent
 

@@ -5,9 +5,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.live.served import binary, models_for
 
 START_S = 30.0
 
@@ -17,6 +20,13 @@ def _is_up(address: str) -> bool:
         return httpx.get(f"{address}/api/version", timeout=2, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A model directory for an Ollama that the test may mistreat."""
+    binary()
+    return models_for(tmp_path)
 
 
 @pytest.fixture

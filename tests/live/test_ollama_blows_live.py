@@ -23,7 +23,7 @@ import pytest
 from tests.batches import request_line, write_batch
 from tests.blows import APART, LINES_EACH, descendants, ends, named, struck, wait_answered, well_done
 from tests.house import LivingDaemon
-from tests.live.served import MODEL, OTHER, RUNNER, Served, binary, models_for, owning
+from tests.live.served import MODEL, OTHER, RUNNER, Served, binary, owning
 
 KILLS = int(os.environ.get("BATCHD_TEST_RUNNER_KILLS", "3"))
 STOPS = int(os.environ.get("BATCHD_TEST_RUNNER_STOPS", "1"))
@@ -54,12 +54,6 @@ ORPHANS_S = 20.0
 HANG_S = "45"
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    binary()
-    return models_for(tmp_path)
 
 
 @contextmanager

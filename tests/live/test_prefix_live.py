@@ -13,16 +13,10 @@ from typing import Any
 import pytest
 
 from tests.house import read_lines
-from tests.live.served import binary, models_for, owning
+from tests.live.served import owning
 from tests.prefixes import GROUPS, LINES, SLOTS, WAIT_S, costs, written
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(60 + 2 * WAIT_S)]
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    binary()
-    return models_for(tmp_path)
 
 
 def run(folder: Path, models: Path, batch: Path) -> Path:

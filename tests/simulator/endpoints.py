@@ -166,9 +166,9 @@ class Endpoints:
         reading = await self._run(runner, prompt, text, tokens)
         self.counts.answers += 1
         self.counts.prompt_tokens += reading.prompt_tokens
-        self.counts.evaluated_tokens += reading.prompt_tokens - reading.cached_tokens
+        evaluated = reading.prompt_tokens - reading.cached_tokens
+        self.counts.evaluated_tokens += evaluated
         if self.settings.log_lines:
-            evaluated = reading.prompt_tokens - reading.cached_tokens
             durations = reading.prefill_ns / 1e6, reading.decode_ns / 1e6
             print(
                 texts.timing_lines(reading.slot, self.counts.answers, *durations, evaluated, tokens),
