@@ -94,13 +94,16 @@ class Sender:
             return
         served = replace(request, model=section.load.model, prefix=self._ledger.prefix_of(item.index))
         estimated = estimate_request(request)
-        if await self._is_put_off(section, loaded, item.index, request, estimated):
-            return
-        limit_s = self._pace.limit_s(estimated, request.completion_tokens_max, self._rules.request_timeout_s)
-        try:
+        is_sent = False
+        try:  # until the line has its place, whoever calls us off must find it again
+            if await self._is_put_off(section, loaded, item.index, request, estimated):
+                return
+            bound = request.completion_tokens_max
+            limit_s = self._pace.limit_s(estimated, bound, self._rules.request_timeout_s)
+            is_sent = True
             answer = await self._model.answer(served, slot, limit_s)
         except asyncio.CancelledError:
-            if self.lost.is_set() and self._is_deadly:
+            if is_sent and self.lost.is_set() and self._is_deadly:
                 section.suspects.note(item.index)  # it was held as well, and never let go
             else:
                 section.requeue(item.index, self._clock.monotonic())

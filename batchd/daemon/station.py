@@ -123,7 +123,11 @@ class Station:
         return loaded
 
     async def _rest(self, section: Section, stock: Stock) -> None:
-        """Others hold all that is left; some of it may come back."""
+        """Others hold all that is left; some of it may come back. What nobody holds has a place, or we would
+        turn for ever."""
+        waits = section.again or section.suspects or section.too_long or not stock.is_exhausted
+        is_nowhere = not section.at_work and not waits and not self._is_paused(section)
+        assert not is_nowhere or section.is_done(), f"lines without an outcome are nowhere: {section}"
         while (
             section.at_work
             and stock.is_exhausted

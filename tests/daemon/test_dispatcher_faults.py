@@ -10,6 +10,7 @@ import pytest
 
 from batchd.core.fault import Category, ModelFault
 from batchd.core.record import LineRow
+from batchd.core.request import Request
 from batchd.core.retry import CRASHES_MAX
 from batchd.core.rules import Rules
 from batchd.daemon.station import LOST_GRACE_S
@@ -19,6 +20,7 @@ from tests.fakes.made_batch import chat, made_batch
 from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.scripted_model import (
     Script,
+    ScriptedModel,
     answer,
     crash,
     hiccup,
@@ -175,6 +177,26 @@ async def test_lanes_that_hang_after_a_death_are_called_off_and_what_they_held_i
     assert bench.batch.journal.attempts() == {}
     assert bench.model.sent[2:] == ["dies", "hangs"]
     assert bench.model.alone("hangs") == [False, True]
+
+
+class SlowCounter(ScriptedModel):
+    """Its first count of tokens takes longer than anybody waits; the server dies meanwhile."""
+
+    async def count_tokens(self, request: Request) -> int | None:
+        if not self.counted:
+            self.counted.append(request.custom_id)
+            await asyncio.Event().wait()
+        return await super().count_tokens(request)
+
+
+async def test_a_line_that_is_called_off_while_its_tokens_are_counted_is_done_as_the_others_are() -> None:
+    lines = [chat("long"), chat("counted"), chat("dies")]
+    script = Script().answers("long", overflow(1_020, 1_024), answer()).answers("dies", crash(), answer())
+    bench = Bench(lines, models=[SlowCounter(script)])
+    async with asyncio.timeout(20):
+        assert await bench.work()
+    assert bench.model.counted[0] == "counted"
+    assert bench.outcomes() == {"long": "yes", "counted": "yes", "dies": "yes"}
 
 
 async def test_a_prompt_longer_than_estimated_widens_the_window_and_is_not_failed() -> None:

@@ -1,5 +1,10 @@
 """The sender alone: how long it waits, and what it makes of the answer."""
 
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
 from batchd.core.request import Request
 from batchd.core.rules import Rules
 from batchd.daemon.conversation import Conversation
@@ -26,9 +31,11 @@ class TimedModel(ScriptedModel):
 
 
 class Post:
-    def __init__(self, count: int, script: Script | None = None) -> None:
+    def __init__(
+        self, count: int, script: Script | None = None, kind: Callable[[Script], TimedModel] = TimedModel
+    ) -> None:
         self.batch = made_batch([chat(f"r{n}") for n in range(count)])
-        self.model = TimedModel(script or Script())
+        self.model = kind(script or Script())
         self.section: Section = section(count)
         rules = Rules(slots=1, request_timeout_s=300.0)
         clock = FakeClock()
@@ -107,3 +114,31 @@ async def test_a_window_that_was_given_once_is_not_waited_for_again() -> None:
     post.sender.begin(post.loaded, 4_096)
     await post.send(1)
     assert post.model.sent == ["r0", "r1"]
+
+
+class CountingModel(TimedModel):
+    """Never says how long a request is."""
+
+    async def count_tokens(self, request: Request) -> int | None:
+        self.counted.append(request.custom_id)
+        await asyncio.Event().wait()
+        return None
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_line_that_is_called_off_while_its_tokens_are_counted_waits_for_its_turn(
+    is_lost: bool,
+) -> None:
+    """The server did not hold it yet, so it is no suspect either, whatever the others died of."""
+    post = Post(2, Script().answers("r0", overflow(2_000, 1_024)), CountingModel)
+    await post.send(0)
+    async with asyncio.TaskGroup() as group:
+        sending = group.create_task(post.send(1))
+        while not post.model.counted:  # noqa: ASYNC110 - it needs the turns
+            await asyncio.sleep(0)
+        if is_lost:
+            post.sender._lose(post.section, crash())
+        sending.cancel()
+    assert sending.cancelled()
+    assert list(post.section.again) == [1]
+    assert post.section.suspects.verdict() is None
