@@ -32,6 +32,7 @@ from batchd.app.outside import Outside
 from batchd.app.profiles import with_profiles
 from batchd.app.provenance import describe_model, provenance
 from batchd.app.reload import Reloading
+from batchd.app.unseen import nothing_unseen
 from batchd.core.fault import ModelFault
 from batchd.core.provenance import agreed
 from batchd.core.rules import Rules
@@ -236,7 +237,8 @@ async def _until_stopped(
     if reload is not None:
         loop.add_signal_handler(signal.SIGHUP, reload)
     try:
-        await work
+        with nothing_unseen(loop, task):
+            await work
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     except BaseExceptionGroup as group:

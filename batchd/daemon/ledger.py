@@ -8,6 +8,7 @@ SUMMARY
 
 DIAGNOSTICS
     Fatal: JournalError of the writer, raised at the next `room` or `drain`.
+    Bug: what the callbacks for durable outcomes raise, at the same place.
     Warning: a partial file that cannot be written; the journal has the answers. On a full disk its lines
     wait, and whoever sends is told to pause.
 """
@@ -144,7 +145,7 @@ class Ledger:
         failpoints.reach("answer.arrived")
         future = self._batch.journal.record(outcome)
         self._waiting.add(future)
-        future.add_done_callback(lambda done: self._acknowledge(done, outcome))
+        future.add_done_callback(lambda done: self._acknowledged(done, outcome))
 
     async def drain(self) -> None:
         """Wait until everything handed over is durable."""
@@ -166,19 +167,25 @@ class Ledger:
                 )
         self._raise_fault()
 
-    def _acknowledge(self, future: "asyncio.Future[None]", outcome: Outcome) -> None:
+    def _acknowledged(self, future: "asyncio.Future[None]", outcome: Outcome) -> None:
         self._waiting.discard(future)
         if future.cancelled():
             self._fault = JournalError("The journal was closed while an answer waited.")
         elif fault := future.exception():
             self._fault = fault
         else:
-            failpoints.reach("answer.durable")
-            self._append(outcome)
-            self._on_durable(outcome)
-            for _ in range(self._plan.copies.get(outcome.index, 0) if outcome.line is not None else 0):
-                copied = Spent(deduplicated_answers=int(not outcome.is_error))
-                self._on_durable(replace(outcome, spent=copied))
+            try:
+                self._durable(outcome)
+            except BaseException as bug:  # noqa: BLE001 - nobody awaits a callback: raised by who comes next
+                self._fault = bug
+
+    def _durable(self, outcome: Outcome) -> None:
+        failpoints.reach("answer.durable")
+        self._append(outcome)
+        self._on_durable(outcome)
+        for _ in range(self._plan.copies.get(outcome.index, 0) if outcome.line is not None else 0):
+            copied = Spent(deduplicated_answers=int(not outcome.is_error))
+            self._on_durable(replace(outcome, spent=copied))
 
     def _append(self, outcome: Outcome) -> None:
         if outcome.line is not None:

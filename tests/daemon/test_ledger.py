@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from loguru import logger
 
-from batchd.core.fault import Category
+from batchd.core.fault import Category, LineFault
 from batchd.core.json import loads
 from batchd.core.model import Answer, Source, Usage
 from batchd.core.record import Outcome
@@ -284,3 +284,17 @@ async def test_copies_become_durable_with_their_original() -> None:
     world.answered(1)
     await world.journal.acknowledge(1)
     assert world.durable == [0, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("call", ["room", "drain"])
+async def test_a_bug_in_what_is_told_of_durable_answers_is_raised_and_not_only_logged(call: str) -> None:
+    def fail(outcome: Outcome) -> None:
+        raise ZeroDivisionError
+
+    journal = HeldJournal()
+    ledger = Ledger(made_batch([chat("r0")], journal), MemorySpool(), fail)
+    ledger.follow(journal.plan())
+    ledger.refused(0, LineFault(1, "bad", "This line is bad."))
+    await journal.acknowledge(1)
+    with pytest.raises(ZeroDivisionError):
+        await getattr(ledger, call)()
