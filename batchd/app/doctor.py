@@ -214,7 +214,7 @@ class _Visit:
             item for item in found if not (self._mode == "own" and self._address and item.kind == "ollama")
         ]
         locks = self._settings.card_locks
-        held = [] if locks is None else await abandonable(holders, locks)
+        held = await abandonable(holders, locks)
         return [judge_neighbours(others, self._mode, [f"{item.card} ({item.words()})" for item in held])]
 
     async def _look_models(self) -> Iterable[Finding]:
@@ -236,9 +236,9 @@ class _Visit:
 
     def _is_busy(self) -> bool:
         """Whether another batchd is at work on this spool or, with a server of this machine, on its cards."""
-        locks = None if self._settings.share_card else self._settings.card_locks
+        locks = () if self._settings.share_card else self._settings.card_locks
         is_local = self._engine is not None and self._engine.is_local
-        return self._is_held() or (is_local and locks is not None and bool(holders(locks)))
+        return self._is_held() or (is_local and bool(holders(locks)))
 
     def _is_held(self) -> bool:
         try:

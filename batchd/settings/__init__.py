@@ -44,6 +44,7 @@ __all__ = [
 SYSTEM_CONFIG = Path("/etc/batchd/batchd.toml")
 SYSTEM_SPOOL = Path("/var/spool/batchd")
 SYSTEM_LOCKS = Path("/run/lock")
+SERVICE_LOCKS = Path("/run/batchd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +129,21 @@ def default_profiles(environ: Mapping[str, str], system_spool: Path = SYSTEM_SPO
 
 
 def default_card_locks(
-    environ: Mapping[str, str], places: Sequence[Path] = (SYSTEM_LOCKS, Path(tempfile.gettempdir()))
-) -> Path | None:
-    """A directory that all users of this machine share; where there is none, nothing is locked."""
+    environ: Mapping[str, str],
+    places: Sequence[Path] = (SYSTEM_LOCKS, Path(tempfile.gettempdir())),
+    service: Path = SERVICE_LOCKS,
+) -> tuple[Path, ...]:
+    """Where to lock, and then where else to look; where there is no place, nothing is locked.
+
+    The service has a directory of its own from systemd. Anybody else takes one that all users of this machine
+    share, where who comes first can keep out who comes later.
+    """
+    if str(service) in environ.get("RUNTIME_DIRECTORY", "").split(":"):
+        return service, places[0]
     own = Path(environ.get("XDG_RUNTIME_DIR", ""))
     tried = (*places[:1], *([own] if own.is_absolute() else []), *places[1:])
-    return next((place for place in tried if place.is_dir() and os.access(place, os.W_OK | os.X_OK)), None)
+    may = (place for place in tried if place.is_dir() and os.access(place, os.W_OK | os.X_OK))
+    return next(((place, service) for place in may), ())
 
 
 def config_path(config_file: Path | None, system_config: Path = SYSTEM_CONFIG) -> Path | None:

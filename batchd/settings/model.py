@@ -36,6 +36,11 @@ def _listed(value: object) -> object:
     return value
 
 
+def _places(value: object) -> object:
+    """One path is a list of one."""
+    return (value,) if isinstance(value, Path) else _listed(value)
+
+
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     doubled = next((value for number, value in enumerate(values) if value in values[:number]), None)
     if doubled is not None:
@@ -166,8 +171,9 @@ class Settings(BaseSettings):
     pilot: int = Field(
         default=20, ge=0, le=1_000
     )  # lines that a batch of more than 1,000 begins with; 0: none
-    # One batchd at a time on a card: files that all who use it can lock. By `load_settings`, as the profiles.
-    card_locks: LocalPath | None = None
+    # One batchd at a time on a card: the directory of its lock, then those in which others may have theirs.
+    # By `load_settings`, as the profiles.
+    card_locks: Annotated[tuple[LocalPath, ...], BeforeValidator(_places), Field(max_length=8)] = ()
     # Work beside another batchd on the same card: each decides by itself how much of it to take.
     share_card: bool = False
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from batchd.app.cards import cards_held, used_cards
 from batchd.app.engines import Engine
 from batchd.core.limits import Limits
 from batchd.edges.card_lock import held, hold, holders
 from batchd.errors import UnavailableError
-from batchd.settings import Settings, default_card_locks
+from batchd.settings import Settings, default_card_locks, load_settings
 from tests.batches import write_batch
 from tests.fakes.scripted_model import ScriptedServer
 from tests.house import clean_environment
@@ -32,34 +33,65 @@ def test_an_own_server_uses_its_card_and_any_other_may_use_all() -> None:
 
 
 def test_a_server_of_another_machine_locks_nothing_here(tmp_path: Path) -> None:
-    settings = Settings(spool=tmp_path, card_locks=tmp_path)
+    settings = Settings(spool=tmp_path, card_locks=(tmp_path,))
     with cards_held(settings, [engine(is_local=False)]):
-        assert holders(tmp_path) == []
+        assert holders([tmp_path]) == []
     with cards_held(settings, [engine(is_local=False), engine()]):
-        assert holders(tmp_path)
+        assert holders([tmp_path])
         with pytest.raises(UnavailableError), cards_held(settings, [engine()]):
             pass
         with cards_held(settings.model_copy(update={"share_card": True}), [engine()]):
             pass
-    assert holders(tmp_path) == []
+    assert holders([tmp_path]) == []
+
+
+def test_what_somebody_holds_where_anybody_can_is_one_warning(tmp_path: Path) -> None:
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    for place, mode in ((shared, 0o1777), (own, 0o755)):
+        place.mkdir()
+        place.chmod(mode)
+    said: list[str] = []
+    sink = logger.add(lambda message: said.append(str(message)), format="{level} {extra[event]} {message}")
+    try:
+        with held(hold([shared], [], tmp_path)):
+            with cards_held(Settings(spool=tmp_path, card_locks=(own, shared)), [engine()]):
+                pass
+            with pytest.raises(UnavailableError):
+                cards_held(Settings(spool=tmp_path, card_locks=(shared, own)), [engine()])
+    finally:
+        logger.remove(sink)
+    assert len(said) == 1
+    assert said[0].startswith("WARNING card_shared the lock of machine is also held where anybody may write")
+    assert f"process {os.getpid()}" in said[0]
+
+
+def test_one_directory_may_be_written_as_one_and_several_with_commas(tmp_path: Path) -> None:
+    one, both = {"card_locks": str(tmp_path)}, {"card_locks": f"{tmp_path}, /run/x"}
+    assert load_settings({"spool": tmp_path, **one}, None, {}).card_locks == (tmp_path,)
+    assert load_settings({"spool": tmp_path, **both}, None, {}).card_locks == (tmp_path, Path("/run/x"))
 
 
 def test_the_locks_lie_where_all_can_meet(tmp_path: Path) -> None:
-    system, own, temporary = (tmp_path / name for name in ("run-lock", "own", "tmp"))
-    places = (system, temporary)
-    assert default_card_locks({}, places) is None
+    system, own, temporary, service = (tmp_path / name for name in ("run-lock", "own", "tmp", "service"))
+
+    def chosen(**environ: str) -> tuple[Path, ...]:
+        return default_card_locks(environ, (system, temporary), service)
+
+    assert chosen() == ()
     temporary.mkdir()
-    assert default_card_locks({"XDG_RUNTIME_DIR": str(own)}, places) == temporary
+    assert chosen(XDG_RUNTIME_DIR=str(own)) == (temporary, service)
     own.mkdir()
-    assert default_card_locks({"XDG_RUNTIME_DIR": str(own)}, places) == own
-    assert default_card_locks({"XDG_RUNTIME_DIR": "own"}, places) == temporary
+    assert chosen(XDG_RUNTIME_DIR=str(own)) == (own, service)
+    assert chosen(XDG_RUNTIME_DIR="own") == (temporary, service)
     system.mkdir()
-    assert default_card_locks({"XDG_RUNTIME_DIR": str(own)}, places) == system
+    assert chosen(XDG_RUNTIME_DIR=str(own)) == (system, service)
+    assert chosen(RUNTIME_DIRECTORY=f"/run/more:{service}") == (service, system)
+    assert chosen(RUNTIME_DIRECTORY="/run/of-another-unit") == (system, service)
 
 
 def test_a_run_beside_another_batchd_says_who_has_the_card_and_goes_on_when_told_to(tmp_path: Path) -> None:
     batch = write_batch(tmp_path / "packages.jsonl", 3, system="You are terse.")
-    with ChildSimulator() as server, held(hold(tmp_path, [], Path("/srv/theirs"))):
+    with ChildSimulator() as server, held(hold([tmp_path], [], Path("/srv/theirs"))):
         said = []
         for share in ("false", "true"):
             done = subprocess.run(

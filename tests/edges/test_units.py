@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchd.edges.spool import Spool
+from batchd.settings import SERVICE_LOCKS, default_card_locks
 
 UNITS = Path(__file__).parents[2] / "systemd"
 
@@ -87,7 +88,15 @@ def test_the_unit_keeps_what_the_program_relies_on() -> None:
         ("AmbientCapabilities", "CAP_LEASE"),
     ]:
         assert expected in unit
-    assert [value for key, value in unit if key == "ReadWritePaths"] == ["/var/spool/batchd", "-/run/lock"]
+    assert [value for key, value in unit if key == "ReadWritePaths"] == ["/var/spool/batchd"]
+
+
+def test_the_lock_of_the_card_lies_where_only_the_service_can_write() -> None:
+    unit = dict(settings("batchd.service"))
+    assert Path("/run") / unit["RuntimeDirectory"] == SERVICE_LOCKS
+    assert unit["RuntimeDirectoryMode"] == "0755"
+    # systemd names the directory in this variable.
+    assert default_card_locks({"RUNTIME_DIRECTORY": str(SERVICE_LOCKS)})[0] == SERVICE_LOCKS
 
 
 def test_the_spool_that_tmpfiles_makes_is_the_spool_that_batchd_opens(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ SUMMARY
     nothing and is synced before anybody relies on it. The rooms:
 
     layout      the directories: made, locked, probed      disk      rename, sync, delete
-    inbox       sweep, writers, claim                      outbox    build, publish, archive
-    processing  copies, recovery's places, trash           board     partial answers, status, controls
-                                                           submit    handing in, and
+    lock        one daemon at a time                       outbox    build, publish, archive
+    inbox       sweep, writers, claim                      board     partial answers, status, controls
+    processing  copies, recovery's places, trash           submit    handing in, and
                                                            tell      controls, for the command line
 
     All methods block and are short, but for copy_input, seal_publish and discard, which want a thread. At

@@ -9,20 +9,20 @@ SUMMARY
     snippet made them. Those that we make are for one person, so the root lets nobody else in.
 
 DIAGNOSTICS
-    Fatal: UnavailableError when another batchd holds the spool; ConfigError for a remote file system, or for
+    Fatal: UnavailableError as in `lock`; ConfigError for a remote file system, or for
     directories that lie on different mounts; SpoolError when the disk refuses.
 """
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchd.edges.spool.disk import as_spool_error, has_writer, write_all
-from batchd.errors import BatchdError, ConfigError, UnavailableError
+from batchd.edges.spool.lock import take
+from batchd.errors import BatchdError, ConfigError
 
 #: The directory is not where, or not what it must be: a setting is wrong, and no disk.
 _MISPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -90,7 +90,7 @@ class Layout:
             try:
                 root = _enter(undo, _made(path, 0o700))
                 _refuse_remote(root, path)
-                lock = _enter(undo, _locked(root, path))
+                lock = _enter(undo, take(root, path))
                 fds = {name: _enter(undo, _made_below(root, name)) for name in MODES if name != "outbox"}
                 outbox = _made_below(root, "outbox") if outside is None else _made(outside, 0o777)
                 _enter(undo, outbox)
@@ -174,22 +174,6 @@ def _made_below(root: int, name: str) -> int:
     # A sandbox may forbid the set-group bit (RestrictSUIDSGID=); then results have the daemon's own group.
     with contextlib.suppress(PermissionError):
         os.fchmod(fd, MODES[name])
-    return fd
-
-
-def _locked(root: int, path: Path) -> int:
-    fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=root)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()  # 20 bytes: any process id
-        os.close(fd)
-        raise UnavailableError(
-            f"The spool {ascii(str(path))[1:-1]} is held by another batchd (process {holder or 'unknown'}).",
-            "Hand the file to that one with `batchd submit --wait FILE`, or look at `batchd status`.",
-        ) from None
-    os.ftruncate(fd, 0)
-    write_all(fd, b"%d\n" % os.getpid())
     return fd
 
 
