@@ -3,7 +3,7 @@
 SUMMARY
     An answer is not streamed, so silence is normal: whether a server hangs shows only against its own speed.
     The limit is five times what the request would take at the slowest speeds of late, and never below half a
-    minute. Until speeds are known, the operator's own limit holds.
+    minute, nor above a day. Until speeds are known, the operator's own limit holds.
 
 DIAGNOSTICS
     None: numbers in, numbers out.
@@ -18,6 +18,9 @@ PATIENCE = 5.0
 
 #: Shorter limits than this would be broken by a moment of a busy machine.
 LIMIT_S_MIN = 30.0
+
+#: No answer takes a day: a server that tells of such speeds is not believed.
+LIMIT_S_MAX = 86_400.0
 
 #: So many answers are remembered, and so many must be, before their slowest means anything.
 REMEMBERED = 64
@@ -50,7 +53,7 @@ class Pace:
         needed_s = prompt_tokens / min(self._prefill)
         if completion_tokens_max:
             needed_s += completion_tokens_max / min(self._decode)
-        return max(LIMIT_S_MIN, PATIENCE * needed_s)
+        return min(LIMIT_S_MAX, max(LIMIT_S_MIN, PATIENCE * needed_s))
 
 
 def _add(rates: "deque[float]", tokens: int, duration_s: float | None) -> None:

@@ -1,5 +1,5 @@
 from batchd.core.model import Source, Usage
-from batchd.core.pace import KNOWN_MIN, LIMIT_S_MIN, PATIENCE, Pace
+from batchd.core.pace import KNOWN_MIN, LIMIT_S_MAX, LIMIT_S_MIN, PATIENCE, Pace
 
 UNKNOWN_S = 300.0
 
@@ -47,3 +47,8 @@ def test_an_embedding_needs_no_decode_speed() -> None:
     pace = known(*[usage(completion=0)] * KNOWN_MIN)
     assert pace.limit_s(1, 0, UNKNOWN_S) == LIMIT_S_MIN
     assert pace.limit_s(1, 5, UNKNOWN_S) == UNKNOWN_S
+
+
+def test_no_limit_is_longer_than_a_day() -> None:
+    pace = known(*[usage(seconds=1e300)] * KNOWN_MIN)
+    assert pace.limit_s(10_000, 10_000, UNKNOWN_S) == LIMIT_S_MAX

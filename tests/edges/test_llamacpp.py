@@ -186,6 +186,55 @@ async def test_vectors_come_in_the_order_of_the_texts(script: ScriptedLlama, by_
     assert fault.category is Category.SERVER
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"index": 0, "embedding": [1.0]}, {"index": 0, "embedding": [2.0]}],
+        [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [2.0, 3.0]}],
+        [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [None]}],
+        [{"index": 0, "embedding": [1.0]}, {"index": True, "embedding": [1.0]}],
+        [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [1e39]}],
+        [[1.0], [2.0]],
+    ],
+)
+async def test_an_embedding_is_numbers_or_none(
+    script: ScriptedLlama, by_url: LlamaServer, rows: list[object]
+) -> None:
+    script.replies["/v1/embeddings"] = (200, {"data": rows, "usage": {"prompt_tokens": 7}})
+    fault = fault_of(await by_url.answer(embed("a", "b"), 0, 5))
+    assert (fault.category, fault.is_temporary, fault.is_server_lost) == (Category.SERVER, True, False)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/props", PROPS | {"total_slots": 0}),
+        ("/props", PROPS | {"total_slots": True}),
+        ("/props", PROPS | {"default_generation_settings": {"n_ctx": -1}}),
+        ("/props", PROPS | {"chat_template": ["x"]}),
+        ("/v1/models", {"data": []}),
+        ("/v1/models", '{"data": [{"id": "tiny", "meta": {"a": ' + "[" * 900 + "]" * 900 + "}}]}"),
+    ],
+)
+async def test_a_server_that_tells_nonsense_of_itself_is_not_used(
+    script: ScriptedLlama, path: str, body: object
+) -> None:
+    script.replies[path] = (200, body)
+    server = LlamaServer(url=script.address)
+    fault = fault_of(await server.load(Load("little", 512, 1), 5))
+    await server.close()
+    assert (fault.category, fault.is_temporary) == (Category.SERVER, True)
+
+
+@pytest.mark.parametrize("digits", ["9" * 5_000, "9" * 10])
+async def test_an_error_with_an_impossible_number_has_no_number(
+    script: ScriptedLlama, by_url: LlamaServer, digits: str
+) -> None:
+    message = f"input ({digits} tokens) is too large to process (current batch size: 7)"
+    script.replies[CHAT] = (500, {"error": {"message": message, "type": ["x"], "n_ctx": "7"}})
+    assert fault_of(await by_url.answer(chat(), 0, 5)).prompt_tokens is None
+
+
 async def test_an_answer_that_hits_the_windows_end_before_its_bound_is_no_answer(
     script: ScriptedLlama, by_url: LlamaServer
 ) -> None:
@@ -214,6 +263,19 @@ async def test_an_answer_longer_than_the_window_lost_its_prompt_on_the_way(
         chat_reply(finish_reason="tool_calls"),
         chat_reply() | {"timings": {"cache_n": "many"}},
         chat_reply() | {"usage": None},
+        chat_reply(["yes"]),  # type: ignore[arg-type]
+        chat_reply("yes", ["stop"]),  # type: ignore[arg-type]
+        chat_reply("yes", reasoning_content={"a": 1}),
+        chat_reply() | {"timings": TIMINGS | {"prompt_n": -1}},
+        chat_reply() | {"timings": TIMINGS | {"prompt_n": True}},
+        chat_reply() | {"timings": TIMINGS | {"predicted_n": 10**18}},
+        chat_reply() | {"timings": TIMINGS | {"cache_n": 2**31, "prompt_n": 2**31}},
+        chat_reply() | {"timings": TIMINGS | {"predicted_ms": -1.0}},
+        chat_reply() | {"timings": TIMINGS | {"prompt_ms": 1e300}},
+        chat_reply() | {"timings": None, "usage": {"prompt_tokens": 1.5, "completion_tokens": 1}},
+        '{"choices": ' + "[" * 900 + "]" * 900 + "}",
+        '{"choices": [{"finish_reason": ' + "[" * 900 + "]" * 900 + "}]}",
+        '{"choices": [{"finish_reason": "stop", "message": {"content": "a\\ud83d"}}]}',
     ],
 )
 async def test_a_200_that_is_no_answer_is_a_temporary_fault(

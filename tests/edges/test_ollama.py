@@ -12,7 +12,8 @@ from batchd.core.request import Endpoint, Message, Request
 from batchd.edges.ollama import TRANSLATES, OllamaServer, classify
 from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.client import is_loopback
-from batchd.edges.ollama.wire import Model, is_remote_name, read_answer, request_call
+from batchd.edges.ollama.listing import read_loaded
+from batchd.edges.ollama.wire import Model, is_remote_name, read_answer, read_model, request_call
 from tests.contract.test_model_server_contract import RealClock, answer_or_fail, chat
 from tests.simulator import ModelSpec, Settings, Simulator, tag_of
 
@@ -292,6 +293,84 @@ def test_only_a_finished_answer_counts(body: object) -> None:
     fault = read_answer(chat(MODEL, "hi"), body)
     assert isinstance(fault, ModelFault)
     assert (fault.category, fault.is_temporary) == (Category.SERVER, True)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"message": {"role": "assistant", "content": ["x"]}},
+        {"message": {"content": "x", "thinking": ["hm"]}},
+        {"message": "x"},
+        {"done_reason": ["stop"]},
+        {"done_reason": {"stop": 1}},
+        {"eval_count": "5"},
+        {"eval_count": -5},
+        {"eval_count": 10**18},
+        {"eval_count": True},
+        {"prompt_eval_count": 20.5},
+        {"prompt_eval_cached_count": 21},
+        {"prompt_eval_cached_count": "many"},
+        {"load_duration": "1"},
+        {"prompt_eval_duration": -3},
+        {"eval_duration": 10**19},
+    ],
+)
+def test_whatever_is_odd_in_an_answer_is_that_requests_fault(odd: dict[str, object]) -> None:
+    fault = read_answer(chat(MODEL, "hi"), DONE | odd)
+    assert isinstance(fault, ModelFault)
+    assert (fault.category, fault.is_temporary, fault.is_server_lost) == (Category.SERVER, True, False)
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [None, {}, [], [[]], [[None] * 4], [["a"]], [0.1, 0.2], [{"a": 1}], [[True]], [[1e39]], [[1], [2]]],
+)
+def test_an_embedding_is_numbers_or_none(vectors: object) -> None:
+    request = Request("a", Endpoint.EMBEDDINGS, "x", (), ("one",), {}, 0)
+    fault = read_answer(request, {"embeddings": vectors})
+    assert isinstance(fault, ModelFault)
+    assert (fault.category, fault.is_temporary) == (Category.SERVER, True)
+
+
+ODD_TEXTS = (
+    f"request ({'9' * 5_000} tokens) exceeds the available context size ({'8' * 5_000} tokens)",
+    '{"error":{"type":"exceed_context_size_error","message":'
+    + "[" * 900
+    + "]" * 900
+    + ',"n_prompt_tokens":-1}}',
+    '{"error":{"type":"invalid_request_error","message":' + "[" * 900 + "]" * 900 + "}}",
+    '{"error":{"type":["x"],"message":{}}}',
+    "model requires " * 20_000 + " but only " * 20_000,
+    "model '" * 50_000,
+)
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+@pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
+def test_no_text_of_a_server_is_more_than_a_fault(status: int, text: str) -> None:
+    fault = classify(status, text)
+    assert len(fault.message) <= 2_000
+    assert fault.prompt_tokens is None
+    assert fault.window_tokens is None
+
+
+def test_what_a_server_tells_of_a_model_is_believed_only_where_it_can_be() -> None:
+    body = {
+        "details": {"family": ["llama"], "parameter_size": 7, "quantization_level": "Q4\n"},
+        "model_info": {"general.architecture": [], ".context_length": -5},
+        "capabilities": [{"a": 1}, "embedding"],
+    }
+    model = read_model("m", body)
+    assert (model.family, model.size, model.quantization, model.window_tokens_max) == (
+        "",
+        "",
+        "Q4\\x0a",
+        None,
+    )
+    assert model.is_serial
+    listed = {"name": MODEL, "context_length": True, "size": -1, "size_vram": 10**18}
+    loaded = read_loaded(MODEL, "d", listed, LOAD, model, 0.0)
+    assert (loaded.window_tokens, loaded.size_bytes, loaded.gpu_bytes) == (LOAD.window_tokens, None, None)
 
 
 @pytest.mark.parametrize("name", ["qwen3-coder:480b-cloud", "glm-4.6:cloud"])

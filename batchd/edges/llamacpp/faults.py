@@ -16,9 +16,12 @@ from collections.abc import Mapping
 
 from batchd.core.fault import OUT_OF_MEMORY_TEXTS, Category, ModelFault
 from batchd.core.json import loads
+from batchd.core.reply import count_or_none
 
 #: The overflow of an embedding, where the physical batch is the window.
-_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*?batch size: (\d+)", re.DOTALL)
+_TOO_LARGE = re.compile(
+    r"input \((\d{1,10}) tokens\) is too large to process.*?batch size: (\d{1,10})\b", re.DOTALL
+)
 
 #: The time and the level that begin a line of llama.cpp's log.
 _STAMP = re.compile(r"^\d[\d.]* [A-Z] ")
@@ -33,7 +36,8 @@ _QUOTED_LINES = 3
 def fault_of_error(status: int, raw: bytes) -> ModelFault:
     """What any other status says."""
     error = _error_object(raw)
-    text = str(error.get("message") or raw.decode(errors="replace"))[:_TEXT_CHARS_MAX]
+    said = error.get("message")
+    text = (said if isinstance(said, str) and said else raw.decode(errors="replace"))[:_TEXT_CHARS_MAX]
     if error.get("type") == "exceed_context_size_error":
         return too_long(text, error.get("n_prompt_tokens"), error.get("n_ctx"))
     if found := _TOO_LARGE.search(text):
@@ -41,16 +45,16 @@ def fault_of_error(status: int, raw: bytes) -> ModelFault:
     if is_oom(text):
         # The server may live on, but what it holds is more than it can work with.
         return ModelFault(Category.OOM, text, is_temporary=True, is_server_lost=True)
-    said = f"llama-server answered {status}: {text}"
+    answered = f"llama-server answered {status}: {text}"
     if status in (400, 422):
         return ModelFault(Category.VALIDATION, text, is_temporary=False, code="invalid_request")
     if status in (401, 403):
-        return out_of_order(f"{said} (its key is wrong: llamacpp.api_key)")
+        return out_of_order(f"{answered} (its key is wrong: llamacpp.api_key)")
     if status in (404, 501):
-        return ModelFault(Category.MODEL, said, is_temporary=False, code="unsupported_by_server")
+        return ModelFault(Category.MODEL, answered, is_temporary=False, code="unsupported_by_server")
     if status in (502, 503, 504):  # loading, or a proxy whose server is away: nobody is charged
-        return ModelFault(Category.NETWORK, said, is_temporary=True)
-    return ModelFault(Category.SERVER, said, is_temporary=True)
+        return ModelFault(Category.NETWORK, answered, is_temporary=True)
+    return ModelFault(Category.SERVER, answered, is_temporary=True)
 
 
 def fault_of_end(reason: str, exit_code: int) -> ModelFault:
@@ -90,20 +94,14 @@ def too_long(text: str, prompt_tokens: object, window_tokens: object) -> ModelFa
         text,
         is_temporary=False,
         code="context_length_exceeded",
-        prompt_tokens=prompt_tokens if isinstance(prompt_tokens, int) else None,
-        window_tokens=window_tokens if isinstance(window_tokens, int) else None,
+        prompt_tokens=count_or_none(prompt_tokens),
+        window_tokens=count_or_none(window_tokens),
     )
 
 
 def unsupported(text: str) -> ModelFault:
     """A wish that this engine would ignore."""
     return ModelFault(Category.VALIDATION, text, is_temporary=False, code="unsupported_parameter")
-
-
-def strange(what: str) -> ModelFault:
-    """A 200 that is none."""
-    said = f"an answer that batchd cannot read: {what}"[:_TEXT_CHARS_MAX]
-    return ModelFault(Category.SERVER, said, is_temporary=True)
 
 
 def _error_object(raw: bytes) -> Mapping[str, object]:

@@ -19,6 +19,7 @@ import httpx
 
 from batchd.core.fault import Category, ModelFault
 from batchd.core.json import dumps, loads
+from batchd.core.reply import guarded, unreadable
 from batchd.edges.llamacpp import faults
 from batchd.edges.llamacpp.props import Props, props_of
 
@@ -79,10 +80,7 @@ class Route:
         listing = await self.question("GET", "/v1/models", timeout_s=timeout_s)
         if isinstance(listing, ModelFault):
             return listing
-        try:
-            return props_of(props, listing)
-        except (KeyError, TypeError, ValueError) as error:
-            return faults.strange(f"{type(error).__name__} in what it says of itself: {error}")
+        return guarded(lambda: props_of(props, listing))
 
     async def question(
         self, method: str, path: str, body: Mapping[str, object] | None = None, timeout_s: float = QUESTION_S
@@ -93,8 +91,8 @@ class Route:
         try:
             value = loads(raw)
         except ValueError:
-            return faults.strange(f"{path} is not JSON")
-        return value if isinstance(value, dict) else faults.strange(f"{path} is not an object")
+            return unreadable(f"{path} is not JSON")
+        return value if isinstance(value, dict) else unreadable(f"{path} is not an object")
 
     async def ask(
         self, method: str, path: str, timeout_s: float, body: Mapping[str, object] | None = None

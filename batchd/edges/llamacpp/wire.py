@@ -7,7 +7,7 @@ SUMMARY
     what it cannot do is refused here, and what comes back is counted.
 
 DIAGNOSTICS
-    None raised: every bad answer is a ModelFault.
+    None raised: every bad answer is a ModelFault, whatever is bad about it.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,9 @@ from types import MappingProxyType
 from batchd.core.fault import ModelFault
 from batchd.core.json import loads
 from batchd.core.model import Answer, Source, Usage
+from batchd.core.reply import OddReply, guarded, items, mapping, seconds, shown, text, vectors, whole
 from batchd.core.request import Endpoint, Request
-from batchd.edges.llamacpp.faults import strange, too_long, unsupported
+from batchd.edges.llamacpp.faults import too_long, unsupported
 
 #: Parameters whose name and meaning are the same there.
 _SAME = frozenset({"temperature", "top_p", "stop", "frequency_penalty", "presence_penalty"})
@@ -29,6 +30,9 @@ TRANSLATES = _SAME | {"seed", "response_format", "reasoning_effort", "encoding_f
 #: Seeds there have 32 bits, and the last of them means "by chance"; a longer one is folded, so that the
 #: same seed still gives the same answer.
 _SEEDS = 2**32 - 1
+
+#: Its durations are in milliseconds.
+_MS = 1_000.0
 
 #: A model that thinks only when asked to mentions one of these in its chat template.
 _THINKING_WORDS = ("enable_thinking", "reasoning_effort")
@@ -96,13 +100,13 @@ def chat_words(request: Request) -> dict[str, object]:
 
 def answer_of(request: Request, raw: bytes, window_tokens: int) -> Answer | ModelFault:
     """What a 200 holds."""
-    try:
-        payload = loads(raw)
-        if request.endpoint is Endpoint.EMBEDDINGS:
-            return _vectors(request, payload)
-        return _text(request, payload, window_tokens)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        return strange(f"{type(error).__name__}: {error}")
+    return guarded(lambda: _answer_of(request, mapping(loads(raw), "it"), window_tokens))
+
+
+def _answer_of(request: Request, payload: Mapping[str, object], window_tokens: int) -> Answer | ModelFault:
+    if request.endpoint is Endpoint.EMBEDDINGS:
+        return _vectors(request, payload)
+    return _text(request, payload, window_tokens)
 
 
 def _response_format(form: Mapping[object, object]) -> dict[str, object]:
@@ -111,26 +115,25 @@ def _response_format(form: Mapping[object, object]) -> dict[str, object]:
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": form.get("schema")}}
 
 
-def _text(request: Request, payload: object, window_tokens: int) -> Answer | ModelFault:
-    found = _mapping(payload)
-    choices = found["choices"]
-    if not isinstance(choices, list) or len(choices) != 1:
-        return strange("the number of choices is not 1")
-    choice = _mapping(choices[0])
-    reason = choice["finish_reason"]
+def _text(request: Request, payload: Mapping[str, object], window_tokens: int) -> Answer | ModelFault:
+    choices = items(payload.get("choices"), "choices")
+    if len(choices) != 1:
+        raise OddReply("the number of choices is not 1")
+    choice = mapping(choices[0], "the choice")
+    reason = choice.get("finish_reason")
     if reason not in ("stop", "length"):
-        return strange(f"finish_reason {reason}")
-    usage = _usage(found)
+        raise OddReply(f"finish_reason is {shown(reason)}")
+    usage = _usage(payload)
     if _was_cut_by_window(request, str(reason), usage, window_tokens):
         said = f"the answer reached the end of the context window of {window_tokens} tokens before its bound"
         return too_long(said, usage.prompt_tokens, window_tokens)
     if request.endpoint is Endpoint.COMPLETIONS:
-        return Answer(str(choice["text"]), None, str(reason), usage)
-    message = _mapping(choice["message"])
-    thoughts = message.get("reasoning_content")
+        return Answer(text(choice.get("text"), "the answer"), None, str(reason), usage)
+    message = mapping(choice.get("message"), "message")
+    content, thoughts = message.get("content"), message.get("reasoning_content")
     return Answer(
-        text=str(message.get("content") or ""),
-        reasoning=str(thoughts) if thoughts else None,
+        text="" if content is None else text(content, "the answer"),  # nothing but thoughts
+        reasoning=(None if thoughts is None else text(thoughts, "reasoning_content")) or None,
         finish_reason=str(reason),
         usage=usage,
     )
@@ -149,54 +152,37 @@ def _was_cut_by_window(request: Request, reason: str, usage: Usage, window_token
 
 def _usage(payload: Mapping[str, object]) -> Usage:
     """From `timings`, which are exact and per request; an old server has only OpenAI's `usage`."""
-    usage = _mapping(payload["usage"])
-    timings = _mapping(payload.get("timings") or {})
+    usage = mapping(payload.get("usage"), "usage")
+    timings = mapping(payload.get("timings") or {}, "timings")
     if "cache_n" not in timings:
-        cached = _mapping(usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+        prompt_tokens = whole(usage.get("prompt_tokens"), "prompt_tokens")
+        details = mapping(usage.get("prompt_tokens_details") or {}, "prompt_tokens_details")
+        cached = details.get("cached_tokens")
         return Usage(
-            prompt_tokens=int(_number(usage["prompt_tokens"])),
-            completion_tokens=int(_number(usage["completion_tokens"])),
-            cached_tokens=None if cached is None else int(_number(cached)),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=whole(usage.get("completion_tokens"), "completion_tokens"),
+            cached_tokens=None if cached is None else whole(cached, "cached_tokens", most=prompt_tokens),
             cached_source=Source.UNKNOWN if cached is None else Source.ENGINE,
             prefill_s=None,
             decode_s=None,
         )
-    cached_tokens = int(_number(timings["cache_n"]))
+    cached_tokens = whole(timings["cache_n"], "cache_n")
     return Usage(
-        prompt_tokens=cached_tokens + int(_number(timings["prompt_n"])),
-        completion_tokens=int(_number(timings["predicted_n"])),
+        prompt_tokens=whole(cached_tokens + whole(timings.get("prompt_n"), "prompt_n"), "the prompt"),
+        completion_tokens=whole(timings.get("predicted_n"), "predicted_n"),
         cached_tokens=cached_tokens,
         cached_source=Source.ENGINE,
-        prefill_s=_number(timings["prompt_ms"]) / 1000.0,
-        decode_s=_number(timings["predicted_ms"]) / 1000.0,
+        prefill_s=seconds(timings.get("prompt_ms"), _MS, "prompt_ms"),
+        decode_s=seconds(timings.get("predicted_ms"), _MS, "predicted_ms"),
     )
 
 
-def _vectors(request: Request, payload: object) -> Answer | ModelFault:
-    found = _mapping(payload)
-    rows = found["data"]
-    if not isinstance(rows, list) or len(rows) != len(request.inputs):
-        return strange("the number of vectors is not that of the texts")
-    ordered = sorted((_mapping(row) for row in rows), key=lambda row: _number(row["index"]))
-    vectors = tuple(_vector(row["embedding"]) for row in ordered)
-    prompt_tokens = int(_number(_mapping(found["usage"])["prompt_tokens"]))
+def _vectors(request: Request, payload: Mapping[str, object]) -> Answer:
+    rows = [mapping(row, "a row") for row in items(payload.get("data"), "data")]
+    places = {whole(row.get("index"), "index"): row.get("embedding") for row in rows}
+    if len(places) != len(rows):
+        raise OddReply("two of its vectors have one index")
+    found = vectors([places[place] for place in sorted(places)], len(request.inputs))
+    prompt_tokens = whole(mapping(payload.get("usage"), "usage").get("prompt_tokens"), "prompt_tokens")
     usage = Usage(prompt_tokens, 0, None, Source.UNKNOWN, prefill_s=None, decode_s=None)
-    return Answer("", None, "stop", usage, vectors)
-
-
-def _vector(value: object) -> tuple[float, ...]:
-    if not isinstance(value, list):
-        raise TypeError("an embedding is not a list")
-    return tuple(map(float, value))
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise TypeError(f"an object was expected, not {type(value).__name__}")
-    return value
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, int | float):
-        raise TypeError(f"a number was expected, not {type(value).__name__}")
-    return value
+    return Answer("", None, "stop", usage, found)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from batchd.core import json
 from batchd.core.fault import OUT_OF_MEMORY_TEXTS, Category, ModelFault
+from batchd.core.reply import count_or_none
 
 #: The text ends up in the error line of each request; an engine's whole log does not belong there.
 TEXT_CHARS_MAX = 2_000
@@ -28,7 +29,7 @@ _OOM = (
     "memory layout cannot be allocated",
     "unable to load full model on gpu",
 )
-_OOM_PATTERN = re.compile(r"model requires .* but only .* (are|is) available")
+_OOM_TOGETHER = ("model requires ", " but only ", " available")
 
 _CONTEXT = (
     "exceed_context_size_error",
@@ -38,9 +39,9 @@ _CONTEXT = (
     "exceeds the model's maximum context length",
     "exceeds maximum context length",
 )
-_TOKENS = re.compile(r"\((\d+) tokens\)")
+_TOKENS = re.compile(r"\((\d{1,10}) tokens\)")  # a longer number is none
 
-_MODEL_MISSING = re.compile(r"model ['\"](.+?)['\"] not found")
+_MODEL_MISSING = re.compile(r"model ['\"](.{1,200}?)['\"] not found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def classify(status: int, text: str) -> ModelFault:
 
 def _by_words(status: int, text: str) -> ModelFault:
     lowered = text.lower()
-    if _OOM_PATTERN.search(lowered):
+    if all(words in lowered for words in _OOM_TOGETHER):
         return ModelFault(Category.OOM, text, is_temporary=True, is_server_lost=True)
     for rule in _RULES:
         if any(word in lowered for word in rule.words):
@@ -137,7 +138,7 @@ def _refused(status: int, text: str) -> ModelFault | None:
         return ModelFault(Category.VALIDATION, text, is_temporary=False)
     inner = _inner_error(text)
     if inner.get("type") == "invalid_request_error":
-        return ModelFault(Category.VALIDATION, str(inner.get("message", text)), is_temporary=False)
+        return ModelFault(Category.VALIDATION, _words_of(inner, text), is_temporary=False)
     return None
 
 
@@ -147,15 +148,20 @@ def _too_long(text: str) -> ModelFault | None:
         return None
     inner = _inner_error(text)
     prompt, window = inner.get("n_prompt_tokens"), inner.get("n_ctx")
-    said = [int(number) for number in _TOKENS.findall(text)]
+    said = [*map(int, _TOKENS.findall(text)[:2]), None, None]
     return ModelFault(
         Category.CONTEXT_LENGTH,
-        str(inner.get("message", text)),
+        _words_of(inner, text),
         is_temporary=False,
         code="context_length_exceeded",
-        prompt_tokens=prompt if isinstance(prompt, int) else (said[0] if said else None),
-        window_tokens=window if isinstance(window, int) else (said[1] if len(said) > 1 else None),
+        prompt_tokens=count_or_none(prompt if prompt is not None else said[0]),
+        window_tokens=count_or_none(window if window is not None else said[1]),
     )
+
+
+def _words_of(inner: Mapping[str, object], text: str) -> str:
+    said = inner.get("message")
+    return said if isinstance(said, str) else text
 
 
 def _inner_error(text: str) -> Mapping[str, object]:

@@ -21,10 +21,11 @@ from loguru import logger
 
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
+from batchd.core.reply import text_or_empty
 from batchd.core.request import Request
 from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.client import Exchanger
-from batchd.edges.ollama.listing import find_listed, find_resident, read_loaded
+from batchd.edges.ollama.listing import entries, find_listed, find_resident, read_loaded
 from batchd.edges.ollama.own import OwnServer, with_log
 from batchd.edges.ollama.resident import Resident
 from batchd.edges.ollama.rivals import Patience
@@ -94,8 +95,8 @@ class OllamaServer:
         body = await self._control("GET", "/api/version", None, timeout_s)
         if isinstance(body, ModelFault):
             return body
-        version = body.get("version")
-        if not isinstance(version, str):
+        version = text_or_empty(body.get("version"))
+        if not version:
             return ModelFault(Category.SERVER, "What answers there is not Ollama.", is_temporary=True)
         return ServerDescription("ollama", version, self._mode, self._client(None).address)
 
@@ -105,11 +106,8 @@ class OllamaServer:
         body = await self._control("GET", "/api/tags", None, timeout_s)
         if isinstance(body, ModelFault):
             return body
-        entries = body.get("models")
         known = {
-            entry.get("name"): str(entry.get("digest", ""))
-            for entry in (entries if isinstance(entries, list) else [])
-            if isinstance(entry, dict)
+            text_or_empty(entry.get("name")): text_or_empty(entry.get("digest")) for entry in entries(body)
         }
         return {name: known[full_name(name)] for name in models if full_name(name) in known}
 
@@ -152,7 +150,7 @@ class OllamaServer:
         if listed is None:
             return ModelFault(Category.SERVER, "The model was gone right after its load.", is_temporary=True)
         self._resident = Resident(
-            name, str(listed.get("name")), model, load.window_tokens, load.is_embedding, ColdRate()
+            name, text_or_empty(listed.get("name")), model, load.window_tokens, load.is_embedding, ColdRate()
         )
         digests = await self.digests([name], CONTROL_S)
         if isinstance(digests, ModelFault):

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from batchd.core.doctor.server import ModelFacts
 from batchd.core.fault import ModelFault
+from batchd.core.reply import BYTES_MAX, count_or_none, text_or_empty
 from batchd.edges.ollama.client import Exchanger
-from batchd.edges.ollama.listing import find_listed
+from batchd.edges.ollama.listing import entries, find_listed
 from batchd.edges.ollama.wire import read_model
 
 #: One question each; a library of hundreds is not asked one by one.
@@ -27,8 +28,8 @@ async def survey(host: str, timeout_s: float) -> list[ModelFacts] | ModelFault:
         if isinstance(resident, ModelFault):
             return resident
         found = []
-        for number, entry in enumerate(sorted(_entries(listing), key=_size)):
-            name = str(entry.get("name", ""))
+        for number, entry in enumerate(sorted(entries(listing), key=_size)):
+            name = text_or_empty(entry.get("name"))
             shown: Mapping[str, object] | ModelFault = {}
             if number < MODELS_ASKED_MAX:
                 body = {"model": name, "verbose": False}
@@ -46,20 +47,14 @@ async def _asked(
     return answered if isinstance(answered, ModelFault | dict) else {}
 
 
-def _entries(listing: Mapping[str, object]) -> list[Mapping[str, object]]:
-    models = listing.get("models")
-    return [entry for entry in models if isinstance(entry, dict)] if isinstance(models, list) else []
-
-
 def _size(entry: Mapping[str, object]) -> int:
-    size = entry.get("size")
-    return size if isinstance(size, int) else 0
+    return count_or_none(entry.get("size"), most=BYTES_MAX) or 0
 
 
 def _facts(name: str, shown: Mapping[str, object], resident: Mapping[str, object]) -> ModelFacts:
     model = read_model(name, shown)
     listed = find_listed(resident, name)
-    size, gpu = (None, None) if listed is None else (listed.get("size"), listed.get("size_vram"))
+    lies = {} if listed is None else listed
     return ModelFacts(
         name=name,
         family=model.family,
@@ -67,8 +62,8 @@ def _facts(name: str, shown: Mapping[str, object], resident: Mapping[str, object
         is_sliding=_is_sliding(shown.get("model_info")),
         is_resident=listed is not None,
         answers_chat=not model.is_remote and model.capabilities.isdisjoint({"embedding", "image"}),
-        size_bytes=size if isinstance(size, int) else None,
-        gpu_bytes=gpu if isinstance(gpu, int) else None,
+        size_bytes=count_or_none(lies.get("size"), least=0, most=BYTES_MAX),
+        gpu_bytes=count_or_none(lies.get("size_vram"), least=0, most=BYTES_MAX),
     )
 
 
@@ -76,4 +71,4 @@ def _is_sliding(metadata: object) -> bool:
     """`gemma3.attention.sliding_window: 512`; 0 or absent where every layer sees everything."""
     if not isinstance(metadata, dict):
         return False
-    return any(str(key).endswith(".attention.sliding_window") and value for key, value in metadata.items())
+    return any(key.endswith(".attention.sliding_window") and value for key, value in metadata.items())

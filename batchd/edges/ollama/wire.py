@@ -12,7 +12,8 @@ SUMMARY
     `shift` reloads the model. `num_predict` is never 0, which would mean no bound.
 
 DIAGNOSTICS
-    None raised: a body that is no answer is a temporary fault of the server.
+    None raised: a body that is no answer is a temporary fault of the server, whatever is odd about it. What
+    a server tells of a model and what cannot be counts as not told.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,18 @@ from dataclasses import dataclass
 
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Source, Usage
+from batchd.core.reply import (
+    count_or_none,
+    guarded,
+    items,
+    mapping,
+    seconds,
+    shown,
+    text,
+    text_or_empty,
+    vectors,
+    whole,
+)
 from batchd.core.request import Endpoint, Request
 
 #: Neutral names that become options, under these names of Ollama.
@@ -103,15 +116,14 @@ class Model:
 def read_model(name: str, body: Mapping[str, object]) -> Model:
     details = _mapping(body.get("details"))
     facts = _mapping(body.get("model_info"))
-    window = facts.get(f"{facts.get('general.architecture')}.context_length")
+    window = facts.get(f"{text_or_empty(facts.get('general.architecture'))}.context_length")
     capabilities = body.get("capabilities")
-    quantization = details.get("quantization_level")
     return Model(
-        str(details.get("family", "")),
-        str(details.get("parameter_size", "")),
-        str(quantization) if quantization else None,
-        window if isinstance(window, int) else None,
-        frozenset(map(str, capabilities)) if isinstance(capabilities, list) else frozenset(),
+        text_or_empty(details.get("family")),
+        text_or_empty(details.get("parameter_size")),
+        text_or_empty(details.get("quantization_level")) or None,
+        count_or_none(window),
+        frozenset(map(text_or_empty, capabilities)) if isinstance(capabilities, list) else frozenset(),
         is_remote_name(name) or bool(body.get("remote_host") or body.get("remote_model")),
     )
 
@@ -218,48 +230,42 @@ def _form(request: Request) -> dict[str, object]:
 
 def read_answer(request: Request, body: object) -> Answer | ModelFault:
     """An answer counts only when it says that it is done, and why."""
-    if not isinstance(body, dict):
-        return _no_answer("The answer is not a JSON object.")
+    return guarded(lambda: _read_answer(request, mapping(body, "it")))
+
+
+def _read_answer(request: Request, body: Mapping[str, object]) -> Answer | ModelFault:
     if request.endpoint is Endpoint.EMBEDDINGS:
-        return _read_embeddings(body, len(request.inputs))
+        found = vectors(items(body.get("embeddings"), "embeddings"), len(request.inputs))
+        return Answer("", None, "stop", _usage(body), found, _reload_s(body))
     if body.get("done") is not True:
         return _no_answer("The answer ended before it was done.")
-    if body.get("done_reason") not in ("stop", "length"):
-        return _no_answer(f"The answer ended for an unknown reason: {body.get('done_reason')!r}.")
-    message = _mapping(body.get("message"))
+    reason = body.get("done_reason")
+    if reason not in ("stop", "length"):
+        return _no_answer(f"The answer ended for an unknown reason: {shown(reason)}.")
     is_chat = request.endpoint is Endpoint.CHAT
-    text = message.get("content") if is_chat else body.get("response")
-    thoughts = message.get("thinking") if is_chat else body.get("thinking")
-    if not isinstance(text, str):
-        return _no_answer("The answer has no text.")
-    reasoning = thoughts if isinstance(thoughts, str) and thoughts else None
-    return Answer(text, reasoning, str(body["done_reason"]), _usage(body), reload_s=_reload_s(body))
-
-
-def _read_embeddings(body: Mapping[str, object], count: int) -> Answer | ModelFault:
-    vectors = body.get("embeddings")
-    if not isinstance(vectors, list) or len(vectors) != count or not all(vectors):
-        return _no_answer(f"The answer does not have {count} embeddings.")
-    found = tuple(tuple(map(float, vector)) for vector in vectors)
-    return Answer("", None, "stop", _usage(body), found, _reload_s(body))
+    said = mapping(body.get("message"), "message") if is_chat else body
+    content = text(said.get("content" if is_chat else "response"), "the answer")
+    thoughts = said.get("thinking")
+    reasoning = None if thoughts is None else text(thoughts, "thinking")
+    return Answer(content, reasoning or None, str(reason), _usage(body), reload_s=_reload_s(body))
 
 
 def _usage(body: Mapping[str, object]) -> Usage:
+    prompt, completion = _count(body, "prompt_eval_count"), _count(body, "eval_count")
     cached = body.get("prompt_eval_cached_count")
-    completion = _count(body.get("eval_count"))
     return Usage(
-        _count(body.get("prompt_eval_count")),
+        prompt,
         completion,
-        cached if isinstance(cached, int) else None,
-        Source.ENGINE if isinstance(cached, int) else Source.UNKNOWN,
-        _seconds(body.get("prompt_eval_duration")),
+        None if cached is None else whole(cached, "prompt_eval_cached_count", most=prompt),
+        Source.UNKNOWN if cached is None else Source.ENGINE,
+        _seconds(body, "prompt_eval_duration"),
         # The first token belongs to the prefill: an answer of one has 1 µs here, which is no duration.
-        _seconds(body.get("eval_duration")) if completion > 1 else None,
+        _seconds(body, "eval_duration") if completion > 1 else None,
     )
 
 
 def _reload_s(body: Mapping[str, object]) -> float:
-    load_s = _seconds(body.get("load_duration")) or 0.0
+    load_s = _seconds(body, "load_duration") or 0.0
     return load_s if load_s >= _RELOAD_S_MIN else 0.0
 
 
@@ -271,9 +277,12 @@ def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0
+def _count(body: Mapping[str, object], name: str) -> int:
+    """Ollama leaves a count of nothing out."""
+    value = body.get(name)
+    return 0 if value is None else whole(value, name)
 
 
-def _seconds(value: object) -> float | None:
-    return value / _NS if isinstance(value, int) and value > 0 else None
+def _seconds(body: Mapping[str, object], name: str) -> float | None:
+    value = body.get(name)
+    return None if value is None else seconds(value, _NS, name) or None
