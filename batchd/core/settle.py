@@ -67,21 +67,23 @@ def observe(
     """The next memory, and the batch files that have been still for `settle_s`, oldest first.
 
     An options file that still changes, or that cannot be claimed, holds its batch back: an option must not be
-    left out silently. One that is absent does not.
+    left out silently. One that is absent does not, and neither does one of another owner.
     """
     memory: dict[bytes, Watched] = {}
     for item in seen:
         before = watched.get(item.name)
         still = before is not None and before.signature == item.signature
         memory[item.name] = before if still and before is not None else Watched(item.signature, now)
-    stuck = _stuck_options(seen)
+    stuck, owners = _stuck_options(seen), _owners(seen)
     settled = [
         item
         for item in seen
         if item.kind is Kind.BATCH
         and now - memory[item.name].since >= settle_s
-        and options_name(item.name) not in stuck
-        and _options_settled(memory, item.name, now, settle_s)
+        and (
+            owners.get(options_name(item.name)) != item.uid
+            or (options_name(item.name) not in stuck and _options_settled(memory, item.name, now, settle_s))
+        )
     ]
     settled.sort(key=lambda item: memory[item.name].since)
     return memory, settled
@@ -102,19 +104,18 @@ def turns(settled: Sequence[Seen], in_house: Mapping[int, int]) -> list[Seen]:
 
 def unclaimable(watched: Mapping[bytes, Watched], seen: Sequence[Seen], now: float) -> list[Seen]:
     """All that stays where it is, each with its reason and a next step for its owner."""
-    names = {item.name for item in seen}
-    stuck = _stuck_options(seen)
+    stuck, owners = _stuck_options(seen), _owners(seen)
     found = []
     for item in seen:
         if item.kind is Kind.UNCLAIMABLE:
             found.append(item)
-        elif item.kind is Kind.BATCH and (reason := stuck.get(options_name(item.name))):
-            found.append(_left(item, f"its options file cannot be claimed: {reason}"))
-        elif (
-            item.kind is Kind.OPTIONS
-            and batch_name(item.name) not in names
-            and now - watched[item.name].since >= ALONE_S
-        ):
+        elif item.kind is Kind.BATCH:
+            reason = stuck.get(options_name(item.name))
+            if reason and owners[options_name(item.name)] == item.uid:
+                found.append(_left(item, f"its options file cannot be claimed: {reason}"))
+        elif owners.get(batch_name(item.name), item.uid) != item.uid:
+            found.append(_left(item, "it belongs to another user than its batch file, and is ignored"))
+        elif batch_name(item.name) not in owners and now - watched[item.name].since >= ALONE_S:
             found.append(
                 _left(
                     item,
@@ -141,6 +142,10 @@ def _stuck_options(seen: Sequence[Seen]) -> dict[bytes, str]:
         for item in seen
         if item.kind is Kind.UNCLAIMABLE and item.name.endswith(_OPTIONS_SUFFIX)
     }
+
+
+def _owners(seen: Sequence[Seen]) -> dict[bytes, int]:
+    return {item.name: item.uid for item in seen}
 
 
 def _options_settled(memory: Mapping[bytes, Watched], name: bytes, now: float, settle_s: float) -> bool:

@@ -141,6 +141,10 @@ class Intake:
                 except NoSpaceError as error:
                     stays.append(replace(item, reason=f"the disk is full: {error.message}"))
                     break
+                except NotUsableError as error:
+                    del self._watched[item.name]  # it must lie still anew: each try costs two syncs
+                    stays.append(replace(item, reason=error.message))
+                    continue
                 claimed += [batch_id] if batch_id is not None else []
         self._list(stays, {item.name for item in seen})
         return claimed
@@ -202,7 +206,9 @@ class Intake:
         except NoSpaceError as error:
             # Ours, and without its options another batch: only recovery may go on with it.
             raise SpoolError(error.message, error.next_step) from error
-        self._owned[batch_id] = (item.uid, item.size_bytes)
+        # What was moved counts, and not what the sweep saw.
+        moved = self._spool.original(batch_id) or item
+        self._owned[batch_id] = (moved.uid, moved.size_bytes)
         self._keep(Waiting(batch_id, name))
         shown = name.decode("utf-8", "replace")
         logger.bind(event="claimed", batch_id=batch_id).info("{} claimed: {}", batch_id, shown)

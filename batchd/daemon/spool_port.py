@@ -29,10 +29,14 @@ class Spool(Protocol):
         """The bytes of inbox/NAME.options.json (at most 1 MiB) while it still waits, else None."""
 
     def claim(self, name: bytes, batch_id: str) -> bool:
-        """Rename inbox/NAME into processing/<id>/orig/. False when it has gone meanwhile."""
+        """Rename inbox/NAME into processing/<id>/orig/. False when it has gone meanwhile.
+
+        NotUsableError when it is no plain file by now, or may not be moved; it is in the inbox then.
+        """
 
     def claim_options(self, name: bytes, batch_id: str) -> bool:
-        """Rename NAME.options.json after its batch, if it is there and a file or a link; whether it was.
+        """Rename NAME.options.json after its batch, if it is there, a file or a link, and of the same owner;
+        whether it was.
 
         Only right after the claim: later ones belong to another file.
         """

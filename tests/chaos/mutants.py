@@ -39,7 +39,7 @@ SPOOL_CONTRACT = "tests/contract/test_spool_contract.py"
 
 OUTBOX = "batchd/edges/spool/outbox.py"
 PROCESSING = "batchd/edges/spool/processing.py"
-INBOX = "batchd/edges/spool/inbox.py"
+CLAIM = "batchd/edges/spool/claim.py"
 ENVIRONMENT = "batchd/edges/journal/environment.py"
 ROWS = "batchd/edges/journal/rows.py"
 INTAKE = "batchd/daemon/intake.py"
@@ -60,12 +60,12 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "no sync of the new batch directory",
-        INBOX,
+        CLAIM,
         "            os.fsync(place)\n            os.fsync(self.layout.processing)\n",
         "",
         (POWER,),
     ),
-    Mutant("no sync of orig/ after the claim", INBOX, "            os.fsync(orig)\n", "", (POWER,)),
+    Mutant("no sync of orig/ after the claim", CLAIM, "            os.fsync(orig)\n", "", (POWER,)),
     Mutant(
         "no sync of our copy", PROCESSING, "    os.fsync(target)\n    failpoints", "    failpoints", (POWER,)
     ),

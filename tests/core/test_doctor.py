@@ -217,6 +217,13 @@ def rooms(*closed: str) -> tuple[RoomFacts, ...]:
 SPOOL = SpoolFacts("/s", "a", rooms(), group="batchd-submit")
 
 
+def test_a_room_where_members_may_move_each_others_files_is_a_finding_of_its_own() -> None:
+    shared = replace(SPOOL, rooms=(replace(rooms()[0], is_apart=False), *rooms()[1:]))
+    findings = list(judge_spool(shared))
+    assert [finding.verdict for finding in findings] == [OK, WARNING]
+    assert findings[1].step == "sudo chmod +t /s/inbox"
+
+
 @pytest.mark.parametrize(
     ("facts", "verdict", "step"),
     [

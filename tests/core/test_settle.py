@@ -106,3 +106,16 @@ def test_options_beside_their_batch_are_not_listed_however_long_both_wait() -> N
 def test_a_batch_and_its_options_find_each_other() -> None:
     assert options_name(b"a.b.jsonl") == b"a.b.options.json"
     assert batch_name(options_name(b"a.b.jsonl")) == b"a.b.jsonl"
+
+
+def test_options_of_another_owner_hold_no_batch_back_and_are_listed_as_ignored() -> None:
+    batch = seen(b"a.jsonl", 10, uid=1)
+    growing = seen(b"a.options.json", 1, Kind.OPTIONS, uid=2)
+    stuck = seen(b"a.options.json", 1, Kind.UNCLAIMABLE, "it is a link", uid=2)
+    for foreign in (growing, stuck):
+        memory, _ = observe({}, [batch], now=0.0, settle_s=2.0)
+        memory, settled = observe(memory, [batch, foreign], now=2.0, settle_s=2.0)
+        assert names(settled) == [b"a.jsonl"]
+        assert names(unclaimable(memory, [batch, foreign], 2.0)) == [b"a.options.json"]
+    memory, _ = observe({}, [batch, growing], now=0.0, settle_s=2.0)
+    assert "another user" in unclaimable(memory, [batch, growing], 2.0)[0].reason

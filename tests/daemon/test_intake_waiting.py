@@ -12,10 +12,10 @@ from batchd.core.record import NewLine
 from batchd.core.rules import Rules
 from batchd.core.waiting import PAUSE_LAST_S, UNSETTLED_S_MAX
 from batchd.daemon.intake import CLAIMS_PER_SWEEP_MAX
-from batchd.errors import FullJournalError, JournalError, NoSpaceError, SpoolError
+from batchd.errors import FullJournalError, JournalError, NoSpaceError, NotUsableError, SpoolError
 from tests.daemon.inlet import NAME, OPTIONS, WANTED, Accepted, CountingJournal, World
 from tests.fakes.made_batch import chat, content
-from tests.fakes.memory_spool import MemorySpool
+from tests.fakes.memory_spool import Dropped, MemorySpool
 
 LINES = content([chat("a")])
 S2 = Place(has_original=True, has_copy=False, has_journal=False, has_publish=False)
@@ -333,3 +333,65 @@ def test_what_an_earlier_run_left_counts_for_its_owner() -> None:
     again.spool.drop(b"b.jsonl", LINES, uid=2)
     [batch_id] = again.intake.sweep(1)
     assert again.spool.original_name(batch_id) == b"b.jsonl"
+
+
+class Swapped(MemorySpool):
+    """Another user's larger file takes the name between the sweep and the rename."""
+
+    def claim(self, name: bytes, batch_id: str) -> bool:
+        self.inbox[name] = Dropped(2 * LINES, inode=0, uid=7)
+        return super().claim(name, batch_id)
+
+
+def test_what_was_moved_counts_for_its_owner_and_not_what_the_sweep_saw() -> None:
+    world = World()
+    world.intake.adopt(Rules(slots=1, settle_s=0.0, owner_bytes_max=2 * len(LINES)))
+    world.spool.__class__ = Swapped
+    claimed(world, uid=1)
+    world.spool.__class__ = MemorySpool
+    world.spool.drop(b"his.jsonl", LINES, uid=7)
+    world.spool.drop(b"hers.jsonl", LINES, uid=1)
+    [batch_id] = world.intake.sweep(16)
+    assert world.spool.original_name(batch_id) == b"hers.jsonl"
+
+
+class Refusing(MemorySpool):
+    """A directory took the place of one file."""
+
+    tries = 0
+
+    def claim(self, name: bytes, batch_id: str) -> bool:
+        if name == NAME:
+            self.tries += 1
+            raise NotUsableError("it became a directory")
+        return super().claim(name, batch_id)
+
+
+def test_a_name_that_cannot_be_moved_stays_with_its_reason_and_the_others_are_claimed() -> None:
+    world = World(Rules(slots=1, settle_s=2.0))
+    world.spool.__class__ = Refusing
+    world.spool.drop(NAME, LINES)
+    world.spool.drop(b"z.jsonl", LINES)
+    assert world.intake.sweep(16) == []
+    later(world, 2.0)
+    assert len(world.intake.sweep(16)) == 1
+    assert [item.reason for item in world.intake.unclaimable] == ["it became a directory"]
+    assert world.intake.sweep(16) == []
+    assert isinstance(world.spool, Refusing)
+    assert world.spool.tries == 1  # each try costs two syncs: it must lie still anew
+    later(world, 2.0)
+    world.intake.sweep(16)
+    assert world.spool.tries == 2
+
+
+# --- options of another user -----------------------------------------------------------------------------
+
+
+def test_options_of_another_user_give_no_id_and_do_not_go_with_the_batch() -> None:
+    world = World()
+    world.spool.drop(NAME, LINES, uid=1)
+    world.spool.drop(OPTIONS, dumps({"batch_id": WANTED, "unknown": 1}), uid=2)
+    [batch_id] = world.intake.sweep(16)
+    assert batch_id != WANTED
+    assert accepted(world, batch_id).facts.refusals == ()
+    assert OPTIONS in world.spool.inbox

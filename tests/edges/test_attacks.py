@@ -38,6 +38,7 @@ from batchd.daemon.status import StatusBoard
 from batchd.edges import log
 from batchd.edges.journal import Journal
 from batchd.edges.spool import Spool, final_name
+from batchd.errors import NotUsableError
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.made_batch import chat, content
 from tests.fakes.silent_service import SilentService
@@ -135,12 +136,10 @@ def test_a_symlink_to_a_secret_is_neither_claimed_nor_followed_when_it_slips_in(
 ) -> None:
     (yard.inbox / "a.jsonl").symlink_to(secret)
     assert "link" in yard.refused()[b"a.jsonl"]
-    batch_id = f"batch_{'a' * 32}"
-    assert yard.spool.claim(b"a.jsonl", batch_id)
-    yard.intake.enter(batch_id, is_accepted=False)
-    batch = yard.accept(batch_id)
-    assert facts(batch).refusals[0].code == "invalid_request"
-    assert batch.input.read() == b""
+    with pytest.raises(NotUsableError, match="something else than a plain file"):
+        yard.spool.claim(b"a.jsonl", f"batch_{'a' * 32}")
+    assert (yard.inbox / "a.jsonl").is_symlink()
+    assert yard.spool.places() == {}
     assert secret.read_bytes() == SECRET
 
 
@@ -181,11 +180,9 @@ def test_what_is_swapped_between_check_and_use_is_checked_after_the_claim(yard: 
     assert [item.kind for item in yard.spool.sweep()] == [Kind.BATCH]
     path.unlink()
     path.symlink_to(secret)
-    batch_id = f"batch_{'a' * 32}"
-    assert yard.spool.claim(b"a.jsonl", batch_id)
-    yard.intake.enter(batch_id, is_accepted=False)
-    batch = yard.accept(batch_id)
-    assert (facts(batch).total, batch.input.read()) == (0, b"")
+    with pytest.raises(NotUsableError, match="something else than a plain file"):
+        yard.spool.claim(b"a.jsonl", f"batch_{'a' * 32}")
+    assert (yard.spool.places(), path.readlink()) == ({}, secret)
 
 
 def test_a_writer_that_still_holds_a_descriptor_is_waited_for(yard: Yard) -> None:

@@ -21,6 +21,15 @@ def test_a_spool_that_batchd_made_is_its_owners(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "spool").iterdir()) == before
 
 
+def test_a_room_that_others_write_without_the_sticky_bit_is_seen(tmp_path: Path) -> None:
+    Spool.open(tmp_path / "spool").close()
+    (tmp_path / "spool" / "inbox").chmod(0o2770)
+    facts = spool_facts(tmp_path / "spool", is_held=False)
+    assert [room.name for room in facts.rooms if not room.is_apart] == ["inbox"]
+    (tmp_path / "spool" / "inbox").chmod(0o2750)
+    assert all(room.is_apart for room in spool_facts(tmp_path / "spool", is_held=False).rooms)
+
+
 def test_where_there_is_none_the_directory_above_it_counts(tmp_path: Path) -> None:
     facts = spool_facts(tmp_path / "a" / "b", is_held=False)
     assert (facts.rooms, facts.missing, facts.may_be_made) == ((), (), True)

@@ -1,12 +1,14 @@
 """Telling a daemon what to do: one file, the latest wish."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from batchd.edges.spool import tell
 from batchd.errors import ConfigError, SpoolError
+from tests.fakes.users import ALICE, MALLORY, STRANGER, acting_as, needs_root, shared_spool
 
 ID = f"batch_{7:032x}"
 
@@ -64,3 +66,41 @@ def test_a_directory_in_its_place_is_told_as_trouble_of_the_disk(root: Path) -> 
     (root / "control" / f"{ID}.pause").mkdir()
     with pytest.raises(SpoolError):
         tell(root, ID, "pause")
+
+
+# --- several members -------------------------------------------------------------------------------------
+
+
+@needs_root
+def test_what_another_member_asked_stands_and_is_revoked_by_a_younger_wish() -> None:
+    with shared_spool() as root:
+        with acting_as(ALICE):
+            tell(root, ID, "pause")
+        asked = (root / "control" / f"{ID}.pause").stat()
+        with acting_as(MALLORY):
+            tell(root, ID, "pause")
+            assert (root / "control" / f"{ID}.pause").stat() == asked
+            tell(root, ID, "resume")
+        assert told(root) == [f"{ID}.pause", f"{ID}.resume"]
+        revoked = (root / "control" / f"{ID}.resume").stat()
+        assert (revoked.st_uid, revoked.st_ctime_ns >= asked.st_ctime_ns) == (MALLORY, True)
+        with acting_as(MALLORY):
+            tell(root, ID, "pause")  # he takes his own wish back, and hers is left
+        assert told(root) == [f"{ID}.pause"]
+
+
+@needs_root
+def test_a_wish_that_two_others_have_overruled_cannot_be_repeated_before_the_daemon_took_them() -> None:
+    with shared_spool() as root:
+        for verb in ("pause", "resume"):
+            with acting_as(ALICE):
+                (root / "control" / f"{ID}.{verb}").touch()
+            time.sleep(0.02)  # the clock of the file system has ticks
+        with acting_as(MALLORY), pytest.raises(SpoolError, match="not taken them yet"):
+            tell(root, ID, "pause")
+
+
+@needs_root
+def test_a_stranger_can_ask_nothing() -> None:
+    with shared_spool() as root, acting_as(STRANGER), pytest.raises(ConfigError, match="no spool"):
+        tell(root, ID, "cancel")

@@ -95,8 +95,10 @@ class MemorySpool:
         return name in self.writers if name in self.inbox else None
 
     def peek_options(self, name: bytes) -> bytes | None:
-        item = self.inbox.get(options_name(name))
-        return None if item is None or len(item.content) > OPTIONS_BYTES_MAX else item.content
+        item, batch = self.inbox.get(options_name(name)), self.inbox.get(name)
+        if item is None or batch is None or item.uid != batch.uid or len(item.content) > OPTIONS_BYTES_MAX:
+            return None
+        return item.content
 
     def claim(self, name: bytes, batch_id: str) -> bool:
         _check(batch_id)
@@ -110,8 +112,8 @@ class MemorySpool:
 
     def claim_options(self, name: bytes, batch_id: str) -> bool:
         wanted = options_name(name)
-        orig = self._directory(batch_id).orig
-        if wanted in orig or wanted not in self.inbox:
+        orig, owner = self._directory(batch_id).orig, self._directory(batch_id).uid
+        if wanted in orig or wanted not in self.inbox or self.inbox[wanted].uid != owner:
             return False
         orig[wanted] = self.inbox.pop(wanted).content
         return True

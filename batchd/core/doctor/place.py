@@ -26,6 +26,7 @@ class RoomFacts:
     owner: str
     may_write: bool
     is_on_mount: bool = True  # of the spool's own directory
+    is_apart: bool = True  # nobody moves or deletes there what another user put there
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ def judge_spool(facts: SpoolFacts) -> Iterator[Finding]:
         yield Finding("spool", Verdict.PROBLEM, f"{', '.join(apart)} of {facts.path} lie apart.", means, step)
         return
     yield _judge_rights(facts)
+    if shared := [room.name for room in facts.rooms if not room.is_apart]:
+        means = "Members of the group may move, replace and delete each other's files there."
+        step = "sudo chmod +t " + " ".join(f"{facts.path}/{name}" for name in shared)
+        saw = f"{' and '.join(shared)} of {facts.path} lack the sticky bit."
+        yield Finding("spool", Verdict.WARNING, saw, means, step)
 
 
 def _no_spool(facts: SpoolFacts) -> Finding:

@@ -6,9 +6,9 @@ SUMMARY
 
     layout      the directories: made, locked, probed      disk      rename, sync, delete
     lock        one daemon at a time                       outbox    build, publish, archive
-    inbox       sweep, writers, claim                      board     partial answers, status, controls
-    processing  copies, recovery's places, trash           submit    handing in, and
-                                                           tell      controls, for the command line
+    inbox       sweep, writers, options                    board     partial answers, status, controls
+    claim       the rename, and a look at what it moved    submit    handing in, and
+    processing  copies, recovery's places, trash           tell      controls, for the command line
 
     All methods block and are short, but for copy_input, seal_publish and discard, which want a thread. At
     most one thread at a time works on one batch; `append_partial` belongs to one thread for all.
@@ -30,6 +30,7 @@ from batchd.core.settle import Seen
 from batchd.core.waiting import Original
 from batchd.edges.spool.aside import Aside
 from batchd.edges.spool.board import Board
+from batchd.edges.spool.claim import Claims
 from batchd.edges.spool.disk import translated
 from batchd.edges.spool.inbox import Inbox
 from batchd.edges.spool.layout import Layout
@@ -47,6 +48,7 @@ class Spool:
     def __init__(self, layout: Layout, input_bytes_max: int) -> None:
         self._layout = layout
         self._inbox = Inbox(layout)
+        self._claims = Claims(layout)
         self._processing = Processing(layout, input_bytes_max)
         self._aside = Aside(layout)
         self._outbox = Outbox(layout)
@@ -83,11 +85,11 @@ class Spool:
 
     @translated("a batch was claimed")
     def claim(self, name: bytes, batch_id: str) -> bool:
-        return self._inbox.claim(name, checked_id(batch_id))
+        return self._claims.claim(name, checked_id(batch_id))
 
     @translated("the options of a batch were claimed")
     def claim_options(self, name: bytes, batch_id: str) -> bool:
-        was_there = self._inbox.claim_options(name, checked_id(batch_id))
+        was_there = self._claims.claim_options(name, checked_id(batch_id))
         failpoints.reach("options.done")
         return was_there
 

@@ -7,6 +7,7 @@ SUMMARY
 
 DIAGNOSTICS
     Fatal: an OSError becomes one SpoolError with a sentence and the next step (`translated`).
+    Warning: a tree that another user keeps us from deleting.
 """
 
 import contextlib
@@ -14,12 +15,14 @@ import ctypes
 import errno
 import fcntl
 import functools
+import itertools
 import os
-import shutil
 import signal
 import stat
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
+
+from loguru import logger
 
 from batchd.errors import NoSpaceError, SpoolError
 
@@ -42,6 +45,9 @@ _NEXT_STEPS = {
 
 #: What a full disk and a used-up quota answer.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+#: What deleting answers for directories of another user, immutable files and mount points.
+_KEPT_BY_OTHERS = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV, errno.ENOTEMPTY})
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -140,13 +146,98 @@ def grant(fd: int, wanted: int) -> None:
         os.fchmod(fd, mode | wanted)
 
 
-def remove_tree(name: str, dir_fd: int) -> bool:
-    """Delete a directory and all below it, following no link. False when there is none."""
+def looked_at(name: str | bytes, dir_fd: int) -> os.stat_result:
+    """What lies there, by a descriptor that opens nothing: no pipe waits, no link leads elsewhere."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
-        shutil.rmtree(name, dir_fd=dir_fd)
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def owner_of(name: str | bytes, dir_fd: int) -> int | None:
+    """The user id, None where nothing can be found under the name."""
+    try:
+        return looked_at(name, dir_fd).st_uid
+    except OSError:
+        return None
+
+
+def remove_tree(name: str, dir_fd: int, entries_max: int | None = None) -> bool:
+    """Delete a directory and all below it, following no link. False when there is none.
+
+    Also False when `entries_max` names were deleted and more are left, for another call. What lies deep is
+    brought up before it is deleted: neither the stack nor the number of descriptors grows with the depth.
+    """
+    try:
+        with opened_directory(name, dir_fd) as top:
+            if not _emptied(top, itertools.count() if entries_max is None else iter(range(entries_max))):
+                return False
+        os.rmdir(name, dir_fd=dir_fd)
     except FileNotFoundError:
         return False
     return True
+
+
+def remove_if_allowed(name: str, dir_fd: int) -> bool:
+    """As `remove_tree`; a tree that another user keeps us from deleting stays, and it is said."""
+    try:
+        return remove_tree(name, dir_fd)
+    except OSError as error:
+        if error.errno not in _KEPT_BY_OTHERS:
+            raise
+        logger.bind(event="tree_stays").warning("{} cannot be deleted and stays: {}", name, error.strerror)
+        return False
+
+
+def _emptied(top: int, budget: Iterator[int]) -> bool:
+    device, fresh = os.fstat(top).st_dev, itertools.count()
+    is_empty = False
+    while not is_empty:
+        is_empty = True
+        with os.scandir(top) as entries:
+            for entry in entries:
+                is_empty = False
+                if next(budget, None) is None:
+                    return False
+                if not _removed(entry.name, top) and not _flattened(entry.name, top, device, budget, fresh):
+                    return False
+    return True
+
+
+def _flattened(name: str, top: int, device: int, budget: Iterator[int], fresh: Iterator[int]) -> bool:
+    """Delete what lies in the directory `name`; directories in it that hold something move up."""
+    with opened_directory(name, top) as place:
+        if os.fstat(place).st_dev != device:
+            raise OSError(errno.EXDEV, "another file system is mounted in it", name)
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if next(budget, None) is None:
+                    return False
+                if not _removed(entry.name, place):
+                    _move_up(entry.name, place, top, fresh)
+    return True
+
+
+def _removed(name: str, dir_fd: int) -> bool:
+    """False for a directory that holds something."""
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+    except IsADirectoryError:
+        try:
+            os.rmdir(name, dir_fd=dir_fd)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return False
+    return True
+
+
+def _move_up(name: str, place: int, top: int, fresh: Iterator[int]) -> None:
+    for number in fresh:
+        with contextlib.suppress(FileExistsError):
+            rename_new(name, place, f".up-{number}", top)
+            return
 
 
 def remove_file(name: str | bytes, dir_fd: int) -> bool:

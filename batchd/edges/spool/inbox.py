@@ -1,15 +1,15 @@
-"""The inbox: what lies there, who writes it, and how it becomes ours.
+"""The inbox: what lies there, who writes it, and what its owner wants of it.
 
 SUMMARY
     Anybody who may submit may write anything here: links, FIFOs, directories, names of any bytes. A sweep
     only looks; names that other programs use while they copy are not even listed. What can never be claimed
-    stays where it is, with a reason and a next step for its owner. A claim is one rename into a directory
-    that only we can reach; checks of the content come after it.
+    stays where it is, with a reason and a next step for its owner. What a sweep saw may be something else a
+    moment later; `claim` looks again.
 
     An inbox that was removed is an empty one until somebody makes it again; then that one is used.
 
 DIAGNOSTICS
-    Fatal: OSError, which the spool translates; SpoolError for a batch id that is taken.
+    Fatal: OSError, which the spool translates.
     Warning: an inbox that was removed or made anew, once for each kind of trouble.
 """
 
@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 
 from loguru import logger
 
-from batchd import failpoints
 from batchd.core.settle import Kind, Seen, Signature, options_name
 from batchd.edges.spool import disk
+from batchd.edges.spool.claim import NAME_BYTES_MAX
 from batchd.edges.spool.layout import Layout
-from batchd.errors import BatchdError, NotUsableError, SpoolError
+from batchd.errors import BatchdError, NotUsableError
 
 #: Names under which others still copy: rsync and editors (leading dot), browsers, WinSCP, editors' backups.
 _UNFINISHED_SUFFIXES = (b".part", b".partial", b".filepart", b".tmp", b".swp", b"~")
@@ -38,14 +38,16 @@ OPTIONS_BYTES_MAX = 2**20
 
 
 #: What opening a link, an unreadable file, a socket, or a file that its owner holds answers.
-_SUBMITTERS_FAULT = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.EAGAIN})
+_SUBMITTERS_FAULT = frozenset(
+    {errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.EAGAIN, errno.ENODEV}
+)
 
-#: NAME_MAX: no file can have a longer name, but the options of a file with a long name would.
-_NAME_BYTES_MAX = 255
+#: What a name answers on which another user has mounted a file system of his own (FUSE), alive or dead.
+_NOT_SHOWN = frozenset({errno.EACCES, errno.EPERM, errno.ENOTCONN, errno.ESTALE, errno.ELOOP})
 
-#: What `batchd submit` and the probe at the start leave when they are killed, and for how long it may be
-#: somebody's work: no copy into an inbox takes longer than a day and a half.
-_LITTER = re.compile(r"\.(submit-[0-9a-f]{16}\.(options|batch)|probe-[0-9a-f]{16})")
+#: What `batchd submit` and the probe at the start leave when they are killed, and what a claim gave back
+#: under another name; and how long it may be somebody's work: no copy into an inbox takes a day and a half.
+_LITTER = re.compile(r"\.(submit-[0-9a-f]{16}\.(options|batch)|(probe|returned)-[0-9a-f]{16})")
 LITTER_AGE_S = 36 * 3_600.0
 
 
@@ -81,41 +83,10 @@ class Inbox:
     def peek_options(self, name: bytes) -> bytes | None:
         """None as well where they are unusable: the claim will say so."""
         try:
-            return _options(options_name(name), self.layout.inbox)
+            owner = disk.owner_of(name, self.layout.inbox)
+            return _options(options_name(name), self.layout.inbox, owner)
         except NotUsableError:
             return None
-
-    def claim(self, name: bytes, batch_id: str) -> bool:
-        """Make processing/<id>/orig/ durable first, then rename: no batch is in a place not yet kept."""
-        if name in {b"", b".", b".."} or b"/" in name:
-            raise SpoolError(f"{name!a} is not a name in the inbox.")
-        processing = self.layout.processing
-        failpoints.reach("claim.begun")
-        try:
-            os.mkdir(batch_id, 0o750, dir_fd=processing)
-        except FileExistsError:
-            # A claim that the disk had no room for may have left it, and may not even have removed it.
-            if not disk.is_unclaimed(batch_id, processing):
-                raise SpoolError(f"A batch with the id {batch_id} is in processing/ already.") from None
-        is_ours = False
-        try:
-            is_ours = self._moved_into(name, batch_id)
-        finally:
-            if not is_ours:
-                with contextlib.suppress(FileNotFoundError):
-                    os.rmdir(f"{batch_id}/orig", dir_fd=processing)
-                os.rmdir(batch_id, dir_fd=processing)
-        failpoints.reach("claim.done")
-        return is_ours
-
-    def claim_options(self, name: bytes, batch_id: str) -> bool:
-        """A directory, a pipe or a device is no options file, and not every kind of them can be moved."""
-        wanted = options_name(name)
-        if len(wanted) > _NAME_BYTES_MAX or not self._is_movable(wanted):
-            return False
-        failpoints.reach("options.begun")
-        with disk.opened_directory(batch_id, self.layout.processing) as place:
-            return self._moved(wanted, place)
 
     def read_options(self, name: bytes, batch_id: str) -> bytes | None:
         """What was claimed."""
@@ -123,7 +94,7 @@ class Inbox:
             disk.opened_directory(batch_id, self.layout.processing) as place,
             disk.opened_directory("orig", place) as orig,
         ):
-            return _options(options_name(name), orig)
+            return _options(options_name(name), orig, disk.owner_of(name, orig))
 
     def remove_litter(self, now: float) -> int:
         """Only names of our own making, and only by the change time, which nobody can set back."""
@@ -139,44 +110,6 @@ class Inbox:
                 remove(name, dir_fd=self.layout.inbox)
                 return True
         return False
-
-    def _moved_into(self, name: bytes, batch_id: str) -> bool:
-        with disk.opened_directory(batch_id, self.layout.processing) as place:
-            failpoints.reach("claim.directory_made")
-            with contextlib.suppress(FileExistsError):
-                os.mkdir("orig", 0o750, dir_fd=place)
-            failpoints.reach("claim.orig_made")
-            os.fsync(place)
-            os.fsync(self.layout.processing)
-            failpoints.reach("claim.place_synced")
-            try:
-                return self._moved(name, place)
-            except PermissionError:
-                # A directory that took the file's place since the sweep cannot be moved; that is no fault of
-                # the spool's.
-                if self._is_movable(name):
-                    raise
-                return False
-
-    def _moved(self, name: bytes, place: int) -> bool:
-        with disk.opened_directory("orig", place) as orig:
-            try:
-                disk.rename_new(name, self.layout.inbox, name, orig)
-            except (FileNotFoundError, FileExistsError):
-                return False
-            failpoints.reach("claim.renamed")
-            os.fsync(orig)
-            failpoints.reach("claim.orig_synced")
-        os.fsync(self.layout.inbox)
-        return True
-
-    def _is_movable(self, name: bytes) -> bool:
-        """Whether it is a file or a link: a rename moves the link itself, and leads nowhere."""
-        try:
-            found = os.stat(name, dir_fd=self.layout.inbox, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)
 
     def _is_there(self) -> bool:
         """Whether we hold the directory that submitters see under its name; a new one is taken on."""
@@ -206,6 +139,11 @@ class Inbox:
             found = os.stat(name, dir_fd=self.layout.inbox, follow_symlinks=False)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno not in _NOT_SHOWN:
+                raise
+            reason = f"batchd may not look at it ({error.strerror}): take it away"
+            return Seen(name, Kind.UNCLAIMABLE, (0, 0, 0, 0, 0), reason, -1)
         kind, reason = self._kind(name, found)
         return Seen(name, kind, _signature(found), reason, found.st_uid)
 
@@ -248,8 +186,9 @@ def _odd_type(mode: int) -> str:
     return "it is not a plain file but a pipe, socket or device: take it away"
 
 
-def _options(name: bytes, directory: int) -> bytes | None:
-    if len(name) > _NAME_BYTES_MAX:
+def _options(name: bytes, directory: int, owner: int | None) -> bytes | None:
+    """None as well for those of another user than `owner`: the claim says so and leaves them."""
+    if len(name) > NAME_BYTES_MAX or disk.owner_of(name, directory) != owner:
         return None
     try:
         fd = os.open(name, _READ, dir_fd=directory)
@@ -263,6 +202,9 @@ def _options(name: bytes, directory: int) -> bytes | None:
             "Hand in a plain file that batchd may read.",
         ) from error
     found = os.fstat(fd)
+    if found.st_uid != owner:
+        os.close(fd)
+        return None
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
         os.close(fd)  # a directory cannot even be wrapped as a file
         raise NotUsableError("The options file is not a plain file of its own.", "Hand in a copy (cp).")

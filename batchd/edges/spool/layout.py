@@ -6,19 +6,25 @@ SUMMARY
     st_dev) and still refuse a rename.
 
     Directories that exist keep their modes: on a machine with several submitters the service's tmpfiles
-    snippet made them. Those that we make are for one person, so the root lets nobody else in.
+    snippet made them. Only the sticky bit of inbox/ and control/ is added where it lacks: without it, members
+    of the group may move each other's files. Those that we make are for one person, so the root lets nobody
+    else in.
 
 DIAGNOSTICS
     Fatal: UnavailableError as in `lock`; ConfigError for a remote file system, or for
     directories that lie on different mounts; SpoolError when the disk refuses.
+    Warning: a directory that others write lacks the sticky bit, and we may not set it.
 """
 
 import contextlib
 import errno
 import os
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+
+from loguru import logger
 
 from batchd.edges.spool.disk import as_spool_error, has_writer, write_all
 from batchd.edges.spool.lock import take
@@ -28,12 +34,13 @@ from batchd.errors import BatchdError, ConfigError
 _MISPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS)
 
 #: Modes for directories that we make. Set-group: what is made inside belongs to the directory's group.
+#: Sticky: what one member put there, no other member may rename or delete.
 MODES = {
-    "inbox": 0o2770,
+    "inbox": 0o3770,
     "processing": 0o2700,
     "outbox": 0o2750,
     "partial": 0o2750,
-    "control": 0o2770,
+    "control": 0o3770,
     "archive": 0o2700,
 }
 
@@ -96,7 +103,7 @@ class Layout:
                 _enter(undo, outbox)
                 layout = cls(path, outside or path / "outbox", root=root, outbox=outbox, lock=lock, **fds)
                 _write_readme(root)
-                _probe_rename(layout.inbox, layout.processing, layout.outbox)
+                _probe_rename(layout.processing, layout.outbox, layout.inbox)
             except OSError as error:
                 raise _not_opened(path, error) from error
             undo.pop_all()
@@ -119,7 +126,8 @@ class Layout:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open("inbox", flags, dir_fd=self.root)
         try:
-            _probe_rename(fd, self.processing)
+            _probe_rename(self.processing, fd)
+            _keep_apart("inbox", fd)
             os.dup2(fd, self.inbox, inheritable=False)
         finally:
             os.close(fd)
@@ -167,14 +175,31 @@ def _made(path: Path, mode: int) -> int:
 def _made_below(root: int, name: str) -> int:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.mkdir(name, MODES[name] & 0o777, dir_fd=root)
+        os.mkdir(name, MODES[name] & 0o1777, dir_fd=root)
     except FileExistsError:
-        return os.open(name, flags, dir_fd=root)
+        fd = os.open(name, flags, dir_fd=root)
+        if MODES[name] & stat.S_ISVTX:
+            _keep_apart(name, fd)
+        return fd
     fd = os.open(name, flags, dir_fd=root)
     # A sandbox may forbid the set-group bit (RestrictSUIDSGID=); then results have the daemon's own group.
     with contextlib.suppress(PermissionError):
         os.fchmod(fd, MODES[name])
     return fd
+
+
+def _keep_apart(name: str, fd: int) -> None:
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    if mode & stat.S_ISVTX or not mode & 0o022:
+        return
+    try:
+        os.fchmod(fd, mode | stat.S_ISVTX)
+    except PermissionError:  # another's directory; or RestrictSUIDSGID=, which refuses every set-group mode
+        logger.bind(event="not_sticky").warning(
+            "{}/ lets members of its group move and delete each other's files: chmod +t it, or run "
+            "`systemd-tmpfiles --create` with the newer batchd.conf",
+            name,
+        )
 
 
 def file_system_of(mountinfo: str, fdinfo: str) -> str:
@@ -214,7 +239,8 @@ def _write_readme(root: int) -> None:
 
 
 def _probe_rename(*stations: int) -> None:
-    # Chance in the name: members of the submit group could hold a fixed one in the inbox and keep us out.
+    # The first station is one that only we can enter, and the inbox comes last: whatever members of the
+    # submit group do to it there, it has arrived. Chance in the name: they could hold a fixed one.
     name = f".probe-{secrets.token_hex(8)}"
     os.mkdir(name, 0o700, dir_fd=stations[0])
     place = stations[0]
@@ -230,7 +256,8 @@ def _probe_rename(*stations: int) -> None:
             "Put them under one directory; under systemd, under one ReadWritePaths= entry.",
         ) from None
     finally:
-        os.rmdir(name, dir_fd=place)
+        with contextlib.suppress(OSError):
+            os.rmdir(name, dir_fd=place)
 
 
 def _has_capability(number: int) -> bool:

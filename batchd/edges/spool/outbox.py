@@ -39,6 +39,10 @@ _STEM_CHARACTERS_MAX = 120
 #: Originals kept of one id: a person who runs one batch again and again within the archive's days.
 _ARCHIVED_MAX = 1_000
 
+#: Names deleted in one call of one original: it is one file and its options, unless somebody has put a tree
+#: there, and then the rest waits for the next hour.
+_EXPIRED_ENTRIES_MAX = 100_000
+
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -174,7 +178,9 @@ class Outbox:
         """One that cannot be deleted (a tree of another user's) does not keep the others."""
         try:
             changed_at = os.stat(name, dir_fd=self.layout.archive, follow_symlinks=False).st_ctime
-            return now - changed_at > older_than_s and disk.remove_tree(name, self.layout.archive)
+            return now - changed_at > older_than_s and disk.remove_tree(
+                name, self.layout.archive, _EXPIRED_ENTRIES_MAX
+            )
         except FileNotFoundError:
             return False  # somebody else tidies up, too
         except OSError as error:

@@ -147,8 +147,8 @@ class Processing:
             os.fsync(self.layout.processing)
 
     def empty_trash(self, batch_id: str) -> None:
-        """Delete what `trash` put aside."""
-        disk.remove_tree(_TRASH + batch_id, self.layout.processing)
+        """Delete what `trash` put aside, but for what another user made and keeps."""
+        disk.remove_if_allowed(_TRASH + batch_id, self.layout.processing)
 
     def trashed(self) -> list[str]:
         """The ids of batches whose deletion was interrupted."""

@@ -7,6 +7,7 @@ DIAGNOSTICS
 import grp
 import os
 import pwd
+import stat
 from pathlib import Path
 
 from batchd.core.doctor.place import RoomFacts, SpoolFacts
@@ -47,6 +48,7 @@ def _room(name: str, place: Path, root: Path) -> RoomFacts:
         owner=_user(found.st_uid),
         may_write=os.access(place, os.W_OK | os.X_OK),
         is_on_mount=found.st_dev == root.stat().st_dev,
+        is_apart=bool(found.st_mode & stat.S_ISVTX) or not found.st_mode & 0o022,
     )
 
 
