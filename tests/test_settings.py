@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from batchd.core.proxy import Proxy
 from batchd.errors import ConfigError
 from batchd.settings import (
     Origin,
@@ -22,6 +23,7 @@ from batchd.settings import (
     surroundings,
     without_settings,
 )
+from batchd.settings.proxy import proxy_to
 
 
 def write(folder: Path, content: str) -> Path:
@@ -145,10 +147,61 @@ def test_a_url_without_a_scheme_or_a_host_is_refused(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["http://box", "https://box:8443/v1/", "http://[::1]:80", "http://10.0.0.1", "http://a_b.c."]
+    "written",
+    ["http://box", "https://box:8443/llama/", "http://[::1]:80", "http://10.0.0.1", "http://a_b.c."],
 )
 def test_a_url_that_can_be_called_stays_as_it_was_written(written: str) -> None:
     assert load(BATCHD_LLAMACPP__URL=written).llamacpp.url == written.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("written", "called"),
+    [
+        ("http://127.0.0.1:21435/", "http://127.0.0.1:21435"),
+        ("http://127.0.0.1:21435/v1", "http://127.0.0.1:21435"),
+        ("127.0.0.1:21435/v1/", "http://127.0.0.1:21435"),
+        ("http://127.0.0.1:21435/api", "http://127.0.0.1:21435"),
+        ("http://127.0.0.1:21435/api/chat", "http://127.0.0.1:21435"),
+        ("http://127.0.0.1:21435/v1/chat/completions/", "http://127.0.0.1:21435"),
+        ("https://box/ollama/v1", "https://box:443/ollama"),
+        ("https://box/ollama/api/", "https://box:443/ollama"),
+        ("https://box/ollama", "https://box:443/ollama"),
+        ("https://box/api/ollama", "https://box:443/api/ollama"),
+        ("https://box/v10", "https://box:443/v10"),
+    ],
+)
+def test_the_name_of_an_api_at_the_end_of_ollamas_address_is_left_out(written: str, called: str) -> None:
+    assert load(OLLAMA_HOST=written).ollama.host == called
+
+
+@pytest.mark.parametrize(
+    ("written", "called"),
+    [
+        ("http://box:8080/v1", "http://box:8080"),
+        ("http://box:8080/v1/chat/completions", "http://box:8080"),
+        ("http://box:8080/llama/v1/", "http://box:8080/llama"),
+        ("http://box:8080/api", "http://box:8080/api"),  # somebody's llama-server may stand there
+    ],
+)
+def test_nor_does_the_address_of_a_llama_server_have_it(written: str, called: str) -> None:
+    assert load(BATCHD_LLAMACPP__URL=written).llamacpp.url == called
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:11434", "http://localhost:11434", "http://[::1]:11434"]
+)
+@pytest.mark.parametrize("value", ["socks5://127.0.0.1:9", "http://proxy:port", "garbage"])
+def test_no_proxy_variable_matters_for_this_machine(address: str, value: str) -> None:
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    assert proxy_to(address, {form(name): value for name in names for form in (str, str.upper)}) is None
+
+
+def test_a_proxy_that_cannot_be_called_is_named_with_what_to_do() -> None:
+    with pytest.raises(ConfigError, match="HTTP_PROXY is 'http://proxy:port'") as caught:
+        proxy_to("http://box:11434", {"HTTP_PROXY": "http://proxy:port"})
+    assert "NO_PROXY" in caught.value.next_step
+    proxy = proxy_to("http://box:11434", {"HTTP_PROXY": "http://proxy:1", "NO_PROXY": "other"})
+    assert proxy == Proxy("http://proxy:1", "HTTP_PROXY")
 
 
 @given(st.text(st.sampled_from("aZ09.-_:[]/@?#%é \\\x01x") | st.characters(), min_size=1, max_size=20))

@@ -55,6 +55,7 @@ from batchd.edges.ollama_server.mode import has_unit
 from batchd.edges.spool.rights import disk_facts, spool_facts
 from batchd.errors import BatchdError, ConfigError
 from batchd.settings import Settings
+from batchd.settings.proxy import proxy_to
 
 #: A look takes milliseconds, or hangs; importing a large native library takes seconds.
 LOOK_S = 30.0
@@ -218,7 +219,7 @@ class _Visit:
         return [judge_neighbours(others, self._mode, [f"{item.card} ({item.words()})" for item in held])]
 
     async def _look_models(self) -> Iterable[Finding]:
-        found = await survey(self._address, ASK_TIMEOUT_S)
+        found = await survey(self._address, ASK_TIMEOUT_S, proxy_to(self._address))
         if isinstance(found, ModelFault):
             return [not_seen("models", found.message.rstrip("."))]
         self._models = found

@@ -20,14 +20,16 @@ from batchd.app.own_models import refuse_unreadable
 from batchd.core.fault import ModelFault
 from batchd.core.limits import Limits
 from batchd.core.model import Load, ServerDescription
+from batchd.core.proxy import is_loopback
 from batchd.daemon.ports import Clock, ModelServer
 from batchd.edges.gpu import read_cards
 from batchd.edges.llamacpp import LlamaServer
 from batchd.edges.llamacpp_child import THREADS, start_child
-from batchd.edges.ollama import OllamaServer, is_loopback
+from batchd.edges.ollama import OllamaServer
 from batchd.edges.ollama_server import OwnOllama, find_mode
 from batchd.errors import ConfigError, UnavailableError
 from batchd.settings import Settings
+from batchd.settings.proxy import proxy_to
 
 _T = TypeVar("_T")
 
@@ -105,7 +107,8 @@ async def build_engine(settings: Settings, clock: Clock) -> Engine:
 
 def _attached(settings: Settings, host: str, clock: Clock, has_card: bool, label: str = "") -> Engine:
     slots, is_local = settings.slots_for(is_attached=True), is_loopback(host)
-    server = OllamaServer(host, "attach", clock, allow_remote=settings.allow_remote_models)
+    remote = settings.allow_remote_models
+    server = OllamaServer(host, "attach", clock, allow_remote=remote, proxy=proxy_to(host))
     limits = Limits(slots, owns_slots=False, has_card=has_card and is_local)
     return Engine(server, limits, "ollama", host, _OLLAMA_HINT, label=label, is_local=is_local)
 
@@ -153,7 +156,7 @@ def _llamacpp(settings: Settings) -> Engine:
     if chosen.url is not None:
         key = chosen.api_key.get_secret_value() if chosen.api_key is not None else ""
         slots = settings.slots_for(is_attached=True)
-        server = LlamaServer(url=chosen.url, key=key)
+        server = LlamaServer(url=chosen.url, key=key, proxy=proxy_to(chosen.url))
         is_local = is_loopback(chosen.url)
         return Engine(server, Limits(slots, False), "llamacpp", chosen.url, _URL_HINT, is_local=is_local)
     if chosen.gguf is None and not chosen.models:

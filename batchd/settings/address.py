@@ -4,8 +4,9 @@ SUMMARY
     server_url   for Ollama: `host`, `host:port` or a URL, as Ollama reads OLLAMA_HOST
     http_url     for llama-server: a whole URL
 
-    An address that no client can call is refused here, where its name and origin are known, and not when the
-    first request goes out.
+    The end of an address that names an API and not a server (`/v1`, `/api`) is left out. An address that no
+    client can call is refused here, where its name and origin are known, and not when the first request goes
+    out.
 
 DIAGNOSTICS
     None of its own: ValueError with a phrase, which pydantic hands on.
@@ -28,6 +29,13 @@ _BRACKETED = re.compile(r"\[(?P<host>[^]]*)\](:(?P<port>.*))?")
 #: Of the path below which a server answers.
 _PATH = re.compile(r"[!-~]{0,1000}", re.ASCII)
 
+#: What clients of other APIs want at the end of an address, and people copy: it is left out, because whatever
+#: is called stands below these already.
+_OPENAI_API = re.compile(r"/v1(/(chat(/completions)?|completions|embeddings|models))?$")
+_OLLAMA_API = re.compile(
+    rf"/api(/(chat|generate|embed|embeddings|tags|ps|show|version))?$|{_OPENAI_API.pattern}"
+)
+
 _PORT_MAX = 65_535
 
 
@@ -43,7 +51,7 @@ def server_url(text: str) -> str:
     port = port or {False: "11434", True: "443" if scheme == "https" else "80"}[has_scheme]
     if host in ("", "0.0.0.0", "::"):
         host = "127.0.0.1"  # a server listens on every address; a caller needs one
-    return f"{scheme}://{_bracketed(host)}:{port}{path}".rstrip("/")
+    return f"{scheme}://{_bracketed(host)}:{port}{_OLLAMA_API.sub('', path.rstrip('/'))}".rstrip("/")
 
 
 def http_url(text: str) -> str:
@@ -54,6 +62,7 @@ def http_url(text: str) -> str:
     host, port, path = _parts(text, rest)
     if not host:
         raise ValueError(f"'{printable(text)}' names no host")
+    path = _OPENAI_API.sub("", path.rstrip("/"))
     return f"{scheme}://{_bracketed(host)}{':' if port else ''}{port}{path}".rstrip("/")
 
 

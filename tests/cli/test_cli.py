@@ -12,6 +12,7 @@ from batchd import __version__
 from batchd.cli import VERBS, call
 from batchd.errors import BatchdError, ConfigError, SpoolError, UnavailableError
 from tests.house import clean_environment
+from tests.simulator.child import ChildSimulator
 
 
 def failing(error: BaseException) -> Callable[[], int]:
@@ -152,6 +153,47 @@ def test_a_host_of_ollama_that_is_no_address_is_one_sentence(host: str, tmp_path
     assert done.returncode == 78
     assert "is not an address" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+LINE = (
+    '{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":'
+    '{"model":"smollm2:135m","messages":[{"role":"user","content":"hi"}],"max_tokens":8}}\n'
+)
+
+
+@pytest.mark.parametrize("value", ["socks5://127.0.0.1:9", "http://proxy:port"])
+def test_a_proxy_of_the_shell_breaks_no_verb_and_is_not_asked_for_this_machine(
+    value: str, tmp_path: Path
+) -> None:
+    def ask(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        proxies = {
+            "ALL_PROXY": value,
+            "http_proxy": value,
+            "HTTPS_PROXY": value,
+            "NO_PROXY": "[::1],10.0.0.0/8",
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "batchd", *arguments],
+            env=clean_environment(tmp_path, **proxies, **more),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    path = tmp_path / "in.jsonl"
+    path.write_text(LINE)
+    checked = ask("check", str(path), OLLAMA_HOST="http://box.example:11434")
+    assert checked.returncode == 0, checked.stderr
+    with ChildSimulator() as server:
+        # As many write it who have an address of OpenAI's in mind.
+        done = ask("run", str(path), "--out", str(tmp_path / "out"), OLLAMA_HOST=f"{server.address}/v1")
+    assert done.returncode == 0, done.stderr
+    if "port" in value:  # by the other one, an attached server is waited for
+        far = ask("run", str(path), OLLAMA_HOST="http://box.example:11434")
+        assert far.returncode == 78
+        assert "http_proxy is 'http://proxy:port'" in far.stderr
+        assert "Traceback" not in far.stderr
 
 
 def test_only_the_verb_that_was_asked_for_is_loaded(tmp_path: Path) -> None:

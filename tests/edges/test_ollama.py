@@ -11,7 +11,6 @@ from batchd.core.parameters import TRANSLATED
 from batchd.core.request import Endpoint, Message, Request
 from batchd.edges.ollama import TRANSLATES, OllamaServer, classify
 from batchd.edges.ollama.cached import ColdRate
-from batchd.edges.ollama.client import is_loopback
 from batchd.edges.ollama.listing import read_loaded
 from batchd.edges.ollama.wire import Model, is_remote_name, read_answer, read_model, request_call
 from tests.contract.test_model_server_contract import RealClock, answer_or_fail, chat
@@ -378,13 +377,6 @@ def test_a_cloud_name_is_a_remote_model(name: str) -> None:
     assert is_remote_name(name)
     assert not is_remote_name(name.replace("cloud", "q4"))
     assert not is_remote_name("mycloud")
-
-
-def test_loopback_is_known_in_every_spelling() -> None:
-    assert all(
-        map(is_loopback, ["127.0.0.1:11434", "http://localhost:1", "[::1]:11434", "0.0.0.0", "", ":11434"])
-    )
-    assert not any(map(is_loopback, ["10.0.0.7:11434", "https://gpu.example"]))
 
 
 def usage(prompt_tokens: int, prefill_s: float) -> Usage:

@@ -5,20 +5,25 @@ SUMMARY
     its JSON object, `props` what the server says of itself.
 
     One connection for each exchange: the server closes idle ones after a few seconds, and a request that is
-    sent into a closing connection looks like a crash.
+    sent into a closing connection looks like a crash. Bytes go through a bare connection pool of httpx: no
+    cookies, no redirects, nothing of the environment, and a body that is read as it comes. A proxy is handed
+    in (`core/proxy` finds it).
 
 DIAGNOSTICS
     None raised: every trouble is a ModelFault.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Protocol, cast
 
 import httpx
 
+from batchd.core.body import CONTROL_BYTES_MAX, ERROR_BYTES_MAX, HEADERS, Body, refused_head
 from batchd.core.fault import Category, ModelFault
 from batchd.core.json import dumps, loads
+from batchd.core.proxy import Proxy
 from batchd.core.reply import guarded, unreadable
 from batchd.edges.llamacpp import faults
 from batchd.edges.llamacpp.props import Props, props_of
@@ -30,11 +35,11 @@ CONNECT_S = 5.0
 END_SEEN_S = 2.0
 END_STEP_S = 0.02
 
+#: With these the server never had the request.
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.InvalidURL)
+
 #: Questions about the server itself are answered between two batches of tokens.
 QUESTION_S = 10.0
-
-
-_JSON = {"Content-Type": "application/json"}
 
 
 class Child(Protocol):
@@ -59,19 +64,21 @@ class Child(Protocol):
 class Route:
     """The way to one server. With a child, the address and the key are the child's."""
 
-    def __init__(self, url: str | None, key: str) -> None:
+    def __init__(self, url: str | None, key: str, proxy: Proxy | None = None) -> None:
         self.url = url.rstrip("/") if url is not None else None
         self.child: Child | None = None
         self._key = key
-        self._client = httpx.AsyncClient(
-            trust_env=False,  # a proxy of the environment has no business on loopback
+        self._proxy = proxy
+        self._transport = httpx.AsyncHTTPTransport(
+            verify=url is not None and url.startswith("https://"),
+            proxy=proxy.url if proxy else None,
             # as many connections as the caller has requests, which is one for each slot
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
 
     async def close(self) -> None:
         """Close what is open."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def props(self, timeout_s: float) -> Props | ModelFault:
         props = await self.question("GET", "/props", timeout_s=timeout_s)
@@ -83,9 +90,14 @@ class Route:
         return guarded(lambda: props_of(props, listing))
 
     async def question(
-        self, method: str, path: str, body: Mapping[str, object] | None = None, timeout_s: float = QUESTION_S
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        timeout_s: float = QUESTION_S,
+        bytes_max: int = CONTROL_BYTES_MAX,
     ) -> Mapping[str, object] | ModelFault:
-        raw = await self.ask(method, path, timeout_s, body)
+        raw = await self.ask(method, path, timeout_s, body, bytes_max)
         if isinstance(raw, ModelFault):
             return raw
         try:
@@ -95,34 +107,58 @@ class Route:
         return value if isinstance(value, dict) else unreadable(f"{path} is not an object")
 
     async def ask(
-        self, method: str, path: str, timeout_s: float, body: Mapping[str, object] | None = None
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        body: Mapping[str, object] | None = None,
+        bytes_max: int = CONTROL_BYTES_MAX,
     ) -> bytes | ModelFault:
         """One exchange: the body of a 200, else why not."""
         child = self.child
         address, key = (child.address, child.key) if child is not None else (self.url or "", self._key)
+        content = None if body is None else dumps(body)
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self._client.request(
+                request = httpx.Request(
                     method,
                     address + path,
-                    content=None if body is None else dumps(body),
-                    headers=_JSON | ({"Authorization": f"Bearer {key}"} if key else {}),
-                    timeout=httpx.Timeout(None, connect=CONNECT_S),
+                    content=content,
+                    headers=HEADERS | ({"Authorization": f"Bearer {key}"} if key else {}),
+                    extensions={"timeout": httpx.Timeout(None, connect=CONNECT_S).as_dict()},
                 )
+                return await self._receive(request, bytes_max)
         except TimeoutError:
             said = f"no answer within {timeout_s:.0f} s"
             return ModelFault(Category.TIMEOUT, said, is_temporary=True, is_server_lost=True)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            is_sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL)
-            return await self._lost(child, f"{type(error).__name__}: {error}", is_sent)
-        if response.status_code != httpx.codes.OK:
-            return faults.fault_of_error(response.status_code, response.content)
-        return response.content
+            return await self._lost(child, f"{type(error).__name__}: {error}", not isinstance(error, _UNSENT))
+        except Exception as error:  # noqa: BLE001  (what comes over a wire must not end more than one call)
+            return unreadable(f"{type(error).__name__}: {error}")
+
+    async def _receive(self, request: httpx.Request, bytes_max: int) -> bytes | ModelFault:
+        response = await self._transport.handle_async_request(request)
+        try:
+            status = response.status_code
+            if (refused := refused_head(status, response.headers)) is not None:
+                return refused
+            body = Body(bytes_max if status == httpx.codes.OK else ERROR_BYTES_MAX)
+            raw = cast(AsyncGenerator[bytes, None], response.aiter_raw())
+            async with aclosing(raw) as pieces:
+                async for piece in pieces:
+                    if not body.add(piece):
+                        break
+        finally:
+            await response.aclose()
+        if status != httpx.codes.OK:
+            return faults.fault_of_error(status, body.content)
+        return body.too_long() if body.is_too_long else body.content
 
     async def _lost(self, child: Child | None, error: str, is_sent: bool) -> ModelFault:
         """The connection failed: the child is dead, dying, or alive all the same."""
         if child is None:
-            said = f"{self.url} does not answer ({error})"
+            by = f" by {self._proxy}" if self._proxy else ""
+            said = f"{self.url} does not answer{by} ({error})"
             # One that had the request may have died of it.
             category = Category.CRASH if is_sent else Category.NETWORK
             return ModelFault(category, said, is_temporary=True, is_server_lost=True)

@@ -17,8 +17,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from batchd.core.body import answer_bytes_max, told_bytes_max
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
+from batchd.core.proxy import Proxy
 from batchd.core.request import Endpoint, Request
 from batchd.edges.llamacpp import faults, wire
 from batchd.edges.llamacpp.http import QUESTION_S, Child, Route
@@ -43,13 +45,14 @@ class LlamaServer:
         start_child: StartChild | None = None,
         url: str | None = None,
         key: str = "",
+        proxy: Proxy | None = None,
         snapshots_in: Path | None = None,
         snapshot_bytes_max: int = 0,
     ) -> None:
         self._models = dict(models or {})
         self._any_gguf = any_gguf
         self._start_child = start_child
-        self._route = Route(url, key)
+        self._route = Route(url, key, proxy)
         self._snapshots = (
             Snapshots(snapshots_in, snapshot_bytes_max, self._move) if snapshots_in is not None else None
         )
@@ -114,9 +117,8 @@ class LlamaServer:
         prefix, snapshots = request.prefix, self._snapshots
         try:
             is_restored = snapshots is not None and await snapshots.prepare(slot, prefix)
-            raw = await self._route.ask(
-                "POST", wire.PATHS[request.endpoint], timeout_s, wire.body_of(request, slot)
-            )
+            path, body = wire.PATHS[request.endpoint], wire.body_of(request, slot)
+            raw = await self._route.ask("POST", path, timeout_s, body, answer_bytes_max(request))
         except asyncio.CancelledError:
             if snapshots is not None:
                 snapshots.lost(slot)
@@ -157,14 +159,19 @@ class LlamaServer:
         """The prompt's tokens, exactly; None where the server cannot tell."""
         texts = list(request.inputs)
         if request.endpoint is Endpoint.CHAT:
-            rendered = await self._route.question("POST", "/apply-template", wire.chat_words(request))
+            words = wire.chat_words(request)
+            text_bytes = sum(len(message.text.encode()) for message in request.messages)
+            rendered = await self._route.question(
+                "POST", "/apply-template", words, bytes_max=told_bytes_max(text_bytes)
+            )
             if isinstance(rendered, ModelFault) or not isinstance(rendered.get("prompt"), str):
                 return None
             texts = [str(rendered["prompt"])]
         count = 0
         for text in texts:
             body = {"content": text, "add_special": True, "parse_special": True}
-            tokenized = await self._route.question("POST", "/tokenize", body)
+            bytes_max = told_bytes_max(len(text.encode()))
+            tokenized = await self._route.question("POST", "/tokenize", body, bytes_max=bytes_max)
             tokens = None if isinstance(tokenized, ModelFault) else tokenized.get("tokens")
             if not isinstance(tokens, list):
                 return None

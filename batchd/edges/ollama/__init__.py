@@ -6,7 +6,7 @@ SUMMARY
     listing    what `/api/ps` says
     faults     every error text of Ollama as a `ModelFault`
     cached     how much of a prompt was not read again, where the server does not say it
-    client     HTTP: the client of the `ollama` package, one for each slot, with raw bodies
+    client     HTTP: one exchange, bounded in time and in bytes
 
     Ollama's own words (`num_ctx`, `keep_alive`, `prompt_eval_count`) do not leave this directory.
 
@@ -14,10 +14,9 @@ DIAGNOSTICS
     None: nothing runs on import.
 """
 
-from batchd.edges.ollama.client import is_loopback
 from batchd.edges.ollama.faults import classify
 from batchd.edges.ollama.own import OwnServer
 from batchd.edges.ollama.server import OllamaServer
 from batchd.edges.ollama.wire import TRANSLATES
 
-__all__ = ["TRANSLATES", "OllamaServer", "OwnServer", "classify", "is_loopback"]
+__all__ = ["TRANSLATES", "OllamaServer", "OwnServer", "classify"]

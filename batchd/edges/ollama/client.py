@@ -1,50 +1,29 @@
-"""HTTP to Ollama: the client of the `ollama` package, with raw bodies and limits of our own.
+"""HTTP to Ollama: one exchange, bounded in time and in bytes.
 
 SUMMARY
-    Exchanger.exchange    one call; the body that came with status 200, or the fault that it was
+    Exchanger.exchange    one call; the value that came with status 200, or the fault that it was
 
-    The package's own methods drop `truncate`, `shift` and unknown fields of an answer, and have no time
-    limit, so the bytes go through the HTTP client inside of it. One client for each slot: a shared pool gets
-    slower with every request in flight. On loopback the proxy settings of the environment do not apply.
+    Bytes go through a bare connection pool of httpx: no cookies, no redirects, nothing of the environment,
+    and a body that is read as it comes. One for each slot: a shared pool gets slower with every request in
+    flight. A proxy is handed in (`core/proxy` finds it).
 
 DIAGNOSTICS
     None raised: every failure is a ModelFault. Time-outs and broken connections say that the server is lost.
 """
 
 import asyncio
-import contextlib
-import ipaddress
-import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from urllib.parse import urlsplit
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import cast
 
 import httpx
 
 from batchd.core import json
+from batchd.core.body import CONTROL_BYTES_MAX, ERROR_BYTES_MAX, HEADERS, Body, refused_head
 from batchd.core.fault import Category, ModelFault
+from batchd.core.proxy import Proxy
+from batchd.core.reply import unreadable
 from batchd.edges.ollama.faults import classify
-
-
-@contextlib.contextmanager
-def _environment(**variables: str | None) -> Iterator[None]:
-    """With these variables, or without those that are None; afterwards as it was."""
-    before = {name: os.environ.pop(name, None) for name in variables}
-    os.environ.update({name: value for name, value in variables.items() if value is not None})
-    try:
-        yield
-    finally:
-        for name in variables:
-            os.environ.pop(name, None)
-        os.environ.update({name: value for name, value in before.items() if value is not None})
-
-
-# The package makes a client of its own when it is imported, to the server of OLLAMA_HOST, and fails where
-# that is no address. Whether it is one is for the settings to say, in a sentence. For that client, which
-# nobody uses, it would read all certificates of the system, a twentieth of our start: in a directory they
-# are read one by one, as they are needed.
-with _environment(OLLAMA_HOST=None, SSL_CERT_FILE=None, SSL_CERT_DIR=str(Path(__file__).parent)):
-    import ollama
 
 #: A server on the same machine or network accepts at once; its backlog may hold a moment.
 CONNECT_S = 5.0
@@ -56,40 +35,74 @@ WRITE_S = 60.0
 READ_MARGIN_S = 5.0
 
 
-class Exchanger(ollama.AsyncClient):
+class Exchanger:
     """One connection to the server, for one slot or for the control calls."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, proxy: Proxy | None = None) -> None:
+        self.address = (host if "://" in host else f"http://{host}").rstrip("/")
+        self._proxy = proxy
         # Reading the certificates of the system takes 30 ms, for each slot: only where they are needed.
-        verify = host.startswith("https://")
-        super().__init__(host, trust_env=not is_loopback(host), follow_redirects=False, verify=verify)
+        verify = self.address.startswith("https://")
+        self._transport = httpx.AsyncHTTPTransport(verify=verify, proxy=proxy.url if proxy else None)
 
-    @property
-    def address(self) -> str:
-        return str(self._client.base_url).rstrip("/")
+    def __repr__(self) -> str:
+        return (
+            f"<Exchanger {self.address} by {self._proxy}>" if self._proxy else f"<Exchanger {self.address}>"
+        )
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def exchange(
-        self, method: str, path: str, body: Mapping[str, object] | None, timeout_s: float
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        timeout_s: float,
+        bytes_max: int = CONTROL_BYTES_MAX,
     ) -> object | ModelFault:
-        content = None if body is None else json.dumps(body)
         limits = httpx.Timeout(timeout_s + READ_MARGIN_S, connect=CONNECT_S, write=WRITE_S, pool=CONNECT_S)
+        request = httpx.Request(
+            method,
+            self.address + path,
+            headers=HEADERS,
+            content=None if body is None else json.dumps(body),
+            extensions={"timeout": limits.as_dict()},
+        )
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self._client.request(method, path, content=content, timeout=limits)
+                return await self._receive(request, bytes_max)
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout):
             message = f"No answer within {timeout_s:g} s."
             return ModelFault(Category.TIMEOUT, message, is_temporary=True, is_server_lost=True)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            message = f"The model server cannot be reached: {_words(error)}."
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            by = f" by {self._proxy}" if self._proxy else ""
+            message = f"The model server cannot be reached{by}: {_words(error)}."
             return ModelFault(Category.NETWORK, message, is_temporary=True, is_server_lost=True)
         except httpx.HTTPError as error:
             # It had the request. Whether it died of this one shows when the suspects run alone.
             message = f"The model server broke the connection: {_words(error)}."
             return ModelFault(Category.CRASH, message, is_temporary=True, is_server_lost=True)
-        return _read(response.status_code, response.content)
+        except Exception as error:  # noqa: BLE001  (what comes over a wire must not end more than one call)
+            return unreadable(f"{type(error).__name__}: {error}")
+
+    async def _receive(self, request: httpx.Request, bytes_max: int) -> object | ModelFault:
+        response = await self._transport.handle_async_request(request)
+        try:
+            status = response.status_code
+            if (refused := refused_head(status, response.headers)) is not None:
+                return refused
+            body = Body(bytes_max if status == httpx.codes.OK else ERROR_BYTES_MAX)
+            raw = cast(AsyncGenerator[bytes, None], response.aiter_raw())
+            async with aclosing(raw) as pieces:
+                async for piece in pieces:
+                    if not body.add(piece):
+                        break
+        finally:
+            await response.aclose()
+        if status == httpx.codes.OK and body.is_too_long:
+            return body.too_long()
+        return _read(status, body.content)
 
 
 def _words(error: httpx.HTTPError) -> str:
@@ -100,20 +113,12 @@ def _read(status: int, content: bytes) -> object | ModelFault:
     try:
         value = json.loads(content)
     except ValueError:
-        if status == 200:
+        if status == httpx.codes.OK:
             return ModelFault(Category.SERVER, "The answer is not JSON.", is_temporary=True)
         value = None
-    if status == 200:
+    if status == httpx.codes.OK:
         if isinstance(value, dict) and isinstance(value.get("error"), str):
             return classify(500, value["error"])
         return value
     said = value.get("error") if isinstance(value, dict) else None
     return classify(status, said if isinstance(said, str) else content.decode(errors="replace"))
-
-
-def is_loopback(host: str) -> bool:
-    name = urlsplit(host if "://" in host else f"//{host}").hostname or "localhost"
-    try:
-        return ipaddress.ip_address(name).is_loopback or ipaddress.ip_address(name).is_unspecified
-    except ValueError:
-        return name == "localhost"

@@ -1,7 +1,8 @@
 """Faults of Ollama: its status and text, as a `ModelFault`.
 
 SUMMARY
-    classify    pure; from the texts of Ollama 0.33 and of the engines up to 0.24
+    classify          pure; from the texts of Ollama 0.33 and of the engines up to 0.24
+    runs_elsewhere    what is refused here
 
     Texts that quote the submitter (a schema, a format, a model's name) are recognised first, by their
     shape, so that words inside of a quotation decide nothing. Then memory, then death, then the rest.
@@ -102,6 +103,12 @@ def classify(status: int, text: str) -> ModelFault:
     quoting = _missing(status, text) or _refused(status, text) or _too_long(text)
     fault = quoting or _by_words(status, text or f"status {status} without a text")
     return replace(fault, message=fault.message[:TEXT_CHARS_MAX])
+
+
+def runs_elsewhere(name: str) -> ModelFault:
+    """A model that this Ollama would have another machine run."""
+    message = f"The model '{name}' would be run by another machine; allow_remote_models is off."
+    return ModelFault(Category.MODEL, message, is_temporary=False, code="remote_model_refused")
 
 
 def _by_words(status: int, text: str) -> ModelFault:

@@ -19,12 +19,15 @@ from typing import Protocol
 
 from loguru import logger
 
+from batchd.core.body import answer_bytes_max
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Load, Loaded, ServerDescription
+from batchd.core.proxy import Proxy
 from batchd.core.reply import text_or_empty
 from batchd.core.request import Request
 from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.client import Exchanger
+from batchd.edges.ollama.faults import runs_elsewhere
 from batchd.edges.ollama.listing import entries, find_listed, find_resident, read_loaded
 from batchd.edges.ollama.own import OwnServer, with_log
 from batchd.edges.ollama.resident import Resident
@@ -51,6 +54,8 @@ PUT_OUT_S = 30.0
 #: How often we look whether a model has gone.
 LOOK_S = 0.1
 
+_NOT_OLLAMA = "What answers there is not Ollama, or its address has a path that is none of Ollama's."
+
 #: What Ollama gives a model that nobody set.
 KEEP_ALIVE_DEFAULT = "5m"
 
@@ -74,8 +79,10 @@ class OllamaServer:
         allow_remote: bool = False,
         own: OwnServer | None = None,
         glance_s: float = GLANCE_S,
+        proxy: Proxy | None = None,
     ) -> None:
         self._host = host
+        self._proxy = proxy
         self._glance_s = glance_s
         self._mode = mode
         self._clock = clock
@@ -94,10 +101,11 @@ class OllamaServer:
             return fault
         body = await self._control("GET", "/api/version", None, timeout_s)
         if isinstance(body, ModelFault):
-            return body
+            is_other = body.category is Category.SERVER and not body.is_server_lost
+            return replace(body, message=f"{_NOT_OLLAMA} {body.message}") if is_other else body
         version = text_or_empty(body.get("version"))
         if not version:
-            return ModelFault(Category.SERVER, "What answers there is not Ollama.", is_temporary=True)
+            return ModelFault(Category.SERVER, _NOT_OLLAMA, is_temporary=True)
         return ServerDescription("ollama", version, self._mode, self._client(None).address)
 
     async def digests(self, models: Sequence[str], timeout_s: float) -> Mapping[str, str] | ModelFault:
@@ -114,7 +122,7 @@ class OllamaServer:
     async def load(self, load: Load, timeout_s: float) -> Loaded | ModelFault:
         name = load.model
         if is_remote_name(name) and not self._allow_remote:
-            return _remote_fault(name)
+            return runs_elsewhere(name)
         if (fault := await self._reach(load.slots)) is not None:
             return fault
         shown = await self._control("POST", "/api/show", {"model": name, "verbose": False}, CONTROL_S)
@@ -122,7 +130,7 @@ class OllamaServer:
             return shown
         model = read_model(name, shown)
         if model.is_remote and not self._allow_remote:
-            return _remote_fault(name)
+            return runs_elsewhere(name)
         if self._resident is not None and self._resident.name != name:
             await self._put_out(self._resident, PUT_OUT_S)
         is_yielding = self._patience is not None and self._patience.is_waiting
@@ -193,7 +201,9 @@ class OllamaServer:
         started = resident.rate.start()
         answer: Answer | ModelFault | None = None
         try:
-            body = await self._client(slot).exchange("POST", call[0], call[1], timeout_s)
+            body = await self._client(slot).exchange(
+                "POST", call[0], call[1], timeout_s, answer_bytes_max(request)
+            )
             answer = body if isinstance(body, ModelFault) else resident.read(request, body)
             if isinstance(answer, Answer):
                 answer = replace(answer, usage=await with_log(self._own, answer.usage))
@@ -284,10 +294,5 @@ class OllamaServer:
     def _client(self, slot: int | None) -> Exchanger:
         """One for each slot, and one (None) for control calls, so that a full slot cannot block them."""
         if (client := self._clients.get(slot)) is None:
-            client = self._clients[slot] = Exchanger(self._host)
+            client = self._clients[slot] = Exchanger(self._host, self._proxy)
         return client
-
-
-def _remote_fault(name: str) -> ModelFault:
-    message = f"The model '{name}' would be run by another machine; allow_remote_models is off."
-    return ModelFault(Category.MODEL, message, is_temporary=False, code="remote_model_refused")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from batchd.core.doctor.server import ModelFacts
 from batchd.core.fault import ModelFault
+from batchd.core.proxy import Proxy
 from batchd.core.reply import BYTES_MAX, count_or_none, text_or_empty
 from batchd.edges.ollama.client import Exchanger
 from batchd.edges.ollama.listing import entries, find_listed
@@ -17,9 +18,9 @@ from batchd.edges.ollama.wire import read_model
 MODELS_ASKED_MAX = 30
 
 
-async def survey(host: str, timeout_s: float) -> list[ModelFacts] | ModelFault:
+async def survey(host: str, timeout_s: float, proxy: Proxy | None = None) -> list[ModelFacts] | ModelFault:
     """Every model; of the first so many, smallest first, the kind too."""
-    client = Exchanger(host)
+    client = Exchanger(host, proxy)
     try:
         listing = await _asked(client, "GET", "/api/tags", None, timeout_s)
         if isinstance(listing, ModelFault):

@@ -13,12 +13,15 @@ DIAGNOSTICS
     Fatal: ConfigError for a program that is missing.
 """
 
+import asyncio
 import shutil
 from pathlib import Path
 
 import httpx
 from loguru import logger
 
+from batchd.core.body import HEADERS
+from batchd.core.proxy import is_loopback
 from batchd.errors import ConfigError
 
 #: One look may take so long: a server that is busy starting answers late.
@@ -52,7 +55,9 @@ async def find_mode(
     if mode != "auto":
         return mode
     has_one = has_unit(unit_directories)
-    chosen = choose_mode(await is_answering(host), _is_local(host), has_one, has_binary)
+    # One of another machine is attached to whether it answers or not.
+    is_local = is_loopback(host)
+    chosen = choose_mode(is_local and await is_answering(host), is_local, has_one, has_binary)
     logger.bind(event="ollama_mode").info("Ollama: {} ({})", chosen, host)
     return chosen
 
@@ -62,17 +67,17 @@ def has_unit(unit_directories: tuple[Path, ...] = _UNIT_DIRECTORIES) -> bool:
 
 
 async def is_answering(address: str) -> bool:
+    """Only the status is read: whoever answers there is asked more by others."""
     url = address if "://" in address else f"http://{address}"
+    verify = url.startswith("https://")
     try:
-        async with httpx.AsyncClient(
-            timeout=PROBE_S, trust_env=not _is_local(address), verify=url.startswith("https://")
-        ) as client:
-            response = await client.get(f"{url.rstrip('/')}/api/version")
-    except (httpx.HTTPError, httpx.InvalidURL):
+        async with (
+            asyncio.timeout(PROBE_S),
+            httpx.AsyncHTTPTransport(verify=verify) as transport,
+        ):
+            request = httpx.Request("GET", f"{url.rstrip('/')}/api/version", headers=HEADERS)
+            response = await transport.handle_async_request(request)
+            await response.aclose()
+    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL):
         return False
-    return response.status_code == 200
-
-
-def _is_local(address: str) -> bool:
-    name = httpx.URL(address if "://" in address else f"http://{address}").host
-    return name in ("", "localhost", "0.0.0.0", "::", "::1") or name.startswith("127.")
+    return response.status_code == httpx.codes.OK

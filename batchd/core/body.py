@@ -1,0 +1,112 @@
+"""Body: the bytes of a reply as they come, up to what was asked for, and the head before them.
+
+SUMMARY
+    HEADERS              what every call says: plain JSON, in no encoding
+    answer_bytes_max     how long the answer to a request may be
+    told_bytes_max       how long what is said of a text may be: its tokens, or itself in a template
+    refused_head         why a reply is not read at all: a redirect, an encoding
+    Body                 collects it
+
+    A body is read while it comes, and no longer than its bound; whatever it then is, it was small.
+
+DIAGNOSTICS
+    None raised: a reply that is refused is a ModelFault.
+"""
+
+from collections.abc import Mapping
+
+from batchd.core.fault import Category, ModelFault
+from batchd.core.reply import unreadable
+from batchd.core.request import Endpoint, Request
+from batchd.core.text import printable
+
+HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",  # a few bytes that unpack to gigabytes are not to be had
+    "Content-Type": "application/json",
+    "User-Agent": "batchd",
+}
+
+#: No reply is longer, whatever was asked: 2,048 vectors of 1,024 numbers fit.
+BODY_BYTES_MAX = 64 * 2**20
+
+#: What a server says of itself or of a model: a license and a template are the most of it.
+CONTROL_BYTES_MAX = 4 * 2**20
+
+#: An error is a sentence, or a page of a gateway; what is behind that is not read.
+ERROR_BYTES_MAX = 64 * 2**10
+
+#: Counts, names, durations, and the page that a proxy may put around them.
+_FRAME_BYTES = 64 * 2**10
+
+#: The longest tokens are runs of some hundred spaces, and JSON may take six bytes for one character.
+_TOKEN_BYTES = 1_024
+
+#: Sixteen thousand numbers, more than any model's, of 32 characters each.
+_VECTOR_BYTES = 512 * 2**10
+
+#: A token of one byte, as its number with a comma, or a character as JSON's escape.
+_TOLD_BYTES = 16
+
+#: Characters of an address in a message.
+_ADDRESS_CHARS = 200
+
+
+def answer_bytes_max(request: Request) -> int:
+    """Of the answer to it, with its thoughts."""
+    if request.endpoint is Endpoint.EMBEDDINGS:
+        return _bounded(len(request.inputs) * _VECTOR_BYTES)
+    return _bounded(request.completion_tokens_max * _TOKEN_BYTES)
+
+
+def told_bytes_max(text_bytes: int) -> int:
+    """Of what a server makes of a text of so many bytes."""
+    return _bounded(text_bytes * _TOLD_BYTES)
+
+
+def _bounded(payload_bytes: int) -> int:
+    return min(BODY_BYTES_MAX, _FRAME_BYTES + payload_bytes)
+
+
+def refused_head(status: int, headers: Mapping[str, str]) -> ModelFault | None:
+    """Why what follows this head is not read; None: it is. A person must mend what redirects."""
+    if 300 <= status < 400:
+        where = printable(headers.get("location", "")[:_ADDRESS_CHARS]) or "nowhere"
+        said = (
+            f"It answered {status} and sends on to {where}. Redirects are not followed: give the address at "
+            "which the model server itself answers."
+        )
+        return ModelFault(Category.MODEL, said, is_temporary=True, is_server_lost=True, needs_operator=True)
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        return unreadable(f"it came in the encoding '{encoding[:_ADDRESS_CHARS]}', and none was asked for")
+    return None
+
+
+class Body:
+    """What came of it so far."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._content = bytearray()
+
+    def __repr__(self) -> str:
+        return f"Body({len(self._content)} of {self._bytes_max} bytes)"
+
+    def add(self, piece: bytes) -> bool:
+        """Keep this; False when there is more than may be, so that nothing more is to be read."""
+        self._content += piece[: self._bytes_max + 1 - len(self._content)]
+        return not self.is_too_long
+
+    @property
+    def is_too_long(self) -> bool:
+        return len(self._content) > self._bytes_max
+
+    @property
+    def content(self) -> bytes:
+        """Up to the bound."""
+        return bytes(self._content[: self._bytes_max])
+
+    def too_long(self) -> ModelFault:
+        """An answer of which something is missing is none."""
+        return unreadable(f"it is longer than the {self._bytes_max} bytes that were asked for at most")

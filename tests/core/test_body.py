@@ -1,0 +1,82 @@
+import pytest
+
+from batchd.core.body import (
+    BODY_BYTES_MAX,
+    HEADERS,
+    Body,
+    answer_bytes_max,
+    refused_head,
+    told_bytes_max,
+)
+from batchd.core.fault import Category
+from batchd.core.request import Endpoint, Request
+
+
+def request(endpoint: Endpoint, bound: int, inputs: int = 0) -> Request:
+    return Request("a", endpoint, "m", (), ("x",) * inputs, {}, bound)
+
+
+def test_an_answer_may_be_as_long_as_what_was_asked_for() -> None:
+    short = answer_bytes_max(request(Endpoint.CHAT, 16))
+    long = answer_bytes_max(request(Endpoint.CHAT, 4_096))
+    assert short < 100_000
+    assert 4_096 * 256 * 4 <= long < 5_000_000
+    assert answer_bytes_max(request(Endpoint.EMBEDDINGS, 0, inputs=2)) >= 2 * 16_384 * 25
+
+
+@pytest.mark.parametrize(
+    "bytes_max",
+    [
+        answer_bytes_max(request(Endpoint.CHAT, 2**31)),
+        answer_bytes_max(request(Endpoint.EMBEDDINGS, 0, inputs=2_048)),
+        told_bytes_max(8 * 2**20),
+    ],
+    ids=["tokens", "vectors", "a long line"],
+)
+def test_no_reply_is_longer_than_64_mib_whatever_was_asked_for(bytes_max: int) -> None:
+    assert bytes_max == BODY_BYTES_MAX == 64 * 2**20
+
+
+def test_a_text_may_be_told_as_the_numbers_of_its_bytes() -> None:
+    assert told_bytes_max(1_000) >= 1_000 * len("128000,")
+
+
+def test_a_body_is_kept_up_to_its_bound_and_not_a_byte_beyond() -> None:
+    body = Body(10)
+    assert body.add(b"12345")
+    assert body.add(b"67890")
+    assert (body.content, body.is_too_long) == (b"1234567890", False)
+    assert not body.add(b"x" * 2**20)
+    assert not body.add(b"y" * 2**20)
+    assert (body.content, body.is_too_long) == (b"1234567890", True)
+    assert repr(body) == "Body(11 of 10 bytes)"
+    fault = body.too_long()
+    assert (fault.category, fault.is_temporary, fault.is_server_lost) == (Category.SERVER, True, False)
+    assert "10 bytes" in fault.message
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
+def test_a_plain_reply_is_read(encoding: str) -> None:
+    assert HEADERS["Accept-Encoding"] == "identity"
+    assert refused_head(200, {"content-encoding": encoding}) is None
+    assert refused_head(500, {}) is None
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "identity, gzip", "x" * 10_000])
+def test_an_encoding_that_was_not_asked_for_is_refused(encoding: str) -> None:
+    fault = refused_head(200, {"content-encoding": encoding})
+    assert fault is not None
+    assert (fault.category, fault.is_temporary) == (Category.SERVER, True)
+    assert encoding[:20] in fault.message
+    assert len(fault.message) < 400
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 399])
+def test_a_redirect_is_refused_and_names_where_it_leads(status: int) -> None:
+    fault = refused_head(status, {"location": "https://elsewhere.example/\x1b[2J"})
+    assert fault is not None
+    assert (fault.category, fault.needs_operator, fault.is_server_lost) == (Category.MODEL, True, True)
+    assert f"{status} and sends on to https://elsewhere.example/\\x1b[2J" in fault.message
+    nowhere = refused_head(status, {})
+    assert nowhere is not None
+    assert "nowhere" in nowhere.message
