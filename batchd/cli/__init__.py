@@ -24,12 +24,12 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
 from batchd import __version__
+from batchd.cli.streams import mend_streams, what_was_refused
 from batchd.cli.terminal import put, say, say_error
 from batchd.errors import BatchdError, UsageError
 
@@ -59,9 +59,11 @@ EXIT_INTERRUPTED = 130
 
 def main() -> None:
     """The console script."""
-    if isinstance(sys.stdout, TextIOWrapper):  # one that is not set to UTF-8 shows what it lacks as escapes
-        sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(call(sys.argv[1:]))
+    mend_streams()
+    code = call(sys.argv[1:])
+    if refused := what_was_refused():
+        say(f"batchd: Standard output took no more: {refused}. The exit code is that of the command.")
+    sys.exit(code)
 
 
 def call(arguments: Sequence[str], more: Sequence[Verb] = ()) -> int:

@@ -1,10 +1,10 @@
 """`batchd check`: what intake would say of each line, without running anything.
 
 SUMMARY
-    Reads each file through the survey, with the options that lie beside it. Every bad line is told with its
-    number, code and message; then counts, prefix groups and sizes. Token counts are estimates: only the
-    model's own tokenizer knows. Where the rates of the model are known (from an earlier result, or from a
-    calibration), the time that it will take, with a range.
+    Reads each file through the survey, with the options that lie beside it. Bad lines are told with number,
+    code and message, up to ten for each code; then counts, prefix groups and sizes. Token counts are
+    estimates: only the model's own tokenizer knows. Where the rates of the model are known (from an earlier
+    result, or from a calibration), the time that it will take, with a range.
 
 DIAGNOSTICS
     Fatal: UsageError for a file that cannot be read.
@@ -22,6 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from batchd.app.foretold import known_rates
 from batchd.cli.beside import opened, options_beside
+from batchd.cli.source import Source, sources
 from batchd.cli.terminal import JsonOption, console, put, put_json, put_table
 from batchd.core.fault import LineFault
 from batchd.core.forecast import Work, forecast
@@ -33,8 +34,8 @@ from batchd.core.strategy import Strategy
 from batchd.core.survey import Survey
 from batchd.settings import Settings, load_settings
 
-#: Bad lines shown on a terminal: nobody reads more. A pipe and JSON get all.
-_SHOWN_MAX = 1_000
+#: Bad lines shown for each code: what is wrong with the file is clear by then. JSON gets all.
+_SHOWN_MAX = 10
 
 #: Groups shown; the largest decide what a batch costs. JSON gets as many as a person could want.
 _GROUPS_SHOWN_MAX = 10
@@ -60,7 +61,9 @@ _BAR_STEP_LINES = 1_000
 
 
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Batch files, JSONL.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Batch files, JSONL; - for standard input.")
+    ],
     as_json: JsonOption = False,
 ) -> int:
     """Say what is wrong with batch files, without running them.
@@ -73,20 +76,24 @@ def check(
       batchd check --json *.jsonl
     """
     settings = load_settings({})
-    return max([_checked(path, settings, as_json) for path in files])
+    with sources(files, settings) as found:
+        return max([_checked(source, settings, as_json) for source in found])
 
 
-def _checked(path: Path, settings: Settings, as_json: bool) -> int:
+def _checked(source: Source, settings: Settings, as_json: bool) -> int:
     limits = LineLimits(settings.line_bytes_max, settings.completion_tokens_default)
-    with opened(path) as file, opened(path) as again:
+    path = source.given
+    with opened(source.path) as file, opened(source.path) as again:
         survey = Survey(file, again, limits, settings.strict, options_beside(path), settings.strategy)
-        faults = _with_bar(survey, path.stat().st_size)
+        faults = _with_bar(survey, source.path.stat().st_size)
         if as_json:
             found = [asdict(fault) for fault in faults]
             name = os.fsencode(path).decode("utf-8", "backslashreplace")
             put_json({"file": name, **_numbers(survey, settings), "faults": found})
+        elif survey.foreign is not None:
+            put(f"{path}: {survey.foreign.sentence}")
         else:
-            _list(path, survey, faults)
+            _list(path, faults)
             _conclude(path, survey, settings)
     return 1 if survey.faulty or survey.refusals() else 0
 
@@ -105,13 +112,15 @@ def _with_bar(survey: Survey, size_bytes: int) -> Iterator[LineFault]:
                 yield fault
 
 
-def _list(path: Path, survey: Survey, faults: Iterator[LineFault]) -> None:
-    limit = _SHOWN_MAX if console().is_terminal else None
+def _list(path: Path, faults: Iterator[LineFault]) -> None:
+    told: Counter[str] = Counter()
     for fault in faults:
-        if limit is None or survey.faulty <= limit:
+        told[fault.code] += 1
+        if told[fault.code] <= _SHOWN_MAX:
             put(f"{path}:{fault.line}: {fault.code}: {fault.message}")
-    if limit is not None and survey.faulty > limit:
-        put(f"and {survey.faulty - limit:,} more bad lines")
+    for code, count in told.items():
+        if count > _SHOWN_MAX:
+            put(f"and {count - _SHOWN_MAX:,} more lines with {code} (--json shows all)")
 
 
 def _conclude(path: Path, survey: Survey, settings: Settings) -> None:

@@ -18,11 +18,12 @@ from typing import Annotated
 import typer
 
 from batchd.app import Ended, run_files
-from batchd.cli.beside import checked_options, opened
+from batchd.cli.beside import checked_options
 from batchd.cli.engine import EngineOption, GgufOption, check_engine, engine_flags, only_this_file
 from batchd.cli.outcome import exit_code, find_earlier, read_result
 from batchd.cli.paused import EXIT_PAUSED, as_json_of_paused, go_on
 from batchd.cli.progress import progress_display
+from batchd.cli.source import Source, refuse_foreign, sources
 from batchd.cli.terminal import ConfigOption, JsonOption, put, put_json
 from batchd.core.strategy import Strategy
 from batchd.errors import UnavailableError, UsageError
@@ -32,7 +33,9 @@ OUT = Path("batchd-results")
 
 
 def run(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Batch files, JSONL.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Batch files, JSONL; - for standard input.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where results go; else ./batchd-results.")
     ] = None,
@@ -69,6 +72,7 @@ def run(
     Example:
       batchd run requests.jsonl --model smollm2:135m --pilot 20
       batchd run requests.jsonl --gguf model.gguf --json
+      gunzip -c requests.jsonl.gz | batchd run -
     """
     _check_flags(out, engine, gguf, spool)
     outbox = None if spool is not None else (out or OUT).absolute()
@@ -81,9 +85,22 @@ def run(
         config,
     )
     settings = only_this_file(settings, gguf)
-    for file in files:
-        opened(file).close()  # a wrong path is said before a server is waited for
-    options = [checked_options(file) for file in files]
+    with sources(files, settings) as found:
+        return _run_all(settings, found, outbox, pilot, strategy, as_json)
+
+
+def _run_all(
+    settings: Settings,
+    found: Sequence[Source],
+    outbox: Path | None,
+    pilot: int | None,
+    strategy: Strategy | None,
+    as_json: bool,
+) -> int:
+    for source in found:
+        refuse_foreign(source, settings)  # as a wrong path: said before a server is waited for
+    options = [checked_options(source.given) for source in found]
+    files = [source.path for source in found]
     if pilot is not None:
         options = [{**asked, "pilot": pilot, "pilot_confirm": True} for asked in options]
     if strategy is not None:

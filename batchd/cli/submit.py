@@ -20,20 +20,21 @@ from typing import Annotated
 
 import typer
 
-from batchd.cli.beside import checked_options, opened
+from batchd.cli.beside import checked_options
 from batchd.cli.outcome import exit_code, find_result
+from batchd.cli.source import Source, refuse_foreign, sources
 from batchd.cli.status import is_running, read_report
 from batchd.cli.terminal import SpoolOption, put, say
 from batchd.edges.spool import submit_file
 from batchd.errors import ConfigError, SpoolError, UsageError
-from batchd.settings import load_settings
+from batchd.settings import Settings, load_settings
 
 #: A listing of the outbox costs next to nothing, and a person waits.
 _LOOK_INTERVAL_S = 0.5
 
 
 def submit(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A batch file, JSONL.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A batch file, JSONL; - for standard input.")],
     spool: SpoolOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait, then print the result directory.")] = False,
 ) -> int:
@@ -46,7 +47,19 @@ def submit(
       batchd submit requests.jsonl --wait
     """
     settings = load_settings({"spool": spool})
-    opened(file).close()
+    with sources([file], settings) as found:
+        refuse_foreign(found[0], settings)
+        batch_id = _handed_in(settings, found[0])
+    if not wait:
+        return 0
+    result = _awaited(settings.spool, settings.spool / "outbox", batch_id)
+    put(str(result))
+    return exit_code(result, settings.failed_share_max)
+
+
+def _handed_in(settings: Settings, source: Source) -> str:
+    """The id of its batch, told."""
+    file = source.given
     options = checked_options(file)
     if options.get("batch_id") is not None:
         # An id that was used before would be another batch's: --wait would hand back its answers.
@@ -55,15 +68,10 @@ def submit(
             "Take the batch_id out of the options file.",
         )
     batch_id = f"batch_{secrets.token_hex(16)}"
-    outbox = settings.spool / "outbox"
-    name = submit_file(settings.spool, file, file.name, {**options, "batch_id": batch_id})
+    name = submit_file(settings.spool, source.path, source.path.name, {**options, "batch_id": batch_id})
     put(batch_id)
     say(f"Handed in as {name}.")
-    if not wait:
-        return 0
-    result = _awaited(settings.spool, outbox, batch_id)
-    put(str(result))
-    return exit_code(result, settings.failed_share_max)
+    return batch_id
 
 
 def _awaited(spool: Path, outbox: Path, batch_id: str) -> Path:

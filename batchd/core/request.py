@@ -89,6 +89,11 @@ MODEL_CHARS_MAX = 1024
 Fields = Mapping[str, object]
 
 
+#: A whole file of another encoding is told as one (`core/filetype`); where some lines are ASCII, by each.
+_NOT_UTF8 = " Reason: it is not UTF-8"
+_CONVERT = " If the file is Latin-1: `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW.jsonl`."
+
+
 def parse_line(raw: bytes, line: int, limits: LineLimits, endpoint: Endpoint | None) -> Request | LineFault:
     """The request of line number `line`, or why there is none. `endpoint` None: no line was valid yet."""
     if len(raw) > limits.line_bytes_max:
@@ -97,6 +102,8 @@ def parse_line(raw: bytes, line: int, limits: LineLimits, endpoint: Endpoint | N
         value = loads_strict(raw)
     except JsonFault as fault:
         reason = "" if fault.is_syntax else f" Reason: {fault}."
+        if reason.startswith(_NOT_UTF8):
+            reason += _CONVERT
         custom_id = _custom_id(fault.readable)
         return LineFault(line, "invalid_json_line", _NOT_PARSEABLE + reason, custom_id=custom_id)
     if not isinstance(value, dict):

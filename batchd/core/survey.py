@@ -12,10 +12,10 @@ DIAGNOSTICS
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from typing import Protocol
 
 from batchd.core.chats import Chats
 from batchd.core.fault import LineFault, Refusal
+from batchd.core.filetype import Rereadable, foreign_type
 from batchd.core.lines import Line, Lines, Reader
 from batchd.core.options import parse_options
 from batchd.core.plan import build_plan
@@ -30,23 +30,13 @@ OPENAI_LINES_MAX = 50_000
 OPENAI_BYTES_MAX = 200_000_000
 
 
-class Seekable(Protocol):
-    """The part of a binary file that is used to look at a line again."""
-
-    def seek(self, offset: int, /) -> int:
-        """Go there."""
-
-    def read(self, size: int, /) -> bytes:
-        """So many bytes."""
-
-
 class Survey:
     """One file, surveyed once. `options_raw` is what lies in NAME.options.json, if it is there."""
 
     def __init__(
         self,
         reader: Reader,
-        again: Seekable,
+        again: Rereadable,
         limits: LineLimits,
         is_strict: bool,
         options_raw: bytes | None,
@@ -56,6 +46,8 @@ class Survey:
         self.is_strict = is_strict if options.strict is None else options.strict
         self.strategy = settled(options.strategy, strategy)
         self.lines = Lines(reader, limits.line_bytes_max)
+        #: No line of such a file is read.
+        self.foreign = foreign_type(again, limits.line_bytes_max)
         self._sieve = Sieve(limits, self.is_strict)
         self._limits = limits
         self._again = again
@@ -74,7 +66,7 @@ class Survey:
 
     def __iter__(self) -> Iterator[LineFault | None]:
         """The fault of each line that is not blank, None for a good one."""
-        for line in self.lines:
+        for line in self.lines if self.foreign is None else ():
             self.total += 1
             fault = self._fault(line)
             if fault is not None:
@@ -106,6 +98,8 @@ class Survey:
 
     def refusals(self) -> list[Refusal]:
         """Why the batch would fail as a whole; empty when it would run."""
+        if self.foreign is not None:
+            return [self.foreign.refusal()]
         refusal = whole_refusal(self.total, self.faulty, self.is_strict)
         return self._options_refusals or ([] if refusal is None else [refusal])
 

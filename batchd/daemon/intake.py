@@ -23,6 +23,7 @@ from dataclasses import replace
 from loguru import logger
 
 from batchd.core.fault import Refusal
+from batchd.core.filetype import foreign_type
 from batchd.core.options import Options, parse_options, peek_batch_id
 from batchd.core.rules import Rules
 from batchd.core.settle import Seen, Watched, observe, turns, unclaimable
@@ -261,7 +262,9 @@ class Intake:
             journal = self._create_journal(self._spool.journal_path(batch_id))
             undo.callback(journal.close)
             reading = Reading(self._spool, journal, batch_id, self._rules, options)
-            if not reading.run(lambda: self._is_stopping):
+            if (foreign := foreign_type(file, self._rules.line_bytes_max)) is not None:
+                unusable = [foreign.refusal()]  # one reason in place of one for each line
+            elif not reading.run(lambda: self._is_stopping):
                 return None
             acceptance = reading.accept(name, unusable or refusals, sha256, size, self._clock.now())
             undo.pop_all()

@@ -51,6 +51,19 @@ def test_each_bad_line_is_told_by_its_number_and_code(
     assert all(word in out for word in ("byte-order mark", "CR LF", "Blank lines: 1", "no newline"))
 
 
+def test_no_more_than_ten_lines_are_told_for_each_code_and_json_has_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, good("a") + b"nope\n" * 30 + good("a") * 12 + good("b"))
+    assert call(["check", str(path)]) == 1
+    out = capsys.readouterr().out
+    assert [out.count(f": {code}: ") for code in ("invalid_json_line", "duplicate_custom_id")] == [10, 10]
+    assert "and 20 more lines with invalid_json_line" in out
+    assert "and 2 more lines with duplicate_custom_id" in out
+    assert call(["check", "--json", str(path)]) == 1
+    assert len(json.loads(capsys.readouterr().out)["faults"]) == 42
+
+
 def test_json_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [write(tmp_path, good("a") + b"nope\n"), write(tmp_path, good("b"), "other.jsonl")]
     assert call(["check", "--json", *map(str, paths)]) == 1

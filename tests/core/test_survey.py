@@ -68,3 +68,9 @@ def test_a_conversation_is_told_by_its_chats() -> None:
     found = survey(raw, b'{"strategy":"conversation"}')
     assert (found.strategy, [group.count for group in found.groups()]) == (Strategy.CONVERSATION, [2, 1])
     assert found.notes() == ()
+
+
+def test_a_whole_file_of_the_wrong_type_is_one_refusal_and_no_line_of_it_is_read() -> None:
+    found = survey((line("a") + line("b")).decode().encode("utf-16"))
+    assert (found.total, found.faulty, found.codes.total()) == (0, 0, 0)
+    assert [refusal.code for refusal in found.refusals()] == ["wrong_file_type"]

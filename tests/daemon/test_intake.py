@@ -1,5 +1,7 @@
 """The intake: what each kind of file becomes."""
 
+from hashlib import sha256
+
 import pytest
 
 from batchd.core.fault import Refusal
@@ -11,6 +13,7 @@ from batchd.errors import InputChangedError
 from tests.daemon.inlet import NAME, WANTED, World
 from tests.fakes.made_batch import chat, content, embed
 from tests.fakes.memory_spool import MemorySpool
+from tests.foreign_files import FOREIGN
 
 
 def test_good_lines_are_journaled_with_their_place_and_plan() -> None:
@@ -33,6 +36,25 @@ def test_a_bad_line_gets_its_error_line_and_the_rest_runs() -> None:
     assert (taken.facts.faulty, taken.facts.refusals) == (1, ())
     assert sorted(taken.journal.plan().order) == [0, 2]
     assert taken.journal.progress().failed == 1
+
+
+@pytest.mark.parametrize("name", ["UTF-16, as PowerShell writes it", "gzip", "an indented array", "CSV"])
+def test_a_file_of_the_wrong_type_fails_with_one_sentence_and_is_known_by_its_hash(name: str) -> None:
+    raw = FOREIGN[name][0]
+    taken = World().take(raw)
+    assert taken.journal.phase() is Phase.READY
+    assert [refusal.code for refusal in taken.facts.refusals] == ["wrong_file_type"]
+    assert taken.facts.refusals[0].message.startswith("The file is ")
+    assert (taken.facts.total, taken.facts.faulty) == (0, 0)
+    assert (taken.facts.sha256, taken.facts.size_bytes) == (sha256(raw).hexdigest(), len(raw))
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_a_bad_first_line_is_a_bad_line_and_no_wrong_type(is_strict: bool) -> None:
+    rules = Rules(slots=1, settle_s=0.0, strict=is_strict)
+    taken = World(rules).take(b"custom_id,prompt\n" + content([chat("a"), chat("b")]))
+    assert taken.codes() == {0: "invalid_json_line"}
+    assert [refusal.code for refusal in taken.facts.refusals] == ["invalid_json_line"] * is_strict
 
 
 def test_a_doubled_custom_id_is_refused_and_the_first_one_stands() -> None:
