@@ -13,6 +13,7 @@ DIAGNOSTICS
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 
+from batchd.core.fault import Refusal
 from batchd.core.settle import Seen, Signature
 from batchd.core.space import in_units
 
@@ -24,6 +25,12 @@ PAUSE_LAST_S = 60.0
 #: A claimed file that still changes after this long fails: no copy of a batch file takes a day. Counted on
 #: the monotonic clock of one run of the daemon, so that a wall clock that jumps fails nothing.
 UNSETTLED_S_MAX = 86_400.0
+
+#: Why the batch of a file that was not read fails.
+UNSETTLED = Refusal(
+    "file_never_settled", "The file was still changing a day after it was claimed, so it was not read."
+)
+CANCELLED_UNREAD = Refusal("batch_cancelled", "The batch was cancelled before its file was read.")
 
 #: Batches of one owner that wait after their claim; beyond it the owner's others stay in the inbox. Many,
 #: because each is only a directory and one look a minute, and on most machines all files have one owner.

@@ -29,6 +29,8 @@ from batchd.core.rules import Rules
 from batchd.core.settle import Seen, Watched, observe, turns, unclaimable
 from batchd.core.space import Space
 from batchd.core.waiting import (
+    CANCELLED_UNREAD,
+    UNSETTLED,
     Original,
     Waiting,
     hold_unsettled,
@@ -49,11 +51,6 @@ from batchd.errors import (
 
 #: Claims of one sweep; the rest waits for the next, so that a million small files do not hold up the work.
 CLAIMS_PER_SWEEP_MAX = 16
-
-UNSETTLED = Refusal(
-    "file_never_settled", "The file was still changing a day after it was claimed, so it was not read."
-)
-CANCELLED_UNREAD = Refusal("batch_cancelled", "The batch was cancelled before its file was read.")
 
 
 class Intake:
