@@ -8,6 +8,7 @@ import errno
 import os
 import zlib
 from array import array
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lmdb
@@ -15,9 +16,10 @@ import pytest
 
 from batchd.core.lifecycle import Phase
 from batchd.core.packing import SCHEMA_VERSION, pack_key
-from batchd.core.record import LineRow, NewLine, Outcome, Plan
-from batchd.edges.journal import Journal
+from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan
+from batchd.edges.journal import Journal, Retry
 from batchd.edges.journal.environment import Environment
+from batchd.edges.journal.rows import Changes
 from batchd.errors import DamagedJournalError, FullJournalError, JournalError, JournalVersionError
 
 TABLES = ("meta", "reqs", "cid", "state", "results", "inflight", "events", "plan")
@@ -212,3 +214,31 @@ async def test_a_result_that_is_damaged_after_opening_names_its_line(tmp_path: P
     # The next look at the last results would find nothing wrong: it must not go on from there for ever.
     with pytest.raises(DamagedJournalError, match="before"):
         Journal.open(str(path))
+
+
+def test_what_three_hours_of_a_full_disk_have_to_say_is_there_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second of work, a peak and now and then a decision: once a second, with nobody who waits for it."""
+    make(tmp_path / "journal", 2).close()
+    is_full, commit = True, Environment.commit
+
+    def refuse(self: Environment, changes: Sequence[Callable[[Changes], object]]) -> list[object]:
+        if is_full:
+            raise lmdb.DiskError("No space left on device")
+        return commit(self, changes)
+
+    monkeypatch.setattr(Environment, "commit", refuse)
+    journal = Journal.open(str(tmp_path / "journal"), Retry(tries=2, first_s=0.001, longest_s=0.001))
+    for second in range(10_800):
+        journal.add_worked(1.0)
+        journal.note("peaks", str(second))
+        if second % 60 == 0:
+            journal.log_event(Event(float(second), "slots", "1", "2", "a decision"))
+    is_full = False
+    journal.close()
+    again = Journal.open(str(tmp_path / "journal"))
+    assert again.progress().worked_s == 10_800
+    assert again.meta()["peaks"] == "10799"
+    assert [event.at for event in again.events()] == [60.0 * minute for minute in range(180)]
+    again.close()

@@ -48,11 +48,11 @@ def test_a_writer_without_work_has_no_pulse_and_one_that_hangs_has_the_same_twic
     writer = Writer(store, Retry())
     idle = writer.pulse
     assert idle is None
-    writer.put(lambda rows: None)
+    writer.remark(lambda remarks: None)
     assert store.entered.wait(WAIT_S)
     first = writer.pulse
     assert first is not None
-    writer.put(lambda rows: None)
+    writer.remark(lambda remarks: None)
     assert writer.pulse == first
     store.gate.set()
     until(lambda: writer.pulse is None)
@@ -63,7 +63,7 @@ def test_a_commit_that_is_tried_again_is_a_step() -> None:
     store = SlowStore(failures=3)
     store.gate.set()
     writer = Writer(store, Retry(tries=5, first_s=0.05, longest_s=0.05))
-    writer.put(lambda rows: None)
+    writer.remark(lambda remarks: None)
     seen = set()
 
     def is_done() -> bool:

@@ -13,8 +13,10 @@ import lmdb
 import pytest
 from loguru import logger
 
+from batchd.core.record import Event
+from batchd.edges.journal.remarks import Remarks
 from batchd.edges.journal.rows import Changes
-from batchd.edges.journal.writer import GROUP_BYTES, GROUP_CHANGES, WAITING_MAX, Retry, Writer
+from batchd.edges.journal.writer import GROUP_BYTES, GROUP_CHANGES, Retry, Writer
 from batchd.errors import DamagedJournalError, FullJournalError, JournalError
 
 #: Two tries without a pause worth noticing.
@@ -34,6 +36,7 @@ class ScriptedStore:
         self.entered = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
+        self.book: Book | None = None
 
     def commit(self, changes: Sequence[Callable[[Changes], object]]) -> list[object]:
         self.calls.append("commit")
@@ -43,7 +46,7 @@ class ScriptedStore:
         if error is not None:
             raise error
         self.groups.append(len(changes))
-        return [change(None) for change in changes]  # type: ignore[arg-type]  # no change here looks at its rows
+        return [change(self.book) for change in changes]  # type: ignore[arg-type]  # what is used of rows
 
     def has_no_room(self, error: lmdb.Error) -> bool:
         return self.is_full
@@ -55,8 +58,22 @@ class ScriptedStore:
             raise error
 
 
+class Book:
+    """Rows that only keep the notes."""
+
+    def __init__(self, kept: list[str]) -> None:
+        self.kept = kept
+
+    def note(self, name: str, value: str) -> None:
+        self.kept.append(value)
+
+
 def nothing(rows: Changes) -> None:
     """A change."""
+
+
+def ignored(remarks: Remarks) -> None:
+    """Nothing to say."""
 
 
 async def test_while_one_commit_is_on_its_way_the_next_group_forms() -> None:
@@ -137,7 +154,7 @@ async def test_when_the_tries_are_used_up_all_who_wait_are_told(error: lmdb.Erro
             await wait
         assert caught.value.next_step
     with pytest.raises(JournalError):
-        writer.put(nothing)
+        writer.remark(ignored)
     writer.close()
     assert store.groups == []
 
@@ -229,19 +246,54 @@ def test_the_pauses_double_up_to_a_bound_and_end() -> None:
     assert list(Retry().pauses()) == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0])
 
 
-async def test_more_waiting_changes_than_the_bound_are_a_bug() -> None:
+async def test_a_disk_that_is_full_for_days_costs_bounded_memory_and_ends_nobody() -> None:
+    """Seconds are counted and decisions made meanwhile; two answers that wait keep their place between."""
+    store, day_s = ScriptedStore(), 86_400
+    store.gate.clear()
+    writer = Writer(store, HASTY)
+    first = writer.record(nothing, 1)
+    assert await asyncio.to_thread(store.entered.wait, GATE_S)
+    for _ in range(day_s):
+        writer.remark(lambda remarks: remarks.add_worked(1.0))
+    second = writer.record(nothing, 1)
+    for number in range(day_s):
+        event = Event(float(number), "slots", "1", "2", "a decision")
+        writer.remark(lambda remarks, event=event: remarks.log_event(event))  # type: ignore[misc]  # its own
+    assert repr(writer) == "Writer(3 waiting)"
+    store.gate.set()
+    await asyncio.wait([first, second])
+    writer.close()
+    assert sum(store.groups) == 4
+
+
+async def test_more_answers_may_wait_than_any_number_of_slots_that_was_thought_of() -> None:
     store = ScriptedStore()
     store.gate.clear()
     writer = Writer(store, HASTY)
-    writer.put(nothing)
-    assert await asyncio.to_thread(store.entered.wait, GATE_S)
-    for _ in range(WAITING_MAX):
-        writer.put(nothing)
-    with pytest.raises(AssertionError):
-        writer.put(nothing)
+    waits = [writer.record(nothing, 1) for _ in range(10_000)]
     store.gate.set()
+    await asyncio.wait(waits)
     writer.close()
-    assert sum(store.groups) == 1 + WAITING_MAX
+    assert sum(store.groups) == 10_000
+
+
+async def test_remarks_keep_their_place_among_the_answers() -> None:
+    store, order = ScriptedStore(), list[str]()
+    store.gate.clear()
+    writer = Writer(store, HASTY)
+    store.book = Book(order)
+    waits = []
+    for number in range(3):
+        writer.remark(lambda remarks, number=number: remarks.note("talk", f"before {number}"))  # type: ignore[misc]
+        waits.append(writer.record(lambda _, number=number: order.append(f"answer {number}"), 1))  # type: ignore[misc]
+    writer.remark(lambda remarks: remarks.note("talk", "after"))
+    writer.remark(lambda remarks: remarks.note("talk", "at last"))
+    store.gate.set()
+    await asyncio.wait(waits)
+    writer.close()
+    assert order == [
+        "before 0", "answer 0", "before 1", "answer 1", "before 2", "answer 2", "at last",
+    ]  # fmt: skip
 
 
 async def test_a_bug_in_a_change_reaches_everybody_and_ends_the_writing() -> None:
@@ -250,7 +302,7 @@ async def test_a_bug_in_a_change_reaches_everybody_and_ends_the_writing() -> Non
     with pytest.raises(AssertionError, match="no such line"):
         await wait
     with pytest.raises(AssertionError, match="no such line"):
-        writer.put(nothing)
+        writer.remark(ignored)
     writer.close()
 
 

@@ -5,9 +5,9 @@ SUMMARY
     kill and no power cut takes it back. All writing is done by one thread (`writer`); reading is done by the
     caller, in short transactions. Tables stand in `rows`, the files in `environment`.
 
-    One event loop uses a journal. `record`, `intend`, `note`, `add_worked` and `log_event` never wait; who
-    calls them keeps the number of unacknowledged ones small. `salvage_from` takes over what is whole of a
-    damaged journal that was put aside.
+    One event loop uses a journal. `record` and `intend` never wait; who calls them keeps the number of
+    unacknowledged ones small. `note`, `add_worked` and `log_event` never wait either, and are merged while
+    the disk takes nothing. `salvage_from` takes over what is whole of a damaged journal that was put aside.
 
     To change what is on the disk: raise SCHEMA_VERSION in `core/packing`, even if that wastes a number
     (RESULT_VERSION too where a result row changes), say in CHANGELOG.md what happens to batches at work, and
@@ -21,8 +21,7 @@ DIAGNOSTICS
     unless the batch is not accepted yet (then it is better to give the space back) or `may_wait` forbids it.
     Fatal: DamagedJournalError, JournalVersionError, or JournalError when a journal cannot be opened, read or
     written; nothing acknowledged is lost.
-    Bug: AssertionError for a phase or line index out of order, for too many unacknowledged changes, and for
-    use after `close`.
+    Bug: AssertionError for a phase or line index out of order, and for use after `close`.
 """
 
 import asyncio
@@ -98,7 +97,7 @@ class Journal:
         failpoints.reach("phase.done")
 
     def note(self, name: str, value: str) -> None:
-        self._writer.put(lambda rows: rows.note(name, value))
+        self._writer.remark(lambda remarks: remarks.note(name, value))
 
     def meta(self) -> Mapping[str, str]:
         with self._environment.read() as rows:
@@ -153,7 +152,7 @@ class Journal:
 
     def add_worked(self, duration_s: float) -> None:
         """Add time in which this batch was worked on; durable with the next commit."""
-        self._writer.put(lambda rows: rows.add_worked(duration_s))
+        self._writer.remark(lambda remarks: remarks.add_worked(duration_s))
 
     def salvage_from(self, path: str) -> Salvaged:
         """Take over every whole result of a damaged journal that was put aside, and what gave them."""
@@ -169,7 +168,7 @@ class Journal:
         return Salvaged(taken, has_uses=bool(accounts))
 
     def log_event(self, event: Event) -> None:
-        self._writer.put(lambda rows: rows.log_event(event))
+        self._writer.remark(lambda remarks: remarks.log_event(event))
 
     def events(self) -> Sequence[Event]:
         with self._environment.read() as rows:

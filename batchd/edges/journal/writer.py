@@ -1,20 +1,24 @@
 """The one thread that writes a journal.
 
 SUMMARY
-    Everything that changes the journal waits in one bounded queue. The thread takes what is queued, commits
-    it as one transaction, acknowledges all of it at once, and repeats. There is no timer: while one commit is
-    on its way to the disk, the next group gathers.
+    Everything that changes the journal waits in one queue. The thread takes what is queued, commits it as one
+    transaction, acknowledges all of it at once, and repeats. There is no timer: while one commit is on its
+    way to the disk, the next group gathers.
 
-    put     from any thread; nobody waits
+    remark  from any thread; nobody waits
     record  from the event loop; a future
     run     from another thread; returns when it is durable
+
+    The queue is bounded by those who put into it, on a disk that is full for days too: who records waits for
+    room in `daemon/ledger` before the next request, who runs waits here, and remarks between two of these
+    are merged into one (`remarks`). Their order is that of the calls.
 
 DIAGNOSTICS
     Warning: a commit that failed is tried again, with nothing of it acknowledged and all of it kept; while
     the disk is full, for as long as `may_wait` allows (`waits_for_room`).
     Fatal: when the tries are used up, or LMDB panicked and could not be opened again, everybody who waits
     gets JournalError, and so does who comes later.
-    Bug: AssertionError when the queue's bound is passed, or for use after `close`.
+    Bug: AssertionError for use after `close`.
 """
 
 import asyncio
@@ -30,12 +34,10 @@ import lmdb
 from loguru import logger
 
 from batchd import failpoints
+from batchd.edges.journal.remarks import Remarks
 from batchd.edges.journal.rows import Changes
 from batchd.errors import FullJournalError, JournalError
 
-#: Changes waiting for the disk. The dispatcher keeps at most 256 outcomes unacknowledged, so this is
-#: enough for 1,024 slots; past it somebody writes without waiting.
-WAITING_MAX = 4096
 #: One commit: beyond these, grouping saves nothing more, and a failed one has more to do again.
 GROUP_CHANGES = 256
 GROUP_BYTES = 4 * 1024**2
@@ -85,9 +87,14 @@ class _Waiting:
     """One change in the queue, its weight in a group, and who waits for it."""
 
     change: Change
-    size: int
+    size: int = 0
     acknowledged: "asyncio.Future[None] | None" = None
     returned: "Future[object] | None" = None
+    remarks: Remarks | None = None  # more may join them while nothing is queued behind
+
+    @property
+    def weight(self) -> int:
+        return self.size if self.remarks is None else self.remarks.size
 
 
 class Writer:
@@ -115,9 +122,16 @@ class Writer:
         """Steps so far, while something waits to be written."""
         return self._steps if self._is_busy or self._queue else None
 
-    def put(self, change: Change) -> None:
-        """Durable with a coming commit; nobody is told."""
-        self._enqueue(_Waiting(change, 0))
+    def remark(self, make: Callable[[Remarks], None]) -> None:
+        """Durable with a coming commit; nobody is told. `make` is called at once."""
+        with self._wake:
+            self._refuse()
+            remarks = self._queue[-1].remarks if self._queue else None
+            if remarks is None:
+                remarks = Remarks()
+                self._queue.append(_Waiting(remarks.apply, remarks=remarks))
+                self._wake.notify()
+            make(remarks)
 
     def record(self, change: Change, size: int) -> "asyncio.Future[None]":
         """The future, of the running loop, is done when the change is durable."""
@@ -152,12 +166,14 @@ class Writer:
 
     def _enqueue(self, waiting: _Waiting) -> None:
         with self._wake:
-            if self._lost is not None:
-                raise self._lost
-            assert not self._is_closing, "the journal is closed"
-            assert len(self._queue) < WAITING_MAX, f"{WAITING_MAX} changes wait for the journal already"
+            self._refuse()
             self._queue.append(waiting)
             self._wake.notify()
+
+    def _refuse(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+        assert not self._is_closing, "the journal is closed"
 
     def _work(self) -> None:
         group: list[_Waiting] = []
@@ -182,7 +198,7 @@ class Writer:
             size = 0
             while self._queue and len(group) < GROUP_CHANGES and size < GROUP_BYTES:
                 group.append(self._queue.popleft())
-                size += group[-1].size
+                size += group[-1].weight
             self._is_busy = bool(group)
             return group
 
