@@ -69,7 +69,7 @@ async def serve(read: Callable[[], Settings], around: Surroundings) -> None:
             house.adopt(rules, _shown(changed, engines), changed.drain_s)
 
         reload = Reloading(settings, read, adopt, service, clock, lambda: house.board.state == "ready")
-        with cards_held(settings, engines):
+        with await to_its_end(cards_held, settings, engines):
             await _until_stopped(house, house.run(), reload)
     finally:
         spool.close()
@@ -101,7 +101,7 @@ async def run_files(
     try:
         clock = SystemClock()
         engines = with_profiles(await build_engines(settings, clock), settings)
-        on_card.enter_context(cards_held(settings, engines))
+        on_card.enter_context(await to_its_end(cards_held, settings, engines))
         described = await wait_for(engines, clock)
         versions = sorted({server.version for server in described})
         wanted = await _identified(settings, engines, ", ".join(versions), files, options)

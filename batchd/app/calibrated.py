@@ -7,7 +7,7 @@ DIAGNOSTICS
 import sys
 from pathlib import Path
 
-from batchd.app.blocking import abandonable
+from batchd.app.blocking import abandonable, to_its_end
 from batchd.app.calibrate import OnStep, calibrate
 from batchd.app.cards import cards_held
 from batchd.app.engines import build_engine
@@ -37,7 +37,7 @@ async def calibrate_model(
     clock = SystemClock()
     engine = await build_engine(settings, clock)
     try:
-        with cards_held(settings, [engine]):
+        with await to_its_end(cards_held, settings, [engine]):
             profile = await calibrate(engine, settings, model, minutes, clock, on_step)
     finally:
         await engine.server.close()

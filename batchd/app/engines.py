@@ -88,16 +88,20 @@ async def build_engines(settings: Settings, clock: Clock) -> list[Engine]:
         return [_llamacpp(settings)]
     chosen = settings.ollama
     if chosen.hosts:
-        has_card = any(map(is_loopback, chosen.hosts)) and bool(read_cards()[0])
+        has_card = any(map(is_loopback, chosen.hosts)) and await _sees_card()
         return [_attached(settings, host, clock, has_card, label=host) for host in chosen.hosts]
     program = str(chosen.binary or OLLAMA_PROGRAM)
     mode = await find_mode("own" if chosen.gpus else chosen.mode, chosen.host, program)
     if mode == "attach":
-        has_card = is_loopback(chosen.host) and bool(read_cards()[0])
+        has_card = is_loopback(chosen.host) and await _sees_card()
         return [_attached(settings, chosen.host, clock, has_card)]
     refuse_unreadable(os.environ, chosen.models_dir)
-    has_card = bool(read_cards()[0])
+    has_card = await _sees_card()
     return [_own(settings, program, clock, has_card, gpu) for gpu in chosen.gpus or (None,)]
+
+
+async def _sees_card() -> bool:
+    return bool((await asyncio.to_thread(read_cards))[0])
 
 
 async def build_engine(settings: Settings, clock: Clock) -> Engine:

@@ -26,6 +26,9 @@ from batchd.settings import Settings
 #: What we start besides a model server, to keep the machine awake.
 INHIBIT = "systemd-inhibit"
 
+#: A reading is worth no more of the time that the lookout has for it; the rest is read without the cards.
+CARDS_S = 2.0
+
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -57,9 +60,9 @@ class MachineGauges:
 
 
 def look_at_machine(programs: Sequence[str] = ()) -> Reading:
-    """One reading; it blocks for some milliseconds, or for as long as the driver does."""
+    """One reading; it blocks for some milliseconds, or for seconds where the driver hangs."""
     pids = server_pids(programs)
-    cards, trouble = read_cards(pids)
+    cards, trouble = read_cards(pids, CARDS_S)
     total, free = memory.machine_bytes()
     limit, used = pressure.group_bytes()
     return Reading(

@@ -47,6 +47,7 @@ def describe_model(engine: Engine, supervisor: Supervisor) -> ModelStatus:
 def provenance(engine: Engine, supervisor: Supervisor) -> dict[str, object]:
     """What is true now of us, the engine and the machine. Which models a batch used, its journal tells."""
     server = supervisor.description
+    cards, trouble = read_cards()
     return {
         "batchd": __version__,
         "engine": {
@@ -54,10 +55,9 @@ def provenance(engine: Engine, supervisor: Supervisor) -> dict[str, object]:
             "version": server.version if server else None,
             "mode": server.mode if server else None,
         },
-        "gpus": [
-            {"name": card.name, "driver": card.driver, "memory_mb": card.total_mib}
-            for card in read_cards()[0]
-        ],
+        "gpus": None
+        if trouble
+        else [{"name": card.name, "driver": card.driver, "memory_mb": card.total_mib} for card in cards],
         "machine": {"system": platform.platform(), "python": platform.python_version()},
         "memory": {"daemon_anonymous_bytes": resident_bytes()},
     }

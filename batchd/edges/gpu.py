@@ -7,20 +7,32 @@ SUMMARY
     answers "unknown error" to old sessions for ever, and an open session would keep the driver from being
     unloaded.
 
+    A driver may hang in the kernel, where no signal reaches it. So each question has a deadline, and is asked
+    in a thread that nobody has to wait for, not even the end of the process. There is one at most: while it
+    hangs, the answer is at once that the driver hangs.
+
 DIAGNOSTICS
-    None raised: what a card does not tell is None; a driver that fails is no card, and a text.
+    None raised: what a card does not tell is None; a driver that fails or hangs is no card, and a text.
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pynvml
 
 from batchd.core.readings import Card
 
+_T = TypeVar("_T")
+
 _BYTES_PER_MIB = 2**20
+
+#: The longest that anybody waits for the driver. One without persistence mode wakes its cards first, which
+#: takes seconds where there are many.
+ANSWER_S = 10.0
 
 #: The driver writes here when it is loaded, also where a sandbox has hidden the cards.
 DRIVER_VERSION = Path("/proc/driver/nvidia/version")
@@ -29,29 +41,78 @@ DRIVER_VERSION = Path("/proc/driver/nvidia/version")
 _NOBODY = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
 
 
-def read_cards(pids: Collection[int] = ()) -> tuple[tuple[Card, ...], str]:
+def read_cards(pids: Collection[int] = (), limit_s: float = ANSWER_S) -> tuple[tuple[Card, ...], str]:
     """Every card in the driver's order, and why there is none. `pids`: the processes whose share is ours."""
-    try:
+
+    def look() -> tuple[Card, ...]:
         with _session():
             driver = _text(pynvml.nvmlSystemGetDriverVersion())
-            numbers = range(pynvml.nvmlDeviceGetCount())
-            return tuple(_card(number, driver, pids) for number in numbers), ""
+            return tuple(_card(number, driver, pids) for number in range(pynvml.nvmlDeviceGetCount()))
+
+    try:
+        return _DRIVER.asked(look, limit_s), ""
+    except _DriverHangsError:
+        return (), "NVIDIA's driver hangs"
     except pynvml.NVMLError as error:
         is_nobody = error.value in _NOBODY and not DRIVER_VERSION.exists()
         return (), "" if is_nobody else f"NVIDIA's driver does not answer: {error}"
 
 
-def card_ids() -> tuple[str, ...]:
+def card_ids(limit_s: float = ANSWER_S) -> tuple[str, ...]:
     """The UUID of every card in the driver's order; none where nobody can be asked."""
-    try:
+
+    def look() -> tuple[str, ...]:
         with _session():
             numbers = range(pynvml.nvmlDeviceGetCount())
             return tuple(
                 _text(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(number)))
                 for number in numbers
             )
-    except pynvml.NVMLError:
+
+    try:
+        return _DRIVER.asked(look, limit_s)
+    except (_DriverHangsError, pynvml.NVMLError):
         return ()
+
+
+class _DriverHangsError(Exception):
+    """It did not answer in time."""
+
+
+class _Driver:
+    """Asks one question at a time, each in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._knowing = threading.Lock()
+        self._hangs = False
+
+    def asked(self, look: Callable[[], _T], limit_s: float) -> _T:
+        """What it says within this time; _DriverHangsError when that is nothing."""
+        if self._hangs or not self._turn.acquire(timeout=limit_s):
+            raise _DriverHangsError
+        answer: Future[_T] = Future()
+
+        def call() -> None:
+            try:
+                answer.set_result(look())
+            except BaseException as error:  # noqa: BLE001 - it travels to whoever waits
+                answer.set_exception(error)
+            finally:
+                with self._knowing:
+                    self._hangs = False
+                self._turn.release()
+
+        threading.Thread(target=call, name="nvml", daemon=True).start()
+        try:
+            return answer.result(limit_s)
+        except TimeoutError:
+            with self._knowing:
+                self._hangs = not answer.done()
+            raise _DriverHangsError from None
+
+
+_DRIVER = _Driver()
 
 
 @contextlib.contextmanager

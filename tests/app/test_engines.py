@@ -1,5 +1,6 @@
 """The engines: which server the settings mean, whose slots they are, and one that does not answer."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,23 @@ async def test_an_attached_ollama_keeps_its_slots_to_itself(tmp_path: Path) -> N
     assert (engine.name, engine.address) == ("ollama", "http://127.0.0.1:11434")
     assert engine.limits == Limits(1, owns_slots=False, has_card=bool(read_cards()[0]))
     await engine.server.close()
+
+
+@pytest.mark.parametrize("ollama", [{"mode": "attach"}, {"hosts": ["http://127.0.0.1:11434"]}])
+async def test_the_cards_are_looked_for_off_the_event_loop(
+    tmp_path: Path, ollama: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[threading.Thread] = []
+
+    def read() -> tuple[tuple[()], str]:
+        asked.append(threading.current_thread())
+        return (), ""
+
+    monkeypatch.setattr("batchd.app.engines.read_cards", read)
+    engine = await build_engine(settings(tmp_path, ollama=ollama), SystemClock())
+    await engine.server.close()
+    assert len(asked) == 1
+    assert asked[0] is not threading.main_thread()
 
 
 async def test_a_remote_ollamas_card_is_not_the_one_of_this_machine(tmp_path: Path) -> None:

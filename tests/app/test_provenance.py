@@ -1,5 +1,7 @@
 """The provenance: enough to cite a result and to repeat it, and nothing invented."""
 
+import sys
+
 import pytest
 
 from batchd import __version__
@@ -72,3 +74,11 @@ async def test_a_lost_model_is_shown_with_the_reason(supervisor: Supervisor, eng
     supervisor.suspect(crash("unexpected EOF"))
     shown = describe_model(engine, supervisor)
     assert (shown.state, shown.model, shown.detail) == ("cooling", None, "unexpected EOF")
+
+
+def test_cards_of_a_driver_that_fails_are_unknown_and_not_none_at_all(
+    supervisor: Supervisor, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["batchd.app.provenance"]  # the package has a function of that name
+    monkeypatch.setattr(module, "read_cards", lambda: ((), "NVIDIA's driver hangs"))
+    assert provenance(engine, supervisor)["gpus"] is None

@@ -4,6 +4,9 @@ DIAGNOSTICS
     None: tests.
 """
 
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -158,3 +161,47 @@ def test_cards_have_names_of_their_own_in_the_drivers_order(monkeypatch: pytest.
     assert card_ids() == ("GPU-0", "GPU-1")
     Driver("nvmlDeviceGetUUID").install(monkeypatch)
     assert card_ids() == ()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda: read_cards(limit_s=0.05), lambda: card_ids(limit_s=0.05)],
+    ids=["read_cards", "card_ids"],
+)
+def test_a_driver_that_hangs_is_not_waited_for_and_not_asked_by_a_second_thread(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[], object]
+) -> None:
+    may_end, threads = threading.Event(), list[threading.Thread]()
+
+    class Hanging(Driver):
+        def nvmlInit(self) -> None:  # noqa: N802
+            threads.append(threading.current_thread())
+            may_end.wait(60)
+            super().nvmlInit()
+
+    driver = Hanging()
+    driver.install(monkeypatch)
+    for _ in range(3):
+        assert ask() in (((), "NVIDIA's driver hangs"), ())
+    assert [thread.daemon for thread in threads] == [True], "the end of the process waits for the others"
+    may_end.set()
+    threads[0].join(20)
+    assert len(read_cards()[0]) == 2
+    assert driver.sessions == 0
+
+
+def test_two_who_ask_at_the_same_time_have_their_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Driver):
+        def nvmlInit(self) -> None:  # noqa: N802
+            assert self.sessions == 0, "the library knows one session of ours"
+            super().nvmlInit()
+            time.sleep(0.01)
+
+    Slow().install(monkeypatch)
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(len(read_cards()[0]))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert found == [2] * 5
