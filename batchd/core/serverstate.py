@@ -2,7 +2,8 @@
 
 SUMMARY
     One table, for every engine: (state, event) -> (next state, what to do). The supervisor does what it is
-    told and says what came of it; whatever is not in the table cannot happen.
+    told and says what came of it. Every event has a row in every state: one that comes late, of a state that
+    was left meanwhile, changes nothing, and what is wanted then is asked anew.
 
         absent      nothing of ours is loaded
         loading     a load was asked for                    canary      loaded; one request must prove it
@@ -13,7 +14,7 @@ SUMMARY
     Only an answer to a canary makes a server ready: one whose runner was killed goes on listing its model.
 
 DIAGNOSTICS
-    Bug: AssertionError for an event that its state does not know.
+    None.
 """
 
 from collections.abc import Mapping
@@ -66,8 +67,8 @@ class Command(Enum):
     UNLOAD = auto()
 
 
-#: A try that was called off in the middle leaves its state behind; the next one begins it again.
-TABLE: Mapping[tuple[State, Event], tuple[State, Command]] = {
+#: The ways. A try that was called off in the middle leaves its state behind; the next one begins it again.
+_WAYS: Mapping[tuple[State, Event], tuple[State, Command]] = {
     (State.ABSENT, Event.WANTED): (State.LOADING, Command.LOAD),
     (State.ABSENT, Event.LOST): (State.SUSPECT, Command.NOTHING),
     (State.ABSENT, Event.RELEASED): (State.ABSENT, Command.NOTHING),
@@ -101,6 +102,7 @@ TABLE: Mapping[tuple[State, Event], tuple[State, Command]] = {
     (State.SUSPECT, Event.RELEASED): (State.ABSENT, Command.UNLOAD),
     (State.RESTARTING, Event.WANTED): (State.RESTARTING, Command.RESTART),
     (State.RESTARTING, Event.RESTARTED): (State.LOADING, Command.LOAD),
+    (State.RESTARTING, Event.SHRUNK): (State.RESTARTING, Command.RESTART),
     (State.RESTARTING, Event.FAILED): (State.COOLING, Command.COOL),
     (State.RESTARTING, Event.REFUSED): (State.ABSENT, Command.REPORT),
     (State.RESTARTING, Event.LOST): (State.SUSPECT, Command.NOTHING),
@@ -115,11 +117,15 @@ TABLE: Mapping[tuple[State, Event], tuple[State, Command]] = {
     (State.GIVEN_UP, Event.RELEASED): (State.ABSENT, Command.UNLOAD),
 }
 
+#: Every state with every event.
+TABLE: Mapping[tuple[State, Event], tuple[State, Command]] = {
+    (state, event): _WAYS.get((state, event), (state, Command.NOTHING)) for state in State for event in Event
+}
+
 #: A load was proven and may be used.
 PROVEN = frozenset({State.READY, State.BUSY})
 
 
 def step(state: State, event: Event) -> tuple[State, Command]:
     """Where this leads, and what to do there."""
-    assert (state, event) in TABLE, f"a model server that is {state.value} cannot meet {event.name}"
     return TABLE[state, event]

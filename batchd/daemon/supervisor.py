@@ -10,7 +10,6 @@ SUMMARY
 
 DIAGNOSTICS
     Fatal: UnavailableError, in a foreground run only, when a person must mend the set-up.
-    Bug: an event that the table does not know.
     Warning: each fault of the server, once per change, with the time of the next try.
 """
 
@@ -231,6 +230,8 @@ class Supervisor:
         if isinstance(described := await self._server.describe(DESCRIBE_TIMEOUT_S), ModelFault):
             return self._failed(described, wish)
         self.description = described
+        if self.standing.state is not State.LOADING:  # it was lost or put out meanwhile
+            return Event.LOADED
         if self.steering.shrinks_spill(loaded, load, wish.window_tokens_min):
             return Event.SHRUNK
         loaded = replace(loaded, memory_window_tokens_max=self.steering.window_tokens_max)
@@ -247,6 +248,8 @@ class Supervisor:
         answer = await self._server.answer(canary(load), 0, CANARY_TIMEOUT_S)
         if isinstance(answer, ModelFault):
             return self._failed(wish.trouble.of_canary(answer), wish)
+        if self.standing.state is not State.CANARY:  # as above
+            return Event.PROVEN
         before_s, self._canary_s = self._canary_s, self._clock.monotonic() - began
         if before_s is not None and self._canary_s > max(CANARY_SLOW_S, CANARY_SLOW_FACTOR * before_s):
             self._canary_s = None
@@ -292,7 +295,6 @@ class Supervisor:
             )
         trouble.tries, trouble.said = trouble.tries + 1, text
         self.standing = Standing(State.COOLING, text, next_try_at=self._clock.now() + wait_s)
-        until = now + wait_s
-        while wish.is_wanted() and (left := until - self._clock.monotonic()) > 0:
+        while wish.is_wanted() and (left := now + wait_s - self._clock.monotonic()) > 0:
             await self._clock.sleep(min(left, WANTED_CHECK_S))
         return Event.RESTED

@@ -17,15 +17,18 @@ from batchd.daemon.supervisor import COOLING_CAP_S, COOLING_LOAD_CAP_S, Supervis
 from batchd.errors import UnavailableError
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.scripted_model import (
+    Played,
     Script,
     ScriptedServer,
     answer,
     crash,
     displaced,
     hiccup,
+    hung,
     missing_model,
     out_of_memory,
     out_of_order,
+    overflow,
     refused,
     unreachable,
     vector,
@@ -560,3 +563,75 @@ async def test_a_server_that_stands_aside_says_why_and_keeps_nothing() -> None:
     )
     assert world.server.calls[-1] == "unload"
     assert isinstance(await world.ensure(), Loaded)
+
+
+FAULTS: dict[str, Callable[[], ModelFault]] = {
+    "crash": crash,
+    "displaced": lambda: displaced("other"),
+    "hiccup": hiccup,
+    "hung": hung,
+    "missing": missing_model,
+    "memory": out_of_memory,
+    "order": out_of_order,
+    "overflow": lambda: overflow(5_000, 1_024),
+    "refused": refused,
+    "unreachable": unreachable,
+}
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+@pytest.mark.parametrize("kind", sorted(FAULTS))
+@pytest.mark.parametrize("place", ["load", "canary", "restart"])
+async def test_whatever_a_load_a_canary_or_a_restart_answers_has_its_way(
+    place: str, kind: str, count: int
+) -> None:
+    faults = [FAULTS[kind]() for _ in range(count)]
+    script = Script()
+    if place == "load":
+        script.loads(*faults)
+    elif place == "canary":
+        script.answers("canary", *faults, *[answer()] * 20)
+    else:
+        script.loads(crash()).restarts(*faults)
+    world = World(script)
+    came = await world.ensure()
+    assert isinstance(came, Loaded | ModelFault)
+    assert isinstance(came, ModelFault) or world.state is State.READY
+
+
+async def test_a_restart_that_is_out_of_memory_asks_for_less() -> None:
+    world = World(Script().loads(crash()).restarts(out_of_memory(), None))
+    assert isinstance(await world.ensure(), Loaded)
+    assert world.server.calls == ["load m 1024x4", "restart", "restart", "load m 1024x2", "canary"]
+
+
+@pytest.mark.parametrize("act", ["suspect", "release"])
+@pytest.mark.parametrize("place", ["load", "canary"])
+async def test_what_happens_while_a_model_is_made_ready_ends_nobody_and_is_begun_anew(
+    place: str, act: str
+) -> None:
+    """A late request reports a death, or the model is put out, in the middle of a load or of a canary."""
+
+    class Disturbed(ScriptedServer):
+        async def load(self, load: Load, timeout_s: float) -> Loaded | ModelFault:
+            await disturb("load")
+            return await super().load(load, timeout_s)
+
+        async def answer(self, request: Request, slot: int, timeout_s: float) -> Played:
+            await disturb("canary")
+            return await super().answer(request, slot, timeout_s)
+
+    async def disturb(where: str) -> None:
+        if where == place and not disturbed:
+            disturbed.append(where)
+            if act == "suspect":
+                supervisor.suspect(crash())
+            else:
+                await supervisor.release()
+
+    disturbed: list[str] = []
+    server = Disturbed(Script().answers("canary", *[answer()] * 3))
+    supervisor = Supervisor(server, FakeClock(), Limits(4, owns_slots=True), lambda change: None)
+    assert isinstance(await supervisor.ensure(LOAD, always, 1_024), Loaded)
+    assert supervisor.standing.is_ready
+    assert server.calls.count("canary") == (2 if place == "canary" else 1)
