@@ -29,8 +29,8 @@ VERSION = 1
 STOPPED = "stopped"
 
 #: Listed things of the inbox that cannot be claimed. Anybody who may submit can make a million of them; the
-#: file is written every few seconds.
-UNCLAIMABLE_MAX = 1_000
+#: file is written every second, by the thread that also sends the requests.
+UNCLAIMABLE_MAX = 100
 
 #: Characters of the line for the service manager, whose display cuts longer ones anywhere.
 _LINE_CHARS_MAX = 200

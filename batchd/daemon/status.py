@@ -19,6 +19,7 @@ from batchd.core.pause import Pause, way_on
 from batchd.core.record import Outcome, Progress, count
 from batchd.core.settle import Seen
 from batchd.core.status import (
+    UNCLAIMABLE_MAX,
     BatchStatus,
     ModelStatus,
     Rate,
@@ -68,7 +69,7 @@ class StatusBoard:
         clock: Clock,
         pid: int,
         servers: Callable[[], Sequence[ModelStatus]],
-        unclaimable: Callable[[], Iterable[Seen]],
+        unclaimable: Callable[[], Sequence[Seen]],
         moves: Callable[[], bool] = lambda: True,
         waiting: Callable[[], Iterable[Waiting]] = tuple,
         notice: Callable[[], str] = str,
@@ -136,7 +137,7 @@ class StatusBoard:
 
     def report(self) -> StatusReport:
         """Everything, as of now."""
-        servers = self._servers()
+        servers, stays = self._servers(), self._unclaimable()
         return StatusReport(
             written_at=self._clock.now(),
             pid=self._pid,
@@ -145,8 +146,9 @@ class StatusBoard:
             batches=(*(self._describe(card) for card in self._cards.values()), *self._arriving()),
             unclaimable=tuple(
                 Unclaimable(printable(item.name.decode("utf-8", "surrogateescape")), item.reason)
-                for item in self._unclaimable()
+                for item in stays[:UNCLAIMABLE_MAX]
             ),
+            unclaimable_more=max(0, len(stays) - UNCLAIMABLE_MAX),
             notice=self._notice(),
             servers=tuple(servers) if len(servers) > 1 else (),
         )

@@ -5,7 +5,7 @@ import pytest
 from batchd.core.pause import Cause, Pause
 from batchd.core.record import NO_PROGRESS, Outcome, Progress, Spent
 from batchd.core.settle import Kind, Seen
-from batchd.core.status import BatchStatus, ModelStatus, parse
+from batchd.core.status import UNCLAIMABLE_MAX, BatchStatus, ModelStatus, parse
 from batchd.core.waiting import Waiting
 from batchd.daemon.status import LOG_INTERVAL_S, LOG_REQUESTS, StatusBoard
 from batchd.errors import SpoolError
@@ -171,6 +171,17 @@ def test_names_of_submitters_are_made_printable() -> None:
     assert shown.isprintable()
     assert report.unclaimable[0].reason == "it is a link"
     assert parse(world.spool.status).unclaimable == report.unclaimable
+
+
+def test_a_million_names_that_cannot_be_claimed_cost_a_tick_no_more_than_a_few() -> None:
+    world = World()
+    one = Seen(b"a.jsonl", Kind.UNCLAIMABLE, (0, 0, 0, 0, 0), "it is a link")
+    world.unclaimable = [one] * 1_000_000
+    report = world.board.tick()
+    assert len(report.unclaimable) == UNCLAIMABLE_MAX
+    assert report.unclaimable_more == 1_000_000 - UNCLAIMABLE_MAX
+    assert parse(world.spool.status) == report
+    assert "1000000 in the inbox" in world.service.lines[-1]
 
 
 def test_a_status_that_cannot_be_written_is_said_once_and_again_after_it_went_well(said: list[str]) -> None:
