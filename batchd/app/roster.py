@@ -12,8 +12,9 @@ DIAGNOSTICS
     Fatal: SpoolError, JournalError.
 """
 
+import threading
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from batchd.app.blocking import to_its_end
 from batchd.app.closing import CANCELLED, close_early, go_on, pause_batch
@@ -47,7 +48,9 @@ class Roster:
         self._board = board
         self._open_journal = open_journal
         self._ready: list[tuple[float, str]] = []
-        self.held: dict[str, Batch] = {}
+        self._changing = threading.Lock()
+        #: Replaced whole, never changed: a thread takes batches in, while the event loop walks over them.
+        self.held: Mapping[str, Batch] = {}
         self.paused: dict[str, Pause] = {}
 
     def __repr__(self) -> str:
@@ -61,7 +64,7 @@ class Roster:
     @property
     def waits_for_room(self) -> bool:
         """Whether something cannot become durable because the disk is full."""
-        return any(batch.journal.waits_for_room for batch in list(self.held.values()))
+        return any(batch.journal.waits_for_room for batch in self.held.values())
 
     def open(self, batch_id: str) -> Batch:
         """With its journal. Blocking."""
@@ -73,12 +76,17 @@ class Roster:
 
     def hold(self, batch: Batch) -> Batch:
         """An accepted batch comes in."""
-        self.held[batch.id] = batch
+        with self._changing:
+            self.held = {**self.held, batch.id: batch}
         return batch
+
+    def _let_go(self, batch_id: str) -> None:
+        with self._changing:
+            self.held = {known: batch for known, batch in self.held.items() if known != batch_id}
 
     def leave(self, batch_id: str) -> None:
         """It is published."""
-        del self.held[batch_id]
+        self._let_go(batch_id)
         self._controls.close(batch_id)
 
     async def recover(self, batch: Batch) -> int:
@@ -105,7 +113,7 @@ class Roster:
         """A paused batch: what it noted is durable, its journal is closed, and the next one has its turn."""
         assert batch.pause is not None
         pause = batch.pause
-        del self.held[batch.id]
+        self._let_go(batch.id)
         batch.input.close()
         await to_its_end(batch.journal.forget_intents)  # read ahead and never sent
         await to_its_end(batch.journal.close)
@@ -115,7 +123,7 @@ class Roster:
 
     async def obey(self, desk: Desk | None) -> None:
         """Control files, of all accepted batches."""
-        for batch in list(self.held.values()):  # a batch is taken in by a thread meanwhile
+        for batch in self.held.values():
             self.obey_one(batch, desk if desk is not None and desk.batch is batch else None)
         for batch_id in list(self.paused):
             if self._controls.is_cancelled(batch_id):

@@ -7,7 +7,9 @@ import pytest
 from loguru import logger
 
 from batchd.app.pulse import STILL_LOOKS, Pulse
+from batchd.app.roster import Roster
 from batchd.core.status import ModelStatus
+from batchd.daemon.controls import Controls
 from batchd.daemon.ports import Batch
 from batchd.daemon.status import StatusBoard
 from tests.fakes.fake_clock import FakeClock
@@ -66,6 +68,26 @@ def test_a_batch_that_left_is_forgotten() -> None:
     assert pulse.moves()
     held.clear()
     assert pulse.moves()
+
+
+def test_a_batch_that_a_thread_takes_in_meanwhile_spoils_no_look() -> None:
+    class Busy(Beating):
+        """While it is looked at, the next one comes in."""
+
+        @property
+        def pulse(self) -> int | None:
+            roster.hold(Batch(f"batch {len(roster.held)}", b"", Beating(), io.BytesIO()))
+            return 1
+
+    board = StatusBoard(MemorySpool(), SilentService(), FakeClock(), 1, list, list)
+    roster = Roster(
+        MemorySpool(), FakeClock(), Controls(MemorySpool(), FakeClock()), board, lambda path: Beating()
+    )
+    for name in "ab":
+        roster.hold(Batch(name, b"", Busy(), io.BytesIO()))
+    assert Pulse(lambda: roster.held).moves()
+    assert not roster.waits_for_room
+    assert len(roster.held) == 4
 
 
 def test_a_standstill_is_said_once_and_a_pause_between_two_tries_is_not(said: list[str]) -> None:

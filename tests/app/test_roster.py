@@ -127,12 +127,12 @@ async def test_a_batch_that_is_paused_and_resumed_while_it_waits_for_its_turn_ke
     async with world.at_work():
         await world.until(lambda: world.server.sent == ["a"])
         second = world.drop([chat("b")], "b.jsonl")
-        held = world.house.roster.held
-        await world.until(lambda: second in held)
+        roster = world.house.roster
+        await world.until(lambda: second in roster.held)
         world.control(second, "pause")
-        await world.until(lambda: held[second].pause is not None)
+        await world.until(lambda: roster.held[second].pause is not None)
         world.control(second, "resume")
-        await world.until(lambda: held[second].pause is None)
+        await world.until(lambda: roster.held[second].pause is None)
         await world.until(lambda: world.controls() == [])
         world.server.release()
         await world.result(first)
