@@ -92,6 +92,7 @@ class Desk:
         )
         self._is_working = False
         self._is_publishing = self._is_stopped = False
+        self._counted_at, self._was_ready = 0.0, False  # on the clock that nobody sets
         self._left_s = math.inf  # of the completion window, where the operator enforces it
         self._peaks = Peaks()
         self._reading: Reading | None = None
@@ -137,14 +138,21 @@ class Desk:
             self._peaks = peaks
             self.batch.journal.note(_PEAKS, peaks.to_meta())
 
-    def tick(self, duration_s: float) -> None:
-        """Once a second: count the time that the model was ours to use; has the batch expired?"""
-        if not self._is_working or not self._tools.servers.is_ready:
+    def tick(self) -> None:
+        """Now and then: count the time that the model was ours to use; has the batch expired?"""
+        if not self._is_working:
             return
-        self.batch.journal.add_worked(duration_s)
-        self._left_s -= duration_s
+        self._count_time()
         if self._left_s <= 0:
             close_early(self.batch, EXPIRED, self._tools.clock.now())
+
+    def _count_time(self) -> None:
+        """Since the last look, where the model was ready then, or is now."""
+        before, self._counted_at = self._counted_at, self._tools.clock.monotonic()
+        was_ready, self._was_ready = self._was_ready, self._tools.servers.is_ready
+        if was_ready or self._was_ready:
+            self.batch.journal.add_worked(self._counted_at - before)
+            self._left_s -= self._counted_at - before
 
     async def work(self) -> str | None:
         """The path of the result directory, or None when stopped or paused before the end."""
@@ -156,9 +164,10 @@ class Desk:
         self.batch.closing = closed_before or self.batch.closing
         # The board belongs to the event loop, so it is not told from the threads.
         tools.board.enter(self.batch.id, acceptance.name, "in_progress", progress)
-        self._is_working = True
+        self._is_working, self._counted_at = True, tools.clock.monotonic()
         try:
             is_finished = await self._dispatch()
+            self._count_time()
         finally:
             self._is_working = False
         if not is_finished and not self._is_done_though_paused():
@@ -229,6 +238,7 @@ class Desk:
         tools, journal = self._tools, self.batch.journal
         if journal.phase() is Phase.PUBLISHING:  # sealed before the disk was full
             return tools.publisher.finish(self.batch)
+        journal.flush()  # the last second of work, the latest decision
         progress, plan, meta = journal.progress(), journal.plan(), journal.meta()
         facts = self._facts(acceptance, progress)
         account = account_of(meta)

@@ -134,6 +134,9 @@ class Journal(Protocol):
     def log_event(self, event: Event) -> None:
         """Add a decision to the bounded ring of events; durable with the next commit."""
 
+    def flush(self) -> None:
+        """Return when all that was noted, added and logged before can be read."""
+
     def events(self) -> Sequence[Event]:
         """The ring, oldest first."""
 

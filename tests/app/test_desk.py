@@ -114,6 +114,21 @@ async def test_a_batch_expires_only_where_the_operator_says_so(
     assert set(codes(result).values()) == {"answered"} | ({"batch_expired"} if is_enforced else set())
 
 
+async def test_the_time_of_work_is_measured_and_is_no_number_of_looks(premises: Build) -> None:
+    world = premises(Script().holds("a"))
+    batch_id = world.drop([chat("a")])
+    async with world.at_work():
+        await world.until(lambda: world.server.sent == ["a"])
+        pings = world.service.pings
+        await world.until(lambda: world.service.pings > pings + 1)
+        began = world.clock.monotonic()
+        world.clock.pass_by(3_600.0)  # the machine was so busy that the house looked at nothing
+        ended = world.clock.monotonic()
+        world.server.release()
+        result = await world.result(batch_id)
+    assert metrics_of(result)["time"]["worked_s"] >= ended - began
+
+
 async def test_time_without_a_model_does_not_count_against_the_window(premises: Build) -> None:
     world = premises(Script().loads(*[hiccup()] * 8))
     world.set_rules(enforce_window=True)

@@ -293,6 +293,17 @@ class JournalContract:
         await journal.record(Outcome(0, b"x"))
         assert journal.progress().worked_s == 3.5
 
+    async def test_what_nobody_waits_for_can_be_read_after_a_flush(self, journal: JournalPort) -> None:
+        event = Event(1.5, "chunk", "8", "4", "out of memory")
+        for _ in range(3):
+            journal.add_worked(0.5)
+            journal.note("uses", "one")
+        journal.log_event(event)
+        await asyncio.to_thread(journal.flush)
+        assert journal.progress().worked_s == 1.5
+        assert journal.meta()["uses"] == "one"
+        assert list(journal.events()) == [event]
+
     async def test_a_note_is_a_meta_value_beside_the_others_and_the_last_one_stands(
         self, journal: JournalPort
     ) -> None:

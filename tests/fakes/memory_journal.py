@@ -163,6 +163,9 @@ class MemoryJournal:
         self._assert_open()
         self._events.append(event)
 
+    def flush(self) -> None:
+        self._assert_open()
+
     def events(self) -> Sequence[Event]:
         return tuple(self._events)
 

@@ -170,6 +170,9 @@ class Journal:
     def log_event(self, event: Event) -> None:
         self._writer.remark(lambda remarks: remarks.log_event(event))
 
+    def flush(self) -> None:
+        self._writer.run(lambda rows: None)
+
     def events(self) -> Sequence[Event]:
         with self._environment.read() as rows:
             return rows.events()
