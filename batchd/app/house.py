@@ -2,9 +2,9 @@
 
 SUMMARY
     Recovery first; then tasks side by side: take in (`doorway`), work (one batch after the other), and
-    tick (status, watchdog, controls, the space on the disk); and a lookout for the memory of the machine.
-    While disk or memory are short, nothing is begun (`may_send`); what runs may end. A paused batch is put
-    away (`roster`), and gives way to the next.
+    tick (status, watchdog, controls, the space on the disk); chores; and a lookout for the memory of the
+    machine. While disk or memory are short, nothing is begun (`may_send`); what runs may end. A paused batch
+    is put away (`roster`), and gives way to the next.
 
     `stop` begins the drain: nothing new is sent, what runs may end within `drain_s`, the rest is left for the
     next start. Nothing of it is lost.
@@ -135,6 +135,9 @@ class House:
         """Whether the drain has begun."""
         return self._stopping.is_set()
 
+    def _is_open(self) -> bool:
+        return not self.is_stopping
+
     def adopt(self, rules: Rules, settings_shown: dict[str, object], drain_s: float) -> None:
         """Other rules: at once for intake, archive and drain, from the next batch on for the work."""
         self._rules, self._drain_s = rules, drain_s
@@ -161,6 +164,7 @@ class House:
                         self._doorway.run(self._stopping.is_set, self._ready, lambda: self.roster.ready_count)
                     ),
                     group.create_task(self._tick(until)),
+                    group.create_task(self._chores.run(lambda: self._rules.archive_days, self._is_open)),
                     group.create_task(self.outlook.run()),
                 ]
                 working = group.create_task(self._work())
@@ -263,8 +267,7 @@ class House:
             await self._obey()
             self._on_tick(self.board.tick())
             if self._desk is not None:
-                self._desk.tick(TICK_S)
-            await self._chores.tick(self._rules.archive_days)
+                self._desk.tick()
             if until():
                 self.stop()
                 return

@@ -8,7 +8,7 @@ DIAGNOSTICS
     Warning: NotUsableError, InputChangedError and NoSpaceError, all SpoolErrors, concern one batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 from batchd.core.lifecycle import Place
@@ -126,8 +126,11 @@ class Spool(Protocol):
     def disk_bytes(self) -> int:
         """The size of the file system under the spool; 0 where it does not say."""
 
-    def expire_archive(self, older_than_s: float, now: float) -> int:
-        """Delete archived originals older than this; how many. What cannot be deleted is said and stays."""
+    def expire_archive(
+        self, older_than_s: float, now: float, is_wanted: Callable[[], bool] = lambda: True
+    ) -> int:
+        """Delete archived originals older than this; how many. What cannot be deleted is said and stays.
+        `is_wanted` is asked before each of them."""
 
     def remove_litter(self, now: float) -> int:
         """Delete what submitters of ours left unfinished in the inbox more than a day and a half ago."""

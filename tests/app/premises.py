@@ -54,6 +54,10 @@ class QuickClock:
     def random(self) -> float:
         return 0.5
 
+    def pass_by(self, duration_s: float) -> None:
+        """So much time has passed, and nobody had a turn."""
+        self._slept_s += duration_s
+
     async def sleep(self, duration_s: float) -> None:
         await asyncio.sleep(min(duration_s, 0.003))
         while self.stands:  # noqa: ASYNC110 - a test's clock may be slow to go on
@@ -151,8 +155,12 @@ class Premises:
 
     async def closing(self, batch_id: str) -> None:
         """Wait until the house has begun to end this batch early."""
-        held = self.house.roster.held
-        await self.until(lambda: batch_id in held and held[batch_id].closing is not None)
+
+        def is_closing() -> bool:
+            batch = self.house.roster.held.get(batch_id)
+            return batch is not None and batch.closing is not None
+
+        await self.until(is_closing)
 
     def controls(self) -> list[str]:
         return sorted(path.name for path in (self.root / "control").iterdir())

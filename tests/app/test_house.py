@@ -1,6 +1,8 @@
 """The house: a file dropped is a result published, whatever comes between."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from batchd.core.lifecycle import Phase
 from batchd.core.readings import Card, Reading
 from batchd.core.status import parse
 from batchd.edges.journal import Journal
+from batchd.edges.spool import Spool
 from batchd.errors import SpoolError
 from tests.app.premises import Premises, batch_of, codes, metrics_of, records
 from tests.fakes.made_batch import chat
@@ -276,6 +279,29 @@ async def test_old_originals_leave_the_archive(premises: Build) -> None:
     world.build()
     async with world.at_work():
         await world.until(lambda: not list((world.root / "archive").iterdir()))
+
+
+async def test_neither_the_watchdog_nor_a_stop_waits_for_an_archive_that_takes_hours_to_delete(
+    premises: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, said = threading.Event(), []
+
+    def expire(self: Spool, older_than_s: float, now: float, is_wanted: Callable[[], bool]) -> int:
+        began.set()
+        while is_wanted():
+            time.sleep(0.001)
+        said.append("stopped")
+        return 0
+
+    monkeypatch.setattr(Spool, "expire_archive", expire)
+    world = premises()
+    async with world.at_work():
+        await world.until(began.is_set)
+        pings, written_at = world.service.pings, (world.root / "status.json").stat().st_mtime_ns
+        await world.until(lambda: world.service.pings > pings + 2)
+        assert (world.root / "status.json").stat().st_mtime_ns > written_at
+        assert said == []
+    assert said == ["stopped"]
 
 
 async def test_a_journal_held_open_by_a_batch_that_waits_is_closed_at_the_end(premises: Build) -> None:

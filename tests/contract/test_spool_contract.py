@@ -361,6 +361,7 @@ class SpoolContract:
         at = world.archived_at(ID)
         assert claimed.expire_archive(100.0, at + 99.0) == 0
         assert world.archived(ID) == {NAME: CONTENT}
+        assert claimed.expire_archive(100.0, at + 101.0, lambda: False) == 0
         assert claimed.expire_archive(100.0, at + 101.0) == 1
         assert world.archived(ID) is None
 

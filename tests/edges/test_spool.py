@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -880,3 +881,12 @@ def test_a_file_that_is_not_what_it_was_is_not_handed_in(spool: Spool, root: Pat
     with pytest.raises(UsageError, match="changed while it was handed in"):
         submit_file(root, source, "b.jsonl", {}, right)
     assert set(inbox_of(root)) == {"a.jsonl", "a.options.json"}
+
+
+def test_an_original_is_kept_though_somebody_deleted_the_archive_meanwhile(spool: Spool, root: Path) -> None:
+    kept = archived(spool, root, f"batch_{1:032x}")
+    shutil.rmtree(root / "archive")
+    again = archived(spool, root, f"batch_{2:032x}")
+    assert not kept.exists()
+    assert (again / "a.jsonl").exists()
+    assert spool.expire_archive(0.0, 1e12) == 1

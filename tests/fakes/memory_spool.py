@@ -10,7 +10,7 @@ DIAGNOSTICS
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
@@ -261,11 +261,11 @@ class MemorySpool:
     def disk_bytes(self) -> int:
         return self.size
 
-    def expire_archive(self, older_than_s: float, now: float) -> int:
+    def expire_archive(
+        self, older_than_s: float, now: float, is_wanted: Callable[[], bool] = lambda: True
+    ) -> int:
         old = [batch_id for batch_id, (at, _) in self.archived.items() if now - at > older_than_s]
-        for batch_id in old:
-            del self.archived[batch_id]
-        return len(old)
+        return sum(is_wanted() and bool(self.archived.pop(batch_id)) for batch_id in old)
 
     def write_status(self, content: bytes) -> None:
         self.status = content

@@ -20,7 +20,7 @@ DIAGNOSTICS
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -220,8 +220,10 @@ class Spool:
         return space.f_blocks * space.f_frsize
 
     @translated("old originals were deleted")
-    def expire_archive(self, older_than_s: float, now: float) -> int:
-        return self._outbox.expire_archive(older_than_s, now)
+    def expire_archive(
+        self, older_than_s: float, now: float, is_wanted: Callable[[], bool] = lambda: True
+    ) -> int:
+        return self._outbox.expire_archive(older_than_s, now, is_wanted)
 
     @translated("litter was removed")
     def remove_litter(self, now: float) -> int:

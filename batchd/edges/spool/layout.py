@@ -132,6 +132,14 @@ class Layout:
         finally:
             os.close(fd)
 
+    def renew_archive(self) -> None:
+        """Open what now has the name, made again where somebody deleted it while we ran."""
+        fd = _made_below(self.root, "archive")
+        try:
+            os.dup2(fd, self.archive, inheritable=False)
+        finally:
+            os.close(fd)
+
     def default_settle_s(self) -> float:
         """How long a file here should lie still before it is claimed."""
         return _SETTLE_WITH_LEASE_S if self._has_leases() else _SETTLE_WITHOUT_LEASE_S

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -151,28 +151,36 @@ class Outbox:
     def archive(self, batch_id: str) -> None:
         """orig/ becomes archive/<id>, or <id>.2 and so on: a batch that was collected may be run again."""
         with disk.opened_directory(checked_id(batch_id), self.layout.processing) as place:
-            for name in (batch_id, *(f"{batch_id}.{count}" for count in range(2, _ARCHIVED_MAX))):
-                with contextlib.suppress(FileNotFoundError):  # done already
-                    try:
-                        failpoints.reach("archive.begun")
-                        disk.rename_new("orig", place, name, self.layout.archive)
-                    except FileExistsError:
-                        continue
-                break
+            self._move_original(batch_id, place)
+            if disk.has_name("orig", place):  # into a directory that was deleted nothing can be moved
+                self.layout.renew_archive()
+                self._move_original(batch_id, place)
             failpoints.reach("archive.renamed")
             os.fsync(self.layout.archive)
             failpoints.reach("archive.synced")
             os.fsync(place)
 
+    def _move_original(self, batch_id: str, place: int) -> None:
+        for name in (batch_id, *(f"{batch_id}.{count}" for count in range(2, _ARCHIVED_MAX))):
+            with contextlib.suppress(FileNotFoundError):  # done already
+                try:
+                    failpoints.reach("archive.begun")
+                    disk.rename_new("orig", place, name, self.layout.archive)
+                except FileExistsError:
+                    continue
+            break
+
     def has_archived(self, batch_id: str) -> bool:
         """Whether the original of this id is kept."""
         return disk.has_name(checked_id(batch_id), self.layout.archive)
 
-    def expire_archive(self, older_than_s: float, now: float) -> int:
+    def expire_archive(
+        self, older_than_s: float, now: float, is_wanted: Callable[[], bool] = lambda: True
+    ) -> int:
         """The change time of a directory is the moment of its rename; nobody can set it back."""
         with os.scandir(self.layout.archive) as entries:
             names = [entry.name for entry in entries if is_batch_id(entry.name.split(".")[0])]
-        return sum(self._expire(name, older_than_s, now) for name in names)
+        return sum(is_wanted() and self._expire(name, older_than_s, now) for name in names)
 
     def _expire(self, name: str, older_than_s: float, now: float) -> bool:
         """One that cannot be deleted (a tree of another user's) does not keep the others."""
