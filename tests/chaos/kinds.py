@@ -105,6 +105,16 @@ KINDS = (
         is_counted_by_amount=True,
     ),
     Kind(
+        "long full disks",
+        "long-disks",
+        ("tests/chaos/test_long_full_disk.py",),
+        "BATCHD_TEST_LONG_DISKS",
+        full=20,
+        nightly=20,
+        chunk=5,
+        seconds=20.0,
+    ),
+    Kind(
         "inbox drops",
         "inbox",
         ("tests/chaos/test_inbox.py", "tests/edges/test_watch_overflow.py"),

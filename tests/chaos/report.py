@@ -23,7 +23,7 @@ from tests.chaos.kinds import KINDS, Kind
 from tests.chaos.tally import COLUMNS, sums
 
 #: Of these there must be none.
-FORBIDDEN = ("lost", "doubled", "recomputed", "early_claims", "failed")
+FORBIDDEN = ("lost", "doubled", "recomputed", "early_claims", "ended", "failed")
 
 
 @dataclass
@@ -132,7 +132,7 @@ def forbidden(lines: Iterable[Mapping[str, Any]]) -> str:
         f"{kind}: {numbers[name]} {name.replace('_', ' ')}"
         for kind, numbers in found.items()
         for name in FORBIDDEN
-        if numbers[name]
+        if numbers.get(name)
     ]
     return "WRONG: " + "; ".join(wrong) if wrong else ""
 

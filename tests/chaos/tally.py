@@ -26,6 +26,7 @@ class Books:
     doubled       outcomes beyond the first
     recomputed    answers that were durable and were asked for again all the same
     early_claims  files that were taken before their writer had finished
+    ended         daemons that ended by themselves, where a kind allows none to; else None: nobody counts
     """
 
     blows: int = 0
@@ -34,6 +35,7 @@ class Books:
     doubled: int = 0
     recomputed: int = 0
     early_claims: int = 0
+    ended: int | None = None
 
 
 COLUMNS = (*(field.name for field in fields(Books)), "failed")
@@ -58,22 +60,23 @@ def tally(kind: str, seed: int, books: Books) -> Iterator[Books]:
 
 
 def sums(lines: Iterable[Mapping[str, object]]) -> dict[str, dict[str, int]]:
-    """Of each kind, in the order of their first lines."""
+    """Of each kind, in the order of their first lines; what was not counted is not there."""
     found: dict[str, dict[str, int]] = {}
     for line in lines:
-        numbers = found.setdefault(str(line["kind"]), dict.fromkeys(COLUMNS, 0))
+        numbers = found.setdefault(str(line["kind"]), {})
         for name in COLUMNS:
-            count = line[name]
-            assert isinstance(count, int)
-            numbers[name] += count
+            count = line.get(name)
+            if count is not None:
+                assert isinstance(count, int)
+                numbers[name] = numbers.get(name, 0) + count
     return found
 
 
 def table(lines: Iterable[Mapping[str, object]]) -> str:
-    """One row for each kind of blow."""
+    """One row for each kind of blow; a dash for what was not counted."""
     rows = [("kind of blow", *(name.replace("_", " ") for name in COLUMNS))]
     for kind, numbers in sums(lines).items():
-        rows.append((kind, *(f"{numbers[name]:,}" for name in COLUMNS)))
+        rows.append((kind, *(f"{numbers[name]:,}" if name in numbers else "-" for name in COLUMNS)))
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
