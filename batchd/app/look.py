@@ -4,7 +4,8 @@ SUMMARY
     Everything is read in the order in which a daemon beside it writes it last: what it shows, then the
     journal, then what it has published. So what was shown is never ahead of what is read later.
 
-    `strangers` looks at the names in the rooms, `batch` at one batch. Nothing is held but one batch's hashes.
+    `strangers` looks at the names in the rooms, `batch` at one batch. Nothing is held but the names
+    (`look_rooms`) and one batch's hashes.
 
 DIAGNOSTICS
     Fatal: ConfigError, SpoolError for a room that cannot be listed. A file that cannot be read is a Finding.
@@ -17,6 +18,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchd.app.look_results import RESULT_ROOM, ResultLook
+from batchd.app.look_rooms import (
+    TRASH,
+    Rooms,
+    id_in_archive,
+    id_in_outbox,
+    id_in_partial,
+    id_in_processing,
+)
 from batchd.core.audit.finding import REDO_BATCH, Finding, Rule
 from batchd.core.audit.journal import JournalAudit, audit_input, audit_partial
 from batchd.core.audit.places import Kind, Standing, audit_standing, audit_strangers
@@ -32,8 +41,6 @@ from batchd.errors import DamagedJournalError, JournalError, SpoolError
 
 #: Told what is read, and how many bytes more of it.
 Watch = Callable[[str, int], None]
-
-_TRASH = ".trash-"
 
 #: Times that a batch is looked at anew because it went on meanwhile.
 _LOOKS = 5
@@ -66,6 +73,9 @@ class Look:
         self._evidence = evidence
         self._watch = watch
         self._processing = evidence.root / "processing"
+        self._rooms = Rooms(evidence)
+        self._status_raw: bytes | None = None
+        self._status: dict[str, BatchStatus] = {}
         self.looked = Looked()
         self.skipped: dict[str, str] = {}
 
@@ -74,25 +84,18 @@ class Look:
 
     def batch_ids(self) -> list[str]:
         """Every id that something here stands under."""
-        evidence, root = self._evidence, self._evidence.root
-        names = [
-            *(name.removeprefix(_TRASH) for name in evidence.listing(self._processing)),
-            *(name.rpartition(".")[2] for name in evidence.listing(evidence.outbox)),
-            *(name.partition(".")[0] for name in evidence.listing(root / "archive")),
-            *(name.removesuffix(".jsonl") for name in evidence.listing(root / "partial")),
-        ]
-        return sorted({name for name in names if is_batch_id(name)})
+        return self._rooms.batch_ids()
 
     def strangers(self) -> Iterator[Finding]:
         """What is no batch's, and what is of the wrong kind, in the rooms that belong to batchd."""
         evidence, root = self._evidence, self._evidence.root
         rooms: list[tuple[str, Path, Callable[[str], str], Kind]] = [
-            ("processing", self._processing, lambda name: name.removeprefix(_TRASH), Kind.DIRECTORY),
-            ("archive", root / "archive", lambda name: name.partition(".")[0], Kind.DIRECTORY),
-            ("partial", root / "partial", lambda name: name.removesuffix(".jsonl"), Kind.FILE),
+            ("processing", self._processing, id_in_processing, Kind.DIRECTORY),
+            ("archive", root / "archive", id_in_archive, Kind.DIRECTORY),
+            ("partial", root / "partial", id_in_partial, Kind.FILE),
         ]
         if evidence.owns_outbox:
-            rooms.append(("outbox", evidence.outbox, lambda name: name.rpartition(".")[2], Kind.DIRECTORY))
+            rooms.append(("outbox", evidence.outbox, id_in_outbox, Kind.DIRECTORY))
         for room, path, id_of, kind in rooms:
             if path.is_symlink():
                 yield from audit_strangers(".", {room: Kind.LINK})
@@ -121,9 +124,10 @@ class Look:
         shown = self._shown(batch_id)
         partial = self._evidence.root / "partial" / f"{batch_id}.jsonl"
         partial_bytes = self._evidence.size(partial)
-        results = ResultLook(self._evidence, self._watch, self.looked, self.skipped, batch_id)
         with ExitStack() as stack:
             settled = self._settled(stack, batch_id)
+            held = self._rooms.held(batch_id)
+            results = ResultLook(self._evidence, self._watch, self.looked, self.skipped, batch_id, held)
             journal = settled.journal
             yield from self._trouble(batch_id, settled.trouble)
             standing = self._standing(batch_id, settled, shown, partial_bytes, results)
@@ -151,11 +155,13 @@ class Look:
 
     def _shown(self, batch_id: str) -> tuple[BatchStatus, ...]:
         raw = self._evidence.content(self._evidence.root / "status.json")
-        try:
-            report = None if raw is None else parse(raw)
-        except SpoolError:
-            return ()  # said once, by `status`
-        return () if report is None else tuple(item for item in report.batches if item.id == batch_id)
+        if raw != self._status_raw:
+            try:
+                batches = () if raw is None else parse(raw).batches
+            except SpoolError:
+                batches = ()  # said once, by `status`
+            self._status_raw, self._status = raw, {item.id: item for item in batches}
+        return (self._status[batch_id],) if batch_id in self._status else ()
 
     def _settled(self, stack: ExitStack, batch_id: str) -> _Settled:
         """Directory and journal of one moment; the copy of the journal is closed with the stack."""
@@ -175,7 +181,7 @@ class Look:
         return _Settled(self._names(batch_id), trouble=BusyError("It goes on too fast to be looked at."))
 
     def _names(self, batch_id: str) -> Mapping[str, Kind] | None:
-        if self._evidence.listing(self._processing).get(batch_id) is not Kind.DIRECTORY:
+        if self._evidence.kind(self._processing / batch_id) is not Kind.DIRECTORY:
             return None
         return self._evidence.listing(self._processing / batch_id)
 
@@ -203,7 +209,7 @@ class Look:
             originals=results.batch_files(self._processing / batch_id / "orig"),
             phase=None if journal is None else journal.phase,
             is_phase_known=settled.trouble is None,
-            is_trashed=_TRASH + batch_id in self._evidence.listing(self._processing),
+            is_trashed=self._evidence.kind(self._processing / (TRASH + batch_id)) is not None,
             results=results.published,
             archived=results.archived,
             has_partial=partial_bytes is not None,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
+from batchd.app.look_rooms import Held
 from batchd.core.audit.finding import REDO_RESULT, Finding, Rule
 from batchd.core.audit.outcome import Inputs
 from batchd.core.audit.places import Kind
@@ -47,6 +48,7 @@ class ResultLook:
         looked: Looked,
         skipped: dict[str, str],
         batch_id: str,
+        held: Held,
     ) -> None:
         self._evidence = evidence
         self._watch = watch
@@ -54,12 +56,7 @@ class ResultLook:
         self._skipped = skipped
         self._batch_id = batch_id
         self._digests: dict[Path, str] = {}
-        self.archived = tuple(
-            name for name in evidence.listing(evidence.root / "archive") if name.partition(".")[0] == batch_id
-        )
-        self.published = tuple(
-            name for name in evidence.listing(evidence.outbox) if name.endswith(f".{batch_id}")
-        )
+        self.archived, self.published = held.archived, held.published
 
     def __repr__(self) -> str:
         return f"<ResultLook at {self._batch_id}>"

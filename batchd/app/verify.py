@@ -3,8 +3,8 @@
 SUMMARY
     report = verify(spool)
 
-    On a spool that a daemon holds, a batch with a finding is looked at again after a pause, and only what is
-    found twice is reported: between two steps of a daemon things look odd for a moment.
+    On a spool that a daemon holds, all that has a finding is looked at again after a pause, and only what is
+    found each time is reported: between two steps of a daemon things look odd for a moment.
 
     Never call this in a process that has one of the spool's journals open: it opens and closes their files,
     and that drops LMDB's locks.
@@ -46,20 +46,21 @@ def verify(
     evidence = Evidence.open(spool, outbox)
     look = Look(evidence, watch)
     is_held = evidence.is_held() or _is_fresh(evidence)
-    found = []
-    for one in (Look.strangers, Look.status, *(_of(batch_id) for batch_id in look.batch_ids())):
-        seen = Found.of(one(look))
-        for _ in range(AGAIN if is_held else 0):
-            if not seen.findings:
-                break
-            time.sleep(pause_s)
-            seen = seen.confirmed(Found.of(one(Look(evidence, watch))))
-        found.append(seen)
+    looks = (Look.strangers, Look.status, *(_of(batch_id) for batch_id in look.batch_ids()))
+    seen = [Found.of(one(look)) for one in looks]
+    for _ in range(AGAIN if is_held else 0):
+        odd = [number for number, found in enumerate(seen) if found.findings]
+        if not odd:
+            break
+        time.sleep(pause_s)
+        again = Look(evidence, watch)
+        for number in odd:
+            seen[number] = seen[number].confirmed(Found.of(looks[number](again)))
     return Report(
         str(evidence.root),
         is_held,
-        tuple(finding for seen in found for finding in seen.findings),
-        sum(seen.more for seen in found),
+        tuple(finding for found in seen for finding in found.findings),
+        sum(found.more for found in seen),
         tuple(look.skipped.values()),
         look.looked,
     )

@@ -81,6 +81,22 @@ class Evidence:
                 f"{str(place)!a} cannot be listed: {error.strerror}.", "Look at the disk."
             ) from error
 
+    def kind(self, path: Path) -> Kind | None:
+        """What stands under this one name; None when nothing does."""
+        try:
+            mode = path.lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise SpoolError(
+                f"{str(path)!a} cannot be looked at: {error.strerror}.", "Look at the disk."
+            ) from error
+        if stat.S_ISLNK(mode):
+            return Kind.LINK
+        if stat.S_ISDIR(mode):
+            return Kind.DIRECTORY
+        return Kind.FILE if stat.S_ISREG(mode) else Kind.OTHER
+
     def opened(self, path: Path) -> BinaryIO:
         """A plain file, for reading; the caller closes it. OSError for anything else."""
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,15 +1,18 @@
 """Verify: every damage is found and named, a whole spool has no finding, and looking changes nothing."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from batchd.app.verify import verify
+from batchd.app.verify import AGAIN, verify
+from batchd.core.audit.places import Kind
 from batchd.core.audit.report import FINDINGS_PER_BATCH_MAX
 from batchd.core.status import StatusReport, render
 from batchd.edges.clock import SystemClock
+from batchd.edges.evidence import Evidence
 from batchd.errors import ConfigError
 from tests.app.damages import (
     CLAIMED,
@@ -321,3 +324,42 @@ def test_a_daemon_whose_lock_cannot_be_seen_is_known_by_its_fresh_status(spot: S
     assert not verify(spot.root).is_held
     show("stopped", 1.0)
     assert not verify(spot.root).is_held
+
+
+def test_twice_as_many_archived_batches_cost_twice_as_much_and_not_four_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing, read = Evidence.listing, [0]
+
+    def counted(self: Evidence, place: Path) -> dict[str, Kind]:
+        found = listing(self, place)
+        read[0] += len(found)
+        return found
+
+    monkeypatch.setattr(Evidence, "listing", counted)
+    StandingSpool(tmp_path).close()
+
+    def names_read(count: int) -> int:
+        for number in range(count):
+            original = tmp_path / "spool" / "archive" / f"batch_{number:032x}"
+            original.mkdir(exist_ok=True)
+            (original / "reviews.jsonl").touch()
+        read[0] = 0
+        report = verify(tmp_path / "spool")
+        assert report.looked.originals == count
+        return read[0]
+
+    few, many = names_read(50), names_read(100)
+    assert many <= 2 * few
+
+
+def test_all_that_is_odd_is_looked_at_again_after_one_pause(
+    held: StandingSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = [held.begin([chat("a"), chat("b")]) for _ in range(5)]
+    for batch in batches:
+        (held.root / "processing" / batch.id / "input.jsonl").write_bytes(b"{}")
+    paused: list[float] = []
+    monkeypatch.setattr(time, "sleep", paused.append)
+    assert len({finding.place for finding in verify(held.root, pause_s=7.0).findings}) >= len(batches)
+    assert paused == [7.0] * AGAIN

@@ -24,12 +24,11 @@ def test_a_listing_says_what_each_name_is_and_follows_no_link(evidence: Evidence
     (place / "f").touch()
     (place / "l").symlink_to(place / "d")
     os.mkfifo(place / "p")
-    assert evidence.listing(place) == {
-        "d": Kind.DIRECTORY,
-        "f": Kind.FILE,
-        "l": Kind.LINK,
-        "p": Kind.OTHER,
-    }
+    kinds = {"d": Kind.DIRECTORY, "f": Kind.FILE, "l": Kind.LINK, "p": Kind.OTHER}
+    assert evidence.listing(place) == kinds
+    assert {name: evidence.kind(place / name) for name in kinds} == kinds
+    assert evidence.kind(place / "nothing") is None
+    assert evidence.kind(place / "f" / "inside") is None
 
 
 def test_what_has_gone_is_empty_or_no_file(evidence: Evidence) -> None:
