@@ -85,7 +85,8 @@ async def test_a_poison_request_is_found_by_halves_and_kills_alone_twice() -> No
     await bench.work()
     assert len(bench.model.alone("poison")) == 4
     assert bench.model.alone("poison")[-2:] == [True, True]
-    assert max(bench.model.sent.count(f"{name}{n}") for name in "rs" for n in range(6)) == 3
+    # With the others beside it in two companies at most; in how many hangs on when threads read their lines.
+    assert max(bench.model.sent.count(f"{name}{n}") for name in "rs" for n in range(6)) <= 3
     # The first death made suspects; it was the last with anybody in danger who was not one of them.
     assert bench.model.trials.index(True) == bench.model.trials.count(False)
     assert bench.model.judgements == [(("poison",), 1)]
