@@ -83,8 +83,9 @@ def check(
 def _checked(source: Source, settings: Settings, as_json: bool) -> int:
     limits = LineLimits(settings.line_bytes_max, settings.completion_tokens_default)
     path = source.given
+    ways = settings.strict, options_beside(path), settings.strategy, settings.window_tokens_max
     with opened(source.path) as file, opened(source.path) as again:
-        survey = Survey(file, again, limits, settings.strict, options_beside(path), settings.strategy)
+        survey = Survey(file, again, limits, *ways)
         faults = _with_bar(survey, source.path.stat().st_size)
         if as_json:
             found = [asdict(fault) for fault in faults]
@@ -190,11 +191,17 @@ def _seconds(works: dict[str, Work | None]) -> list[dict[str, object]] | None:
 
 
 def _window_note(survey: Survey, settings: Settings) -> Iterator[str]:
-    window = max((group.window_tokens for group in survey.groups()), default=0)
-    if window > settings.window_tokens_max:
+    most = settings.window_tokens_max
+    if survey.longest_tokens >= most:
         yield (
-            f"The longest request and its answer may need {window:,} tokens, estimated; "
-            f"window_tokens_max is {settings.window_tokens_max:,}. What does not fit gets an error line."
+            f"The longest prompt may have {survey.longest_tokens:,} tokens, estimated; window_tokens_max is "
+            f"{most:,}. One that leaves no room for an answer gets an error line."
+        )
+    if survey.lowered:
+        yield (
+            f"{_requests(survey.lowered)} may ask for a longer answer than the largest window leaves room "
+            f"for (window_tokens_max is {most:,}): what is left is the bound then, and an answer that goes "
+            "on gets an error line."
         )
 
 
@@ -210,6 +217,7 @@ def _numbers(survey: Survey, settings: Settings) -> dict[str, object]:
         "bytes": survey.lines.read_bytes,
         "prompt_tokens_estimated": survey.prompt_tokens,
         "longest_prompt_tokens_estimated": survey.longest_tokens,
+        "lowered_bounds_estimated": survey.lowered,
         "strategy": survey.strategy.value,
         "saved_tokens_estimated": _saved(survey),
         "seconds_estimated": _seconds(_works(survey, settings)),

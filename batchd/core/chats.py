@@ -17,6 +17,7 @@ from collections import Counter
 from hashlib import blake2b
 
 from batchd.core.conversation import is_turn
+from batchd.core.fit import WINDOW_TOKENS_MAX, least_of, need_of
 from batchd.core.record import Group, Plan
 from batchd.core.request import Request
 from batchd.core.tokens import estimate, estimate_request
@@ -28,17 +29,20 @@ _KEY_BYTES = 16
 class Chats:
     """Collects requests one by one."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_tokens_max: int = WINDOW_TOKENS_MAX) -> None:
+        self._window_tokens_max = window_tokens_max
         self._number: dict[bytes, int] = {}
         self._families: list[tuple[str, str]] = []  # by chat: model and endpoint
         self._models: dict[str, int] = {}
         self._system_tokens = array("I")
         self._need = array("I")
+        self._least = array("I")
         self._index = array("I")
         self._chat_of = array("I")
         self.prompt_tokens = 0  # as the requests stand in the file
         self.longest_tokens = 0
         self.alone = 0  # requests that are no turn
+        self.lowered = 0  # those whose bound no allowed window holds
 
     def __repr__(self) -> str:
         return f"<Chats of {len(self._index)} requests: {len(self._families)}>"
@@ -54,7 +58,10 @@ class Chats:
         chat = self._chat(request, is_one)
         self._index.append(index)
         self._chat_of.append(chat)
-        self._need[chat] = max(self._need[chat], prompt + request.completion_tokens_max)
+        bound, most = request.completion_tokens_max, self._window_tokens_max
+        self._need[chat] = max(self._need[chat], need_of(prompt, bound, most))
+        self._least[chat] = min(self._least[chat] or prompt + bound, least_of(prompt, bound))
+        self.lowered += prompt < most < prompt + bound
         self.prompt_tokens += prompt
         self.longest_tokens = max(self.longest_tokens, prompt)
         self.alone += not is_one
@@ -75,7 +82,8 @@ class Chats:
         for chat in chats:
             model, endpoint = self._families[chat]
             tokens = self._system_tokens[chat]
-            groups.append(Group(model, endpoint, start, sizes[chat], tokens, self._need[chat]))
+            windows = self._need[chat], self._least[chat]
+            groups.append(Group(model, endpoint, start, sizes[chat], tokens, windows[0], 0, 0, windows[1]))
             start += sizes[chat]
         ranks = array("I", (place[chat] for chat in self._chat_of))
         order = sorted(range(len(ranks)), key=ranks.__getitem__)
@@ -98,4 +106,5 @@ class Chats:
             text_bytes = sum(len(text.encode()) for text in system)
             self._system_tokens.append(estimate(text_bytes, len(system)) if system else 0)
             self._need.append(0)
+            self._least.append(0)
         return self._number[key]

@@ -119,9 +119,14 @@ def segment_lines(window_tokens: float, system_tokens: float, exchange_tokens: f
     return max(1, math.floor((window_tokens - system_tokens) / max(exchange_tokens, 1.0) * margin))
 
 
-def prompt_tokens_max(window_tokens: int, bound_tokens: int, habits: Habits) -> int:
-    """The longest prompt in this window that leaves room for an answer."""
-    room = max(bound_tokens, min(habits.answer_tokens, window_tokens // _ANSWER_PART))
+def prompt_tokens_max(window_tokens: int, alone_tokens: float, bound_tokens: int, habits: Habits) -> int:
+    """The longest prompt in this window that leaves room for an answer. `alone_tokens`: of the request.
+
+    A bound that the window does not hold even beside the request alone says nothing about its answer.
+    """
+    room = min(habits.answer_tokens, window_tokens // _ANSWER_PART)
+    if alone_tokens + bound_tokens <= window_tokens:
+        room = max(room, bound_tokens)
     return min(int(window_tokens * habits.trim_share), window_tokens - room)
 
 

@@ -34,6 +34,7 @@ def outcome_of_copy(original: Outcome, index: int, custom_id: str, number: int) 
     spent = Spent(
         empty_answers=original.spent.empty_answers,
         cut_answers=original.spent.cut_answers,
+        lowered_answers=original.spent.lowered_answers,
         deduplicated_answers=int(not original.is_error),
     )
     line = copied_line(original.line, index, custom_id, number)

@@ -6,6 +6,9 @@ SUMMARY
     that llama.cpp allocates in. Before the first answer only an estimate is known; an answer that says
     otherwise refits (`refit`), and never fails a request that would fit.
 
+    A bound says how long an answer may be at most. Where prompt and bound together are larger than any
+    window, the request needs the largest one, and what that leaves is its bound.
+
 DIAGNOSTICS
     None: numbers in, numbers out.
 """
@@ -18,24 +21,47 @@ WINDOW_STEP_TOKENS = 256
 #: Below this a window saves nothing worth a reload; Ollama raises smaller ones for vision models itself.
 WINDOW_TOKENS_MIN = 1024
 
+#: No setting allows a larger one.
+WINDOW_TOKENS_MAX = 1 << 24
+
+#: The room for an answer, in tokens, for which a window is worth loading where memory holds no larger one.
+ROOM_TOKENS_MIN = 256
+
 
 def round_up(tokens: int) -> int:
     """The next multiple of the window step."""
     return -(-tokens // WINDOW_STEP_TOKENS) * WINDOW_STEP_TOKENS
 
 
+def need_of(prompt_tokens: int, bound_tokens: int, window_tokens_max: int) -> int:
+    """The window that a request needs. More than is allowed where its prompt alone fills the largest."""
+    if prompt_tokens < window_tokens_max:
+        return min(prompt_tokens + bound_tokens, window_tokens_max)
+    return prompt_tokens + bound_tokens
+
+
+def least_of(prompt_tokens: int, bound_tokens: int) -> int:
+    """The smallest window in which it is worth a try."""
+    return prompt_tokens + min(bound_tokens, ROOM_TOKENS_MIN)
+
+
 def window_for(needs_tokens: Iterable[int], window_tokens_max: int) -> int:
-    """One window for requests that need so many tokens each (prompt and bound).
+    """One window for requests that need so many tokens each.
 
-    A need above `window_tokens_max` is left out: the estimate may be wrong, so the request is sent all the
-    same and the engine counts it; it must not make everybody's window as large as allowed.
+    A need above `window_tokens_max` is left out where there are others: the estimate may be wrong, so the
+    request is sent all the same and the engine counts it; it must not make everybody's window as large as
+    allowed.
     """
-    fitting = [need for need in needs_tokens if need <= window_tokens_max]
-    return min(max(round_up(max(fitting, default=0)), WINDOW_TOKENS_MIN), round_up(window_tokens_max))
+    needs = list(needs_tokens)
+    fitting = [need for need in needs if need <= window_tokens_max]
+    longest = max(fitting) if fitting else window_tokens_max if needs else 0
+    return min(max(round_up(longest), WINDOW_TOKENS_MIN), round_up(window_tokens_max))
 
 
-def refit(need_tokens: int, window_tokens: int, window_tokens_max: int) -> int | None:
-    """A larger window for a request that needs so much, or None when no allowed window holds it."""
-    if need_tokens > window_tokens_max or need_tokens <= window_tokens:
+def refit(prompt_tokens: int, bound_tokens: int, window_tokens: int, window_tokens_max: int) -> int | None:
+    """A larger window for a request that asks for so much. None where it has all that is allowed, or where
+    its prompt would leave no room in any."""
+    if prompt_tokens + min(bound_tokens, 1) > window_tokens_max:
         return None
-    return min(round_up(need_tokens), round_up(window_tokens_max))
+    need = min(prompt_tokens + bound_tokens, window_tokens_max)
+    return None if need <= window_tokens else min(round_up(need), round_up(window_tokens_max))

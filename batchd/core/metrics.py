@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 
 from batchd.core.ideal import ideal_tokens
 from batchd.core.model import Source
+from batchd.core.overflow import LOWERED
 from batchd.core.provenance import Account
 from batchd.core.record import LANES_EACH, NO_REUSE, Event, Group, Progress, Share, Shares
 from batchd.core.runaway import Extra
@@ -105,17 +106,13 @@ def build_metrics(
         "lanes": {"slots": _slots(provenance), "lanes": _lanes(run, _cached_source(progress))},
         "time": _time(progress, run),
         "rates": _rates(progress),
-        "pace": {
-            "started_at": run.shares.pace.started_at,
-            "step_s": run.shares.pace.step_s,
-            "answers": run.shares.pace.answers,
-            "source": CLOCK,
-        },
+        "pace": {**asdict(run.shares.pace), "source": CLOCK},
         "answers": {
             "completed": progress.completed,
             "failed": progress.failed,
             "empty": progress.spent.empty_answers,
             "cut_at_bound": progress.spent.cut_answers,
+            "lowered_bounds": progress.spent.lowered_answers,
             "deduplicated": progress.spent.deduplicated_answers,
             "asked_again": asdict(run.extra),
         },
@@ -156,6 +153,8 @@ def _notes(acceptance: Acceptance, progress: Progress, events: Sequence[Event]) 
         )
     if progress.spent.cut_answers:
         notes.append(f"{progress.spent.cut_answers} answers were cut at their bound: finish_reason 'length'.")
+    if lowered := progress.spent.lowered_answers:
+        notes.append(f"{lowered} {LOWERED}: response.lowered_bound.")
     return notes
 
 

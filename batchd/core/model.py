@@ -45,6 +45,7 @@ class Loaded:
     window_tokens_max: int | None  # the model's own maximum, from its metadata
     load_s: float
     memory_window_tokens_max: int | None = None  # larger ones did not fit in memory; None = none failed
+    is_window_fixed: bool = False  # the server was started with it; `window_tokens_max` is the same then
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ _KEY = struct.Struct(">Q")
 _ROW = struct.Struct(">QIIiI")
 _STATE = struct.Struct(">BIIB")
 _RESULT = struct.Struct(">BBI")
-_SPENT = struct.Struct(">QQQddQQQQQQ")
+_SPENT = struct.Struct(">QQQddQQQQQQ")  # its first numbers; those that came later stand behind, by name
 _PROGRESS = struct.Struct(">QQQd")
 _GROUP = struct.Struct(">QQQQQI")
 _COUNT = struct.Struct(">Q")
@@ -61,6 +61,9 @@ _LENGTH = struct.Struct(">I")
 _SHARE = struct.Struct(">QQQQQd")
 _PACE = struct.Struct(">dd")
 _AT = struct.Struct(">d")
+
+#: Counters of `Spent` that the first journals of this schema do not have. A new one is only entered here.
+_LATER = ("lowered_answers",)
 
 #: The numbers are on disk: never give one a new meaning. 0 is no category.
 _CATEGORIES: tuple[Category, ...] = (
@@ -166,22 +169,25 @@ def _result_crc(index: int, flags: int, line: bytes) -> int:
 
 def pack_progress(progress: Progress) -> bytes:
     head = _PROGRESS.pack(progress.total, progress.completed, progress.failed, progress.worked_s)
-    spent = _SPENT.pack(*spent_numbers(progress.spent))
-    faults = (_pack_text(name) + _COUNT.pack(number) for name, number in progress.faults.items())
-    return head + spent + b"".join(faults)
+    numbers = spent_numbers(progress.spent)
+    later = zip(_LATER, numbers[-len(_LATER) :], strict=True)
+    named = [*((name, number) for name, number in later if number), *progress.faults.items()]
+    counts = (_pack_text(name) + _COUNT.pack(number) for name, number in named)
+    return head + _SPENT.pack(*numbers[: -len(_LATER)]) + b"".join(counts)
 
 
 def unpack_progress(value: bytes) -> Progress:
     what = "the counters"
     total, completed, failed, worked_s = _unpack(_PROGRESS, value[: _PROGRESS.size], what)
     at = _PROGRESS.size + _SPENT.size
-    spent = Spent(*_unpack(_SPENT, value[_PROGRESS.size : at], what))
-    faults: dict[str, int] = {}
+    first = _unpack(_SPENT, value[_PROGRESS.size : at], what)
+    named: dict[str, int] = {}
     while at < len(value):
         name, at = _unpack_text(value, at, what)
-        (faults[name],) = _unpack(_COUNT, value[at : at + _COUNT.size], what)
+        (named[name],) = _unpack(_COUNT, value[at : at + _COUNT.size], what)
         at += _COUNT.size
-    return Progress(total, completed, failed, spent, faults, worked_s)
+    spent = Spent(*first, **{name: named.pop(name) for name in _LATER if name in named})
+    return Progress(total, completed, failed, spent, named, worked_s)
 
 
 def pack_group(group: Group) -> bytes:

@@ -3,7 +3,10 @@
 SUMMARY
     Models run one after the other, in the order of their first line, because a change of model is a load. So
     is a change of the window: requests of one model whose windows differ by more than `WINDOW_RATIO` run in
-    loads of their own, the smaller windows first, unless they are too few to pay for a load.
+    loads of their own, the smaller windows first, unless they are too few to pay for a load. However few
+    there are, requests that need the largest window that is allowed (their bound is lowered to what it
+    leaves) run last, in a load of their own, so that nobody else pays for it. A prompt that fills even that
+    one is sent with the largest of the others: the engine's count may be another.
 
     Within a load, groups that begin alike stand side by side: what is inside of a group comes before the rest
     of it, the large ones first. A `Group` of the plan is a run of one prefix group in one load, and says how
@@ -40,19 +43,20 @@ _Run = tuple[int, int]
 def build_plan(found: PrefixGroups, line_count: int) -> Plan:
     """Order the requests that were found among so many lines."""
     tree = found.tree()
-    loads = [_loads(needs) for needs in _needs(found, tree)]
+    most = found.window_tokens_max
+    loads = [_loads(needs, most) for needs in _needs(found, tree)]
     runs: defaultdict[_Run, int] = defaultdict(int)
     windows: dict[_Run, tuple[int, int]] = {}  # of the shortest and of the longest request
     run_of: list[_Run] = []
     known: dict[_Run, _Run] = {}
     for number, group in enumerate(tree.group_of):
-        need = found.need[number]
-        run = (bisect_left(loads[tree.family[group]], need), group)
+        need, least, ends = found.need[number], found.least[number], loads[tree.family[group]]
+        run = (min(bisect_left(ends, need), len(ends) - 1), group)
         run_of.append(known.setdefault(run, run))  # one object for all: there may be a million
         if not found.is_copy[number]:
             runs[run] += 1
-            shortest, longest = windows.get(run, (need, need))
-            windows[run] = (min(shortest, need), max(longest, need))
+            shortest, longest = windows.get(run, (least, need))
+            windows[run] = (min(shortest, least), _wider(longest, need, most))
     sequence = sorted(runs, key=_keys(tree, found.families, runs).__getitem__)
     order = _order(found, tree, run_of, {run: place for place, run in enumerate(sequence)})
     return Plan(line_count, tuple(_groups(found, tree, sequence, runs, windows)), order)
@@ -61,23 +65,31 @@ def build_plan(found: PrefixGroups, line_count: int) -> Plan:
 def _needs(found: PrefixGroups, tree: Tree) -> list[Counter[int]]:
     """How many requests of each family need which window."""
     needs: list[Counter[int]] = [Counter() for _ in found.families]
+    most = found.window_tokens_max
     for group, need, is_copy in zip(tree.group_of, found.need, found.is_copy, strict=True):
         if not is_copy:
-            needs[tree.family[group]][max(need, WINDOW_TOKENS_MIN)] += 1
+            needs[tree.family[group]][need if need > most else min(max(need, WINDOW_TOKENS_MIN), most)] += 1
     return needs
 
 
-def _loads(needs: Mapping[int, int]) -> list[int]:
-    """The largest need of each load of a family, ascending."""
+def _wider(longest: int, need: int, window_tokens_max: int) -> int:
+    """The window of both; what no window holds says nothing about that of the others."""
+    if max(longest, need) > window_tokens_max:
+        return min(longest, need)
+    return max(longest, need)
+
+
+def _loads(needs: Mapping[int, int], window_tokens_max: int) -> list[int]:
+    """The largest need of each load of a family, ascending; those of the largest window are alone."""
     ends: list[int] = []
     start = count = 0
-    for need in sorted(needs):
+    for need in sorted(need for need in needs if need < window_tokens_max):
         if not ends or (need > start * WINDOW_RATIO and count >= LOAD_REQUESTS_MIN):
             ends.append(need)
             start, count = need, 0
         ends[-1] = need
         count += needs[need]
-    return ends
+    return ends if ends and window_tokens_max not in needs else [*ends, window_tokens_max]
 
 
 def _keys(

@@ -19,6 +19,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from batchd.core.fit import WINDOW_TOKENS_MAX, least_of, need_of
 from batchd.core.request import Endpoint, Request, canonical_text
 from batchd.core.tokens import estimate, estimate_request
 from batchd.core.trie import BLOCK_BYTES, Trie
@@ -61,15 +62,23 @@ class Tree:
 class PrefixGroups:
     """Collects requests one by one. `request_of` gives the one of an earlier index again."""
 
-    def __init__(self, request_of: Callable[[int], Request], deduplicate: bool = False) -> None:
+    def __init__(
+        self,
+        request_of: Callable[[int], Request],
+        deduplicate: bool = False,
+        window_tokens_max: int = WINDOW_TOKENS_MAX,
+    ) -> None:
         self._request_of = request_of
         self._deduplicate = deduplicate
+        self.window_tokens_max = window_tokens_max
         self._trie = Trie(lambda number: canonical_text(request_of(self.index[number])))
         self._roots: dict[tuple[str, str], int] = {}
         self._twins: dict[tuple[int, int], tuple[int, int]] = {}  # (node, what is asked): original, copies
         self.index = array("I")  # the line of each request
         self.bound = array("I")
-        self.need = array("I")  # tokens of prompt and bound together
+        self.need = array("I")  # the window of each, in tokens
+        self.least = array("I")  # and the smallest in which it is worth a try
+        self.lowered = 0  # requests whose bound no allowed window holds
         self.is_copy = bytearray()
         self.copies = 0
         self.prompt_tokens = 0  # without copies
@@ -88,7 +97,10 @@ class PrefixGroups:
         self.index.append(index)
         prompt = estimate_request(request)
         self.bound.append(request.completion_tokens_max)
-        self.need.append(prompt + request.completion_tokens_max)
+        bound = request.completion_tokens_max
+        self.need.append(need_of(prompt, bound, self.window_tokens_max))
+        self.least.append(least_of(prompt, bound))
+        self.lowered += prompt < self.window_tokens_max < prompt + bound
         self.longest_tokens = max(self.longest_tokens, prompt)
         root = self._root(request)
         original = None

@@ -56,9 +56,9 @@ class Group:
 
     `count` requests; the tokens are estimates made at intake: of the shared beginning, of the longest request
     with its answer bound, and of the beginning that they share with the group before them.
-    `window_tokens_min` is of the shortest request with its bound; 0 where that is not known. `start` is where
-    their run begins in `Plan.order`. Groups of one model and endpoint with different `load` need windows so
-    different that each deserves a load of its own.
+    `window_tokens_min` is the least in which the shortest request is worth a try; 0 where that is not known.
+    `start` is where their run begins in `Plan.order`. Groups of one model and endpoint with different `load`
+    need windows so different that each deserves a load of its own.
     """
 
     model: str
@@ -108,6 +108,7 @@ class Spent:
     unknown_answers: int = 0  # cached count is unknown
     cold_answers: int = 0  # the group's beginning was not in the slot
     deduplicated_answers: int = 0  # of copies, without those of errors
+    lowered_answers: int = 0  # the largest window left less than the request's bound
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ def _outcome(counts: _Told, told: _Told) -> str:
     for name, words in (
         ("empty", "answers are empty"),
         ("cut_at_bound", "answers were cut at their bound"),
+        ("lowered_bounds", "answers had a bound above the largest window"),
         ("deduplicated", "requests equal an earlier one"),
     ):
         if answers.get(name):

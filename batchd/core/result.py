@@ -106,8 +106,10 @@ def result_line(
     created: float,
     model: str | None = None,
     server: str = "",
+    lowered_bound: int | None = None,
 ) -> bytes:
-    """The line of an answer. `model`: what answered for an alias; `server`: where, of several."""
+    """The line of an answer. `model`: what answered for an alias; `server`: where, of several;
+    `lowered_bound`: the tokens that the window left for it, where its own bound was more."""
     name = request.model if model is None else model
     body: dict[str, object]
     match request.endpoint:
@@ -118,8 +120,9 @@ def result_line(
         case Endpoint.EMBEDDINGS:
             is_base64 = request.parameters.get("encoding_format") == "base64"
             body = _embeddings(answer, is_base64, name)
-    response = _response(200, request_id, body) | ({"server": server} if server else {})
-    return _line(request_id, request.custom_id, response, None)
+    extras = {"server": server or None, "lowered_bound": lowered_bound}
+    told = {key: value for key, value in extras.items() if value is not None}
+    return _line(request_id, request.custom_id, _response(200, request_id, body) | told, None)
 
 
 def line_fault_line(fault: LineFault, request_id: str) -> bytes:
@@ -137,20 +140,8 @@ def model_fault_line(custom_id: str, line: int, fault: ModelFault, request_id: s
         code, message = _NEVER_RAN.get(fault.category, default)
         return _line(request_id, custom_id, None, _error(code, message, line))
     code = fault.code or _REFUSED_CODES[fault.category]
-    message = _overflow(fault) if fault.category is Category.CONTEXT_LENGTH else fault.message
-    return _line(request_id, custom_id, _response(400, request_id, _error_body(code, message, None)), None)
-
-
-def _overflow(fault: ModelFault) -> str:
-    """Both numbers, in OpenAI's sentence unless the fault's own has them."""
-    window, prompt = fault.window_tokens, fault.prompt_tokens
-    if window is None or prompt is None or (str(window) in fault.message and str(prompt) in fault.message):
-        return fault.message
-    sentence = (
-        f"This model's maximum context length is {window} tokens. "
-        f"However, your messages resulted in {prompt} tokens."
-    )
-    return f"{sentence} {fault.message}".rstrip()
+    body = _error_body(code, fault.message, None)
+    return _line(request_id, custom_id, _response(400, request_id, body), None)
 
 
 def _line(

@@ -75,9 +75,8 @@ class Trial:
 def decide(fault: ModelFault, trial: Trial, attempts_max: int, chance: float) -> Decision:
     """The consequence of a fault. `chance` is a random number in [0, 1)."""
     attempts, crashes = trial.attempts, trial.crashes
-    if fault.category is Category.CONTEXT_LENGTH and fault.prompt_tokens is not None:
-        need = fault.prompt_tokens + trial.completion_tokens_max
-        window = refit(need, trial.window_tokens, trial.window_tokens_max)
+    if fault.category is Category.CONTEXT_LENGTH:
+        window = _wider(fault, trial)
         if window is not None:
             return Decision(Next.REFIT, attempts, crashes, window_tokens=window)
         return Decision(Next.GIVE_UP, attempts + 1, crashes)
@@ -91,6 +90,14 @@ def decide(fault: ModelFault, trial: Trial, attempts_max: int, chance: float) ->
     if not fault.is_temporary or attempts + 1 >= attempts_max:
         return Decision(Next.GIVE_UP, attempts + 1, crashes)
     return Decision(Next.AGAIN, attempts + 1, crashes, wait_s=backoff_s(attempts, chance))
+
+
+def _wider(fault: ModelFault, trial: Trial) -> int | None:
+    """A larger window for it. Who does not say how long the prompt is may mean any of them."""
+    most = trial.window_tokens_max
+    if fault.prompt_tokens is None:
+        return refit(0, most, trial.window_tokens, most)
+    return refit(fault.prompt_tokens, trial.completion_tokens_max, trial.window_tokens, most)
 
 
 def backoff_s(tries: int, chance: float, cap_s: float = BACKOFF_CAP_S) -> float:

@@ -21,7 +21,8 @@ def read_back(line: bytes) -> tuple[str | None, Spent]:
     except ValueError:
         return None, NO_SPENT
     custom_id = _at(found, "custom_id")
-    body = _at(_at(found, "response"), "body")
+    response = _at(found, "response")
+    body = _at(response, "body")
     usage = _at(body, "usage")
     if not isinstance(usage, Mapping):
         return _text(custom_id), NO_SPENT
@@ -39,6 +40,7 @@ def read_back(line: bytes) -> tuple[str | None, Spent]:
         estimated_answers=int(source == "estimate"),
         unknown_answers=int(source not in ("engine", "log", "estimate", "deduplicated")),
         deduplicated_answers=int(source == "deduplicated"),
+        lowered_answers=int(isinstance(_at(response, "lowered_bound"), int)),
     )
     return _text(custom_id), spent
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from batchd.core.chats import Chats
 from batchd.core.fault import LineFault, Refusal
 from batchd.core.filetype import Rereadable, foreign_type
+from batchd.core.fit import WINDOW_TOKENS_MAX
 from batchd.core.lines import Line, Lines, Reader
 from batchd.core.options import parse_options
 from batchd.core.plan import build_plan
@@ -41,6 +42,7 @@ class Survey:
         is_strict: bool,
         options_raw: bytes | None,
         strategy: Strategy = Strategy.PREFIX,
+        window_tokens_max: int = WINDOW_TOKENS_MAX,
     ) -> None:
         options, self._options_refusals = parse_options(options_raw)
         self.is_strict = is_strict if options.strict is None else options.strict
@@ -54,7 +56,9 @@ class Survey:
         self._offsets = array("Q")
         self._lengths = array("I")
         self._groups: Chats | PrefixGroups = (
-            Chats() if self.strategy is Strategy.CONVERSATION else PrefixGroups(self._request_of)
+            Chats(window_tokens_max)
+            if self.strategy is Strategy.CONVERSATION
+            else PrefixGroups(self._request_of, window_tokens_max=window_tokens_max)
         )
         self._seen: set[int] = set()
         self._planned: list[Group] | None = None
@@ -82,6 +86,11 @@ class Survey:
     def prompt_tokens(self) -> int:
         """Of all good lines together, estimated."""
         return self._groups.prompt_tokens
+
+    @property
+    def lowered(self) -> int:
+        """Lines whose bound is above what the largest window leaves, estimated."""
+        return self._groups.lowered
 
     @property
     def longest_tokens(self) -> int:

@@ -201,11 +201,12 @@ class Conversation(Lines):
             return
         said = segment.said(segment.at)
         scale = ratio(self._standing.samples)
+        alone = estimate_request(request) * scale
         cut = trim(
             said,
-            estimate_request(request) * scale,
+            alone,
             sum(exchange.at >= segment.trimmed for exchange in said),
-            prompt_tokens_max(_usable(loaded), request.completion_tokens_max, self._rules.habits),
+            prompt_tokens_max(_usable(loaded), alone, request.completion_tokens_max, self._rules.habits),
             scale,
             self._rules.habits,
         )

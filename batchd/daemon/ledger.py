@@ -49,7 +49,8 @@ DURABLE_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """An answer, and whose it is: `model` gave it in this lane. `server`: where there are several."""
+    """An answer, and whose it is: `model` gave it in this lane. `server`: where there are several.
+    `lowered_bound`: the tokens that the largest window left for it, where its bound was more."""
 
     index: int
     request: Request
@@ -58,6 +59,7 @@ class Success:
     at: float
     lane: int
     server: str = ""
+    lowered_bound: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,10 @@ class Ledger:
     def answered(self, success: Success) -> None:
         """The request has its answer."""
         index, request, answer = success.index, success.request, success.answer
-        content = result_line(
-            request, answer, request_id(self._batch.id, index), success.at, success.model, success.server
-        )
+        name, told = request_id(self._batch.id, index), (success.server, success.lowered_bound)
+        content = result_line(request, answer, name, success.at, success.model, *told)
         group = self._group_of[index]
-        spent = _spent(request, answer, self._plan.groups[group].prefix_tokens)
+        spent = _spent(success, self._plan.groups[group].prefix_tokens)
         self._record(Outcome(index, content, spent=spent, place=Place(group, success.lane, success.at)))
 
     def given_up(self, failure: Failure) -> None:
@@ -216,7 +217,8 @@ class Ledger:
             raise self._fault
 
 
-def _spent(request: Request, answer: Answer, prefix_tokens: int) -> Spent:
+def _spent(success: Success, prefix_tokens: int) -> Spent:
+    request, answer = success.request, success.answer
     usage = answer.usage
     return Spent(
         prompt_tokens=usage.prompt_tokens,
@@ -229,4 +231,5 @@ def _spent(request: Request, answer: Answer, prefix_tokens: int) -> Spent:
         estimated_answers=int(usage.cached_source is Source.ESTIMATE),
         unknown_answers=int(usage.cached_source is Source.UNKNOWN),
         cold_answers=int(is_cold(usage.cached_tokens, prefix_tokens)),
+        lowered_answers=int(success.lowered_bound is not None),
     )

@@ -28,6 +28,7 @@ from loguru import logger
 from batchd import failpoints
 from batchd.core.json import dumps
 from batchd.core.lifecycle import Phase
+from batchd.core.overflow import LOWERED
 from batchd.core.record import LineRow
 from batchd.core.result import BatchFacts, batch_object
 from batchd.core.tally import Tally
@@ -103,10 +104,14 @@ class Publisher:
 
     def _write(self, batch: Batch, facts: BatchFacts, metrics: dict[str, object], page: str) -> None:
         self._spool.begin_publish(batch.id)
-        empty = batch.journal.progress().spent.empty_answers
-        if empty:
+        spent = batch.journal.progress().spent
+        if spent.empty_answers:
             logger.bind(event="empty_answers", batch_id=batch.id).warning(
-                "{}: {} answers are empty", batch.id, empty
+                "{}: {} answers are empty", batch.id, spent.empty_answers
+            )
+        if spent.lowered_answers:
+            logger.bind(event="lowered_bounds", batch_id=batch.id).warning(
+                "{}: {} {}", batch.id, spent.lowered_answers, LOWERED
             )
         draft = _Draft(self._spool, batch)
         try:

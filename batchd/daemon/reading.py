@@ -61,9 +61,9 @@ class Reading:
         deduplicate = rules.deduplicate if options.deduplicate is None else options.deduplicate
         self._strategy = settled(options.strategy, rules.strategy)
         self._groups: Chats | PrefixGroups = (
-            Chats()
+            Chats(rules.window_tokens_max)
             if self._strategy is Strategy.CONVERSATION
-            else PrefixGroups(self._request_of, deduplicate)
+            else PrefixGroups(self._request_of, deduplicate, rules.window_tokens_max)
         )
         self._offsets = array("Q")
         self._lengths = array("I")

@@ -13,16 +13,14 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from batchd.core.fault import Category, ModelFault
+from batchd.core.fault import ModelFault
 from batchd.core.fit import refit, window_for
-from batchd.core.model import Answer, Load, Loaded
+from batchd.core.model import Load, Loaded
+from batchd.core.overflow import WINDOW_SLACK_TOKENS
 from batchd.core.record import Group
 from batchd.core.request import Request
 from batchd.core.retry import CRASHES_MAX, Decision, Next, Trial
 from batchd.daemon.suspects import Company, Suspects
-
-#: The engine may stop a few tokens before the window is full; nearer than this, the window cut the answer.
-WINDOW_SLACK_TOKENS = 8
 
 
 class Queue:
@@ -157,21 +155,31 @@ class Section:
         return Trial(attempts, crashes, bound, window, largest, is_alone)
 
     def put_off(
-        self, index: int, need_tokens: int, loaded: Loaded, asked_tokens: int, window_tokens_max: int
+        self,
+        index: int,
+        prompt_tokens: int,
+        bound_tokens: int,
+        loaded: Loaded,
+        asked_tokens: int,
+        window_tokens_max: int,
     ) -> bool:
         """Whether this line waits for a larger window, because it will not fit into the present one."""
-        window = refit(need_tokens, loaded.window_tokens, self._largest(loaded, window_tokens_max))
+        largest = self._largest(loaded, window_tokens_max)
+        window = refit(prompt_tokens, bound_tokens, loaded.window_tokens, largest)
         if window is None or loaded.window_tokens < asked_tokens:  # what is not given is not asked twice
             return False
         self.too_long.append(index)
         self.window_needed = max(self.window_needed, window)
         return True
 
-    def leave_to_others(self, index: int, need_tokens: int, now: float) -> bool:
-        """Whether another server has a window for this line that one cannot give: then it waits for it."""
-        if not any(loaded.window_tokens >= need_tokens for loaded in self.loads.values()):
+    def leave_to_others(
+        self, index: int, prompt_tokens: int, bound_tokens: int, loaded: Loaded, now: float
+    ) -> bool:
+        """Whether another server has more room for this line than one can give: then it waits for that."""
+        most = max((item.window_tokens for item in self.loads.values()), default=0)
+        if refit(prompt_tokens, bound_tokens, loaded.window_tokens, most) is None:
             return False
-        self.needs[index] = need_tokens
+        self.needs[index] = min(prompt_tokens + bound_tokens, most)
         self._put(index, now)
         return True
 
@@ -233,36 +241,3 @@ def _largest(loaded: Loaded, window_tokens_max: int) -> int:
         loaded.window_tokens_max or window_tokens_max,
         loaded.memory_window_tokens_max or window_tokens_max,
     )
-
-
-def cut_by_window(answer: Answer, request: Request, loaded: Loaded) -> ModelFault | None:
-    """An answer that ended because the window was full, not because its bound was reached."""
-    used = answer.usage.prompt_tokens + answer.usage.completion_tokens
-    if (
-        answer.finish_reason != "length"
-        or answer.usage.completion_tokens >= request.completion_tokens_max
-        or used < loaded.window_tokens - WINDOW_SLACK_TOKENS
-    ):
-        return None
-    need = answer.usage.prompt_tokens + request.completion_tokens_max
-    return ModelFault(
-        Category.CONTEXT_LENGTH,
-        f"This model's window holds {loaded.window_tokens} tokens; the request needs {need} "
-        f"({answer.usage.prompt_tokens} in the messages, {request.completion_tokens_max} for the answer).",
-        is_temporary=False,
-        code="context_length_exceeded",
-        prompt_tokens=answer.usage.prompt_tokens,
-        window_tokens=loaded.window_tokens,
-    )
-
-
-def by_its_name(fault: ModelFault, request: Request, loaded: Loaded, window_tokens_max: int) -> ModelFault:
-    """The fault that a request ends with: where memory and nothing else limits the window, it is `oom`."""
-    most = loaded.memory_window_tokens_max
-    if fault.category is not Category.CONTEXT_LENGTH or most is None or fault.prompt_tokens is None:
-        return fault
-    need = fault.prompt_tokens + request.completion_tokens_max
-    if need > min(window_tokens_max, loaded.window_tokens_max or window_tokens_max):
-        return fault
-    message = f"This request needs a window of {need} tokens; the largest that fits in memory holds {most}."
-    return ModelFault(Category.OOM, message, is_temporary=False)

@@ -22,6 +22,7 @@ from loguru import logger
 
 from batchd.core.fault import UNANSWERED, Category, LineFault, ModelFault
 from batchd.core.model import Answer, Loaded
+from batchd.core.overflow import Limit, cut_by_window, limits_of, refusal, room_left
 from batchd.core.pace import Pace
 from batchd.core.record import LANES_EACH
 from batchd.core.request import Request
@@ -32,7 +33,7 @@ from batchd.core.tokens import MARGIN, Ratio, estimate_request
 from batchd.daemon.conversation import Conversation
 from batchd.daemon.ledger import Failure, Ledger, Success
 from batchd.daemon.ports import Batch, Clock, ReadyModel
-from batchd.daemon.section import Section, by_its_name, cut_by_window
+from batchd.daemon.section import Section
 from batchd.daemon.stock import Item
 
 
@@ -92,13 +93,14 @@ class Sender:
             section.finished[item.index] = 1
             self._ledger.refused(item.index, request)
             return
-        served = replace(request, model=section.load.model, prefix=self._ledger.prefix_of(item.index))
+        bound = min(request.completion_tokens_max, loaded.window_tokens)  # more than there is says nothing
+        prefix = self._ledger.prefix_of(item.index)
+        served = replace(request, model=section.load.model, completion_tokens_max=bound, prefix=prefix)
         estimated = estimate_request(request)
         is_sent = False
         try:  # until the line has its place, whoever calls us off must find it again
             if await self._is_put_off(section, loaded, item.index, request, estimated):
                 return
-            bound = request.completion_tokens_max
             limit_s = self._pace.limit_s(estimated, bound, self._rules.request_timeout_s)
             is_sent = True
             answer = await self._model.answer(served, slot, limit_s)
@@ -115,8 +117,9 @@ class Sender:
                 section.finished[item.index] = 1
                 now, model = self._clock.now(), self._model
                 lane = model.number * LANES_EACH + slot
+                left = room_left(request, answer, loaded, self._limits(loaded))
                 self._ledger.answered(
-                    Success(item.index, request, served.model, answer, now, lane, model.name)
+                    Success(item.index, request, served.model, answer, now, lane, model.name, left)
                 )
                 item.learn(answer.usage, now)
                 # The estimate of several texts is of the longest, the count of all.
@@ -143,10 +146,13 @@ class Sender:
         if tokens is None or tokens + bound <= loaded.window_tokens or len(request.inputs) > 1:
             return False
         exact = await self._model.count_tokens(replace(request, model=section.load.model))
-        need = (math.ceil(tokens * MARGIN) if exact is None else exact) + bound
-        return need > loaded.window_tokens and section.put_off(
-            index, need, loaded, self._asked_tokens, self._rules.window_tokens_max
+        prompt = math.ceil(tokens * MARGIN) if exact is None else exact
+        return prompt + bound > loaded.window_tokens and section.put_off(
+            index, prompt, bound, loaded, self._asked_tokens, self._rules.window_tokens_max
         )
+
+    def _limits(self, loaded: Loaded) -> list[Limit]:
+        return limits_of(loaded, self._asked_tokens, self._rules.window_tokens_max)
 
     def _count(self, answer: Answer) -> None:
         """An answer is here: its speed, and whether it ends a cohort."""
@@ -167,8 +173,8 @@ class Sender:
         trial = section.trial(item.index, request, fault, loaded, *windows, self._is_alone)
         decision = decide(fault, trial, self._rules.attempts_max, self._clock.random())
         if decision.next is Next.GIVE_UP and fault.prompt_tokens is not None:
-            need = fault.prompt_tokens + request.completion_tokens_max
-            if section.leave_to_others(item.index, need, self._clock.monotonic()):
+            asked = fault.prompt_tokens, request.completion_tokens_max
+            if section.leave_to_others(item.index, *asked, loaded, self._clock.monotonic()):
                 return
         if fault.is_server_lost:
             self._lose(section, fault)
@@ -176,7 +182,7 @@ class Sender:
         if decision.next is Next.GIVE_UP:
             if fault.is_server_lost:
                 section.suspects.convict(request.custom_id)
-            fault = by_its_name(fault, request, loaded, self._rules.window_tokens_max)
+            fault = refusal(fault, request, loaded, self._limits(loaded))
             section.finished[item.index] = 1
             self._ledger.given_up(Failure(item.index, item.row.number, request.custom_id, fault, decision))
         else:

@@ -101,7 +101,9 @@ class Station:
         verdict = section.suspects.verdict()
         if verdict is not None:
             self._site.judge(verdict)
-        if section.too_long and not self._sender.lost.is_set():
+        # Last, so that nobody else runs in the larger window.
+        is_last = stock.is_exhausted and not section.again and not section.suspects
+        if section.too_long and is_last and not self._sender.lost.is_set():
             self._refit(section, loaded)
         elif section.suspects and not self._is_paused(section):
             await self._sleep_s(section.suspects.left_s(self._clock.monotonic()))

@@ -277,9 +277,10 @@ def _is_out(spool: Path, batch_id: str) -> bool:
 def _window(settings: Settings, batch: Path) -> int:
     """What batchd itself would ask for."""
     with batch.open("rb") as file, batch.open("rb") as again:
-        survey = Survey(file, again, LineLimits(), False, None)
+        most = settings.window_tokens_max
+        survey = Survey(file, again, LineLimits(), False, None, window_tokens_max=most)
         assert not any(survey), "the workload has only good lines"
-        return window_for((group.window_tokens for group in survey.groups()), settings.window_tokens_max)
+        return window_for((group.window_tokens for group in survey.groups()), most)
 
 
 def _inside(settings: Settings, place: Path) -> Settings:

@@ -90,6 +90,23 @@ def test_a_request_that_cannot_fit_is_foretold(
     assert "window_tokens_max is 1,025" in capsys.readouterr().out
 
 
+def test_a_bound_above_the_window_is_foretold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHD_WINDOW_TOKENS_MAX", "8192")
+    copied = good("a").replace(b'"model"', b'"max_tokens": 128000, "model"')
+    path = str(write(tmp_path, copied + good("b")))
+    assert call(["check", path]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 request may ask for a longer answer than the largest window leaves room for" in said
+    assert call(["check", "--json", path]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["lowered_bounds_estimated"] == 1
+    assert sorted(group["window_tokens"] for group in told["groups"])[-1] == 8_192
+    assert call(["check", str(write(tmp_path, good("b"), "plain.jsonl"))]) == 0
+    assert "longer answer" not in capsys.readouterr().out
+
+
 def test_many_groups_are_shown_in_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = []
     for number in range(12):

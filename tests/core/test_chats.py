@@ -1,6 +1,7 @@
 """Chats: which requests talk to each other."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -31,6 +32,16 @@ def test_the_same_system_prompt_and_parameters_are_one_chat_in_input_order() -> 
     assert list(plan.order) == [0, 2, 4, 1, 3]
     assert [(group.start, group.count, group.load) for group in plan.groups] == [(0, 3, 0), (3, 2, 0)]
     assert sizes(ask(temperature=0), ask(temperature=1), ask(temperature=0)) == [2, 1]
+
+
+def test_a_bound_above_every_window_asks_for_the_largest_and_tries_in_less() -> None:
+    found = Chats(window_tokens_max=8_192)
+    for index, bound in enumerate((128_000, 16)):
+        found.add(index, replace(ask(), completion_tokens_max=bound))
+    [group] = found.plan(2).groups
+    assert group.window_tokens == 8_192
+    assert 16 < group.window_tokens_min < 256
+    assert found.lowered == 1
 
 
 def test_a_seed_is_no_part_of_what_is_talked_about() -> None:

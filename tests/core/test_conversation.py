@@ -96,12 +96,19 @@ def test_an_exchange_adds_to_the_estimate_what_it_says_it_does(count: int, asked
 
 def test_the_prompt_leaves_room_for_the_answer() -> None:
     habits = Habits()
-    assert prompt_tokens_max(32_000, 100, habits) == 28_000
-    assert prompt_tokens_max(32_768, 100, habits) == 32_768 - 4_096
-    assert prompt_tokens_max(100_000, 100, habits) == 87_500
-    assert prompt_tokens_max(2_048, 100, habits) == 1_792
+    assert prompt_tokens_max(32_000, 50, 100, habits) == 28_000
+    assert prompt_tokens_max(32_768, 50, 100, habits) == 32_768 - 4_096
+    assert prompt_tokens_max(100_000, 50, 100, habits) == 87_500
+    assert prompt_tokens_max(2_048, 50, 100, habits) == 1_792
     # The bound of the request itself is always kept.
-    assert prompt_tokens_max(2_048, 1_000, habits) == 1_048
+    assert prompt_tokens_max(2_048, 50, 1_000, habits) == 1_048
+
+
+def test_a_bound_above_the_window_does_not_cost_a_chat_what_was_said_before() -> None:
+    habits = Habits()
+    assert prompt_tokens_max(32_768, 500, 128_000, habits) == 32_768 - 4_096
+    assert prompt_tokens_max(32_768, 500, 32_300, habits) == 32_768 - 4_096  # not even beside itself alone
+    assert prompt_tokens_max(32_768, 500, 32_000, habits) == 768
 
 
 def test_a_trim_comes_after_so_many_requests() -> None:

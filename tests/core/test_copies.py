@@ -52,10 +52,11 @@ def test_a_copy_of_a_refusal_is_one() -> None:
 
 
 def test_what_was_spent_is_spent_once() -> None:
-    spent = Spent(100, 5, 90, 0.1, 0.2, empty_answers=1, cut_answers=1, cold_answers=1)
+    spent = Spent(100, 5, 90, 0.1, 0.2, 1, 1, cold_answers=1, lowered_answers=1)
     copy = outcome_of_copy(Outcome(3, answered("a", 3), spent=spent), 7, "b", 8)
     assert (copy.index, copy.is_error, copy.place) == (7, False, None)
-    assert copy.spent == Spent(empty_answers=1, cut_answers=1, deduplicated_answers=1)
+    kept = {"empty_answers": 1, "cut_answers": 1, "lowered_answers": 1}
+    assert copy.spent == Spent(**kept, deduplicated_answers=1)
     original = Outcome(3, answered("a", 3), True, Category.OOM, 3, 2)
     copy = outcome_of_copy(original, 7, "b", 8)
     assert (copy.is_error, copy.category, copy.attempts, copy.spent) == (True, Category.OOM, 0, Spent())

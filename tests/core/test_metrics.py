@@ -17,6 +17,7 @@ from batchd.core.metrics import (
     token_scale,
 )
 from batchd.core.options import Options
+from batchd.core.overflow import LOWERED
 from batchd.core.provenance import Account
 from batchd.core.record import LANES_EACH, NO_REUSE, Event, Group, Progress, Share, Shares, Spent
 from batchd.core.strategy import Strategy
@@ -163,6 +164,9 @@ def test_what_was_unusual_is_noted() -> None:
     noted = metrics(progress(empty_answers=3), total=50_001)["notes"]
     assert any("50001 lines" in note and "50,000" in note for note in noted)
     assert "3 answers are empty." in noted
+    lowered = metrics(progress(lowered_answers=4))
+    assert lowered["answers"]["lowered_bounds"] == 4
+    assert any(note.startswith(f"4 {LOWERED}") for note in lowered["notes"])
 
 
 def test_the_largest_groups_are_listed_and_all_are_counted() -> None:

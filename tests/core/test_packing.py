@@ -95,6 +95,14 @@ def test_counters_come_back(counters: Progress) -> None:
     assert packing.unpack_progress(packing.pack_progress(counters)) == counters
 
 
+def test_a_counter_that_came_later_is_not_in_an_older_row() -> None:
+    counters = Progress(9, 1, 2, Spent(prompt_tokens=3, lowered_answers=4), {"oom": 5}, 6.0)
+    older = packing.pack_progress(replace(counters, spent=Spent(prompt_tokens=3)))
+    assert b"lowered_answers" not in older
+    assert packing.unpack_progress(older).spent == Spent(prompt_tokens=3)
+    assert packing.unpack_progress(packing.pack_progress(counters)) == counters
+
+
 @given(st.builds(Group, texts, texts, u64, u64, u64, u64, u64, u32, u64))
 def test_a_group_comes_back(group: Group) -> None:
     assert packing.unpack_group(packing.pack_group(group)) == group

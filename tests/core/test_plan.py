@@ -2,12 +2,14 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchd.core.fit import ROOM_TOKENS_MIN, WINDOW_TOKENS_MAX
 from batchd.core.plan import LOAD_REQUESTS_MIN, WINDOW_RATIO, build_plan
 from batchd.core.prefix import PrefixGroups, prefix_tokens
-from batchd.core.record import Plan
+from batchd.core.record import Group, Plan
 from batchd.core.request import Endpoint, Message, Request, canonical_text
 from batchd.core.trie import common_bytes
 
@@ -20,8 +22,10 @@ def chat(system: str, user: str, model: str = "m", bound: int = 16, **parameters
     return Request("a", Endpoint.CHAT, model, messages, (), parameters, bound)
 
 
-def planned(*requests: Request, deduplicate: bool = False) -> Plan:
-    groups = PrefixGroups(requests.__getitem__, deduplicate)
+def planned(
+    *requests: Request, deduplicate: bool = False, window_tokens_max: int = WINDOW_TOKENS_MAX
+) -> Plan:
+    groups = PrefixGroups(requests.__getitem__, deduplicate, window_tokens_max)
     for index, request in enumerate(requests):
         groups.add(index, request)
     return build_plan(groups, len(requests))
@@ -119,11 +123,56 @@ def test_a_few_short_requests_do_not_pay_for_a_load() -> None:
     assert plan.groups[0].window_tokens > 10_000
 
 
-def test_a_group_knows_its_shortest_and_its_longest_request() -> None:
+def test_a_group_knows_its_longest_request_and_the_least_that_is_worth_a_try() -> None:
     [group] = planned(
         *(chat(RUBRICS[0], f"{n}", bound=bound) for n, bound in enumerate([900, 16, 300]))
     ).groups
     assert group.window_tokens - group.window_tokens_min == 900 - 16
+    [long] = planned(*(chat(RUBRICS[0], f"{n}", bound=900) for n in range(3))).groups
+    assert long.window_tokens - long.window_tokens_min == 900 - ROOM_TOKENS_MIN
+
+
+def windows(plan: Plan) -> list[tuple[int, int, int]]:
+    """Of each load: its number, requests, and the window that its groups ask for."""
+    found: dict[int, list[Group]] = {}
+    for group in plan.groups:
+        found.setdefault(group.load, []).append(group)
+    return [
+        (load, sum(it.count for it in groups), max(it.window_tokens for it in groups))
+        for load, groups in found.items()
+    ]
+
+
+@pytest.mark.parametrize("many", [3, 1_000])
+def test_a_bound_above_every_window_runs_last_in_the_largest_and_changes_nobodys_window(many: int) -> None:
+    """However few the others are: such a bound is copied from somewhere, and mostly means nothing."""
+    small = [chat(RUBRICS[0], f"{n}", bound=300) for n in range(many)]
+    alone = windows(planned(*small, window_tokens_max=32_768))
+    plan = planned(chat(RUBRICS[0], "long", bound=128_000), *small, window_tokens_max=32_768)
+    assert windows(plan) == [*alone, (1, 1, 32_768)]
+    assert plan.order[-1] == 0
+    assert plan.groups[-1].window_tokens_min < 1_024  # worth a try where memory holds no more
+
+
+def test_bounds_above_every_window_are_one_load_where_there_is_nothing_else() -> None:
+    plan = planned(*(chat("r", f"{n}", bound=128_000) for n in range(5)), window_tokens_max=32_768)
+    assert windows(plan) == [(0, 5, 32_768)]
+
+
+def test_a_prompt_above_every_window_is_counted_by_the_engine_beside_the_others() -> None:
+    long = chat(RUBRICS[0], "word " * 40_000)
+    small = [chat(RUBRICS[0], f"{n}") for n in range(5)]
+    alone = windows(planned(*small, window_tokens_max=32_768))
+    assert windows(planned(*small, long, window_tokens_max=32_768)) == [(0, 6, alone[0][2])]
+    [only] = windows(planned(long, window_tokens_max=32_768))
+    assert only[2] > 32_768
+
+
+def test_a_setting_below_the_smallest_window_is_one_load() -> None:
+    plan = planned(
+        *(chat("r", f"{n}", bound=bound) for n, bound in enumerate([16, 90_000])), window_tokens_max=512
+    )
+    assert windows(plan) == [(0, 2, 512)]
 
 
 def test_like_windows_share_a_load() -> None:

@@ -20,9 +20,6 @@ from batchd.core.result import (
 )
 
 ID = "0f" * 20
-OVERFLOW = (
-    "This model's maximum context length is 4096 tokens. However, your messages resulted in 6020 tokens."
-)
 REFUSED = [Category.MODEL, Category.VALIDATION, Category.CONTEXT_LENGTH]
 
 
@@ -231,31 +228,15 @@ def test_a_refusal_of_the_model_has_a_code(category: Category, code: str | None,
     assert error == {"message": "Why.", "type": "invalid_request_error", "param": None, "code": expected}
 
 
+def test_a_lowered_bound_stands_beside_the_answer() -> None:
+    told = written(result_line(asked(Endpoint.CHAT), answer(), ID, 0.0, lowered_bound=30_505))["response"]
+    assert (told["lowered_bound"], "server" in told) == (30_505, False)
+    assert "lowered_bound" not in written(result_line(asked(Endpoint.CHAT), answer(), ID, 0.0))["response"]
+
+
 def test_the_code_of_a_fault_goes_before_that_of_its_category() -> None:
     fault = ModelFault(Category.SERVER, "Why.", is_temporary=True, code="token_repeat")
     assert written(model_fault_line("c-1", 9, fault, ID))["error"]["code"] == "token_repeat"
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        (
-            "",
-            OVERFLOW,
-        ),
-        (
-            "Too long.",
-            f"{OVERFLOW} Too long.",
-        ),
-        ("request (6020 tokens) exceeds 4096", "request (6020 tokens) exceeds 4096"),
-    ],
-)
-def test_an_overflow_names_both_numbers_once(message: str, expected: str) -> None:
-    fault = ModelFault(
-        Category.CONTEXT_LENGTH, message, is_temporary=False, prompt_tokens=6020, window_tokens=4096
-    )
-    error = written(model_fault_line("c-1", 9, fault, ID))["response"]["body"]["error"]
-    assert (error["message"], error["code"]) == (expected, "context_length_exceeded")
 
 
 def test_the_identity_of_a_line_is_the_same_whenever_it_is_written() -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,8 +84,21 @@ def test_an_overflow_refits_while_a_larger_window_is_allowed() -> None:
 
 
 def test_an_overflow_of_every_window_ends_at_once() -> None:
-    overflow = fault(Category.CONTEXT_LENGTH, False, prompt_tokens=8_150, window_tokens=4_096)
+    overflow = fault(Category.CONTEXT_LENGTH, False, prompt_tokens=8_192, window_tokens=4_096)
     assert decide(overflow, trial(), 3, 0.5).next is Next.GIVE_UP
+
+
+def test_a_bound_that_no_window_holds_gets_the_largest_and_no_second_try() -> None:
+    cut = fault(Category.CONTEXT_LENGTH, False, prompt_tokens=8_150, window_tokens=4_096)
+    assert decide(cut, trial(), 3, 0.5) == Decision(Next.REFIT, 0, 0, window_tokens=8_192)
+    again = replace(trial(), window_tokens=8_192)
+    assert decide(cut, again, 3, 0.5).next is Next.GIVE_UP
+
+
+def test_an_overflow_without_numbers_gets_the_largest_window_and_no_second_try() -> None:
+    silent = fault(Category.CONTEXT_LENGTH, False)
+    assert decide(silent, trial(), 3, 0.5) == Decision(Next.REFIT, 0, 0, window_tokens=8_192)
+    assert decide(silent, replace(trial(), window_tokens=8_192), 3, 0.5).next is Next.GIVE_UP
 
 
 @given(st.integers(0, 1_000), st.floats(0, 1, exclude_max=True))

@@ -44,6 +44,14 @@ def test_empty_and_cut_answers_are_counted() -> None:
     assert (spent.empty_answers, spent.cut_answers) == (1, 1)
 
 
+def test_a_lowered_bound_is_counted_where_it_stands_beside_the_answer() -> None:
+    """In the text of an answer it says nothing."""
+    told = Answer('"lowered_bound": 7', None, "stop", Usage(100, 7, 90, Source.ENGINE, 0.1, 0.2))
+    asked = Request("a", Endpoint.CHAT, "m", (), (), {}, 16)
+    assert read_back(result_line(asked, told, "x", 5.0))[1].lowered_answers == 0
+    assert read_back(result_line(asked, told, "x", 5.0, lowered_bound=0))[1].lowered_answers == 1
+
+
 def test_an_error_line_costs_nothing() -> None:
     assert read_back(b'{"custom_id":"a","response":null,"error":{"code":"oom"}}') == ("a", NO_SPENT)
 

@@ -35,7 +35,8 @@ class Bench:
     ) -> None:
         self.models = models or [ScriptedModel(script)]
         self.model = self.models[0]
-        self.batch = made_batch(lines, journal) if batch is None else batch
+        rules = rules or Rules(slots=slots)
+        self.batch = batch or made_batch(lines, journal, window_tokens_max=rules.window_tokens_max)
         self.spool = MemorySpool()
         self.clock = FakeClock()
         self.durable: list[Outcome] = []
@@ -44,7 +45,7 @@ class Bench:
             self.models,
             self.clock,
             self.spool,
-            rules or Rules(slots=slots),
+            rules,
             self.durable.append,
             may_send,
         )

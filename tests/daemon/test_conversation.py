@@ -253,7 +253,7 @@ async def test_a_prompt_that_the_server_finds_too_long_is_sent_again_without_wha
 
 async def test_a_question_that_waits_for_a_larger_window_holds_up_its_own_conversation_only() -> None:
     lines = [chat("a0", "Judge.", text="Word. " * 500), *questions(6, "Count.", "b")]
-    fault = ModelFault(Category.CONTEXT_LENGTH, "too long", False, prompt_tokens=1_500, window_tokens=1_280)
+    fault = ModelFault(Category.CONTEXT_LENGTH, "too long", False, prompt_tokens=1_480, window_tokens=1_280)
     model = Talker(Script().answers("a0", fault, answer_played()))
     assert await dispatcher(batch_of(lines), model).work()
     assert [custom_id for custom_id, _ in model.seen] == ["a0", *(f"b{n}" for n in range(6)), "a0"]

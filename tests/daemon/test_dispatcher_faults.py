@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from batchd.core.fault import Category, ModelFault
+from batchd.core.overflow import MEMORY, MODEL, SETTING
 from batchd.core.record import LineRow
 from batchd.core.request import Request
 from batchd.core.retry import CRASHES_MAX
@@ -201,7 +202,7 @@ async def test_a_line_that_is_called_off_while_its_tokens_are_counted_is_done_as
 
 
 async def test_a_prompt_longer_than_estimated_widens_the_window_and_is_not_failed() -> None:
-    bench = Bench([chat("a"), chat("b")], Script().answers("a", overflow(1_500, 1_024), answer("fits now")))
+    bench = Bench([chat("a"), chat("b")], Script().answers("a", overflow(1_480, 1_024), answer("fits now")))
     assert await bench.work()
     assert [load.window_tokens for load in bench.model.loads] == [1_024, 1_536]
     assert bench.outcomes() == {"a": "fits now", "b": "yes"}
@@ -216,7 +217,8 @@ async def test_a_prompt_beyond_any_window_is_an_error_line_with_both_numbers() -
     assert await bench.work()
     assert bench.outcomes() == {"a": "context_length_exceeded"}
     assert "5000" in bench.messages()["a"]
-    assert "1024" in bench.messages()["a"]
+    assert "4096 tokens" in bench.messages()["a"]
+    assert bench.messages()["a"].endswith(f"bounded by {SETTING}.")
 
 
 async def test_the_models_own_maximum_bounds_the_window_too() -> None:
@@ -228,21 +230,22 @@ async def test_the_models_own_maximum_bounds_the_window_too() -> None:
 
 
 async def test_a_server_that_never_grants_the_window_is_not_asked_forever() -> None:
-    script = Script().answers("a", overflow(1_500, 1_024), overflow(1_500, 1_024)).has_windows(1_024)
+    script = Script().answers("a", overflow(1_480, 1_024), overflow(1_480, 1_024)).has_windows(1_024)
     bench = Bench([chat("a")], script)
     assert await bench.work()
     assert bench.outcomes() == {"a": "context_length_exceeded"}
     assert [load.window_tokens for load in bench.model.loads] == [1_024, 1_536]
 
 
-async def test_a_request_whose_window_memory_does_not_hold_ends_as_oom_and_the_others_run() -> None:
-    script = Script().answers("a", overflow(1_500, 1_024), overflow(1_500, 1_024)).has_memory_for(1_024)
+async def test_a_request_whose_window_memory_does_not_hold_ends_with_its_name_and_the_others_run() -> None:
+    script = Script().answers("a", overflow(1_480, 1_024), overflow(1_480, 1_024)).has_memory_for(1_024)
     bench = Bench([chat("a"), chat("b")], script)
     assert await bench.work()
-    assert bench.outcomes() == {"a": "oom", "b": "yes"}
-    assert (
-        "needs a window of 1516 tokens; the largest that fits in memory holds 1024" in bench.messages()["a"]
-    )
+    assert bench.outcomes() == {"a": "context_length_exceeded", "b": "yes"}
+    assert bench.batch.journal.progress().faults["oom"] == 1
+    assert "maximum context length is 1024 tokens" in bench.messages()["a"]
+    assert "1480 in the messages, 16 in the completion" in bench.messages()["a"]
+    assert bench.messages()["a"].endswith(f"bounded by {MEMORY}.")
 
 
 async def test_a_request_longer_than_the_model_allows_is_not_blamed_on_memory() -> None:
@@ -250,6 +253,7 @@ async def test_a_request_longer_than_the_model_allows_is_not_blamed_on_memory() 
     bench = Bench([chat("a")], script)
     assert await bench.work()
     assert bench.outcomes() == {"a": "context_length_exceeded"}
+    assert bench.messages()["a"].endswith(f"bounded by {MODEL}.")
 
 
 async def test_a_set_up_that_a_person_must_mend_charges_nobody() -> None:

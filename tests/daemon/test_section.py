@@ -6,11 +6,12 @@ import pytest
 
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Load
+from batchd.core.overflow import WINDOW_SLACK_TOKENS
 from batchd.core.record import Group
 from batchd.core.request import Endpoint, Request
 from batchd.core.retry import Decision, Next
-from batchd.daemon.section import WINDOW_SLACK_TOKENS, Queue, Section, cut_by_window
-from tests.fakes.scripted_model import answer, loaded, overflow
+from batchd.daemon.section import Queue, Section
+from tests.fakes.scripted_model import loaded, overflow
 
 LOAD = Load("m", 1_024, 2)
 
@@ -114,23 +115,3 @@ def test_a_trial_leaves_room_for_the_tokens_that_the_engine_does_not_use() -> No
         16,
         0,
     )
-
-
-@pytest.mark.parametrize(
-    ("prompt", "completion", "finish", "is_cut"),
-    [
-        (1_000, 24, "length", True),
-        (1_000, 17, "length", True),
-        (1_000, 15, "length", False),
-        (1_000, 24, "stop", False),
-        (960, 64, "length", False),
-    ],
-)
-def test_an_answer_is_cut_by_the_window_only_at_its_end_and_below_its_bound(
-    prompt: int, completion: int, finish: str, is_cut: bool
-) -> None:
-    fault = cut_by_window(answer("x", prompt, completion, finish), request(64), loaded(LOAD))
-    assert (fault is not None) is is_cut
-    if fault is not None:
-        assert (fault.prompt_tokens, fault.window_tokens) == (prompt, 1_024)
-        assert str(prompt + 64) in fault.message

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from batchd.core.chats import Chats
 from batchd.core.fault import LineFault
+from batchd.core.fit import WINDOW_TOKENS_MAX
 from batchd.core.json import dumps
 from batchd.core.lifecycle import Phase
 from batchd.core.options import Options
@@ -58,12 +59,14 @@ def made_batch(
     batch_id: str = ID,
     copies: Mapping[int, int] | None = None,
     strategy: Strategy = Strategy.PREFIX,
+    window_tokens_max: int = WINDOW_TOKENS_MAX,
 ) -> Batch:
     """Accepted and begun. `copies`: which line is one of which."""
     journal = MemoryJournal() if journal is None else journal
     raw = content(lines)
-    groups = PrefixGroups(lambda index: _request(raw.splitlines()[index]))
-    chats = Chats()
+    windows = window_tokens_max
+    groups = PrefixGroups(lambda index: _request(raw.splitlines()[index]), window_tokens_max=windows)
+    chats = Chats(windows)
     rows: list[NewLine] = []
     offset = 0
     for index, line in enumerate(raw.splitlines()):

@@ -239,6 +239,7 @@ class LlamaServer:
             gpu_bytes=None,
             window_tokens_max=trained if self._route.url is None else props.window_tokens,
             load_s=load_s,
+            is_window_fixed=self._route.url is not None,
         )
         return self._loaded
 

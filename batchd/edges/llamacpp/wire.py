@@ -124,8 +124,10 @@ def _text(request: Request, payload: Mapping[str, object], window_tokens: int) -
     if reason not in ("stop", "length"):
         raise OddReply(f"finish_reason is {shown(reason)}")
     usage = _usage(payload)
-    if _was_cut_by_window(request, str(reason), usage, window_tokens):
-        said = f"the answer reached the end of the context window of {window_tokens} tokens before its bound"
+    # The last token needs no cell. More than the window holds: a user's server that shifts its context, and
+    # forgot the beginning of the prompt.
+    if usage.prompt_tokens + usage.completion_tokens > window_tokens + 1:
+        said = f"the answer went on beyond the end of the context window of {window_tokens} tokens"
         return too_long(said, usage.prompt_tokens, window_tokens)
     if request.endpoint is Endpoint.COMPLETIONS:
         return Answer(text(choice.get("text"), "the answer"), None, str(reason), usage)
@@ -137,17 +139,6 @@ def _text(request: Request, payload: Mapping[str, object], window_tokens: int) -
         finish_reason=str(reason),
         usage=usage,
     )
-
-
-def _was_cut_by_window(request: Request, reason: str, usage: Usage, window_tokens: int) -> bool:
-    """The server says `length` for this as well, but the submitter's bound was another.
-
-    More tokens than the window holds: a user's server that shifts its context, and forgot the prompt's begin.
-    """
-    filled_tokens = usage.prompt_tokens + usage.completion_tokens
-    is_short = usage.completion_tokens < request.completion_tokens_max
-    ends_at_window = reason == "length" and is_short and filled_tokens >= window_tokens
-    return ends_at_window or filled_tokens > window_tokens + 1  # the last token needs no cell
 
 
 def _usage(payload: Mapping[str, object]) -> Usage:
