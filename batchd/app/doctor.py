@@ -40,7 +40,7 @@ from batchd.core.doctor.server import (
     judge_models,
     judge_share,
 )
-from batchd.core.fault import ModelFault
+from batchd.core.fault import Category, ModelFault
 from batchd.core.model import ServerDescription
 from batchd.core.readings import Reading
 from batchd.edges import log
@@ -52,6 +52,7 @@ from batchd.edges.llamacpp_build import embedded_version, read_build
 from batchd.edges.neighbours import neighbours
 from batchd.edges.ollama.survey import survey
 from batchd.edges.ollama_server.mode import has_unit
+from batchd.edges.ollama_server.models import user_name
 from batchd.edges.spool.rights import disk_facts, spool_facts
 from batchd.errors import BatchdError, ConfigError
 from batchd.settings import Settings
@@ -65,6 +66,9 @@ MEASURE_S = 600.0
 
 #: Told what is looked at now.
 OnLook = Callable[[str], None]
+
+#: As whom Ollama runs where nobody chose: its installer's user, and that of a container or a package.
+_USUAL_USERS = ("ollama", "root")
 
 Look = Callable[[], Awaitable[Iterable[Finding]]]
 
@@ -177,6 +181,7 @@ class _Visit:
             has_program=shutil.which(str(chosen.ollama.binary or OLLAMA_PROGRAM)) is not None,
             embedded=embedded_version(),
             has_model_file=any(path.is_file() for path in _model_files(chosen)),
+            trusted=(chosen.ollama.user,) if chosen.ollama.user else (user_name(), *_USUAL_USERS),
         )
         if facts.mode == "child":
             self._mode = facts.mode
@@ -200,8 +205,9 @@ class _Visit:
         else:
             await engine.server.close()
         if isinstance(described, ModelFault):
-            return judge_engine(replace(facts, trouble=described.message))
-        return judge_engine(replace(facts, version=described.version))
+            is_refused = described.needs_operator and described.category is Category.NETWORK
+            return judge_engine(replace(facts, trouble=described.message, is_refused=is_refused))
+        return judge_engine(replace(facts, version=described.version, users=described.users))
 
     async def _own_models(self) -> Iterable[Finding]:
         chosen = self._settings.ollama

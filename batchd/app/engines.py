@@ -21,12 +21,14 @@ from batchd.core.fault import ModelFault
 from batchd.core.limits import Limits
 from batchd.core.model import Load, ServerDescription
 from batchd.core.proxy import is_loopback
+from batchd.core.text import printable
 from batchd.daemon.ports import Clock, ModelServer
 from batchd.edges.gpu import read_cards
 from batchd.edges.llamacpp import LlamaServer
 from batchd.edges.llamacpp_child import THREADS, start_child
 from batchd.edges.ollama import OllamaServer
 from batchd.edges.ollama_server import OwnOllama, find_mode
+from batchd.edges.sockets import Whose, held_by, is_user
 from batchd.errors import ConfigError, UnavailableError
 from batchd.settings import Settings
 from batchd.settings.proxy import proxy_to
@@ -112,7 +114,8 @@ async def build_engine(settings: Settings, clock: Clock) -> Engine:
 def _attached(settings: Settings, host: str, clock: Clock, has_card: bool, label: str = "") -> Engine:
     slots, is_local = settings.slots_for(is_attached=True), is_loopback(host)
     remote = settings.allow_remote_models
-    server = OllamaServer(host, "attach", clock, allow_remote=remote, proxy=proxy_to(host))
+    whose = Whose(host, _known(settings.ollama.user)) if is_local else None
+    server = OllamaServer(host, "attach", clock, allow_remote=remote, proxy=proxy_to(host), whose=whose)
     limits = Limits(slots, owns_slots=False, has_card=has_card and is_local)
     return Engine(server, limits, "ollama", host, _OLLAMA_HINT, label=label, is_local=is_local)
 
@@ -120,7 +123,7 @@ def _attached(settings: Settings, host: str, clock: Clock, has_card: bool, label
 def _own(settings: Settings, program: str, clock: Clock, has_card: bool, gpu: str | None) -> Engine:
     chosen, slots = settings.ollama, settings.slots_for(is_attached=False)
     models = str(chosen.models_dir) if chosen.models_dir is not None else None
-    own = OwnOllama(program, slots, os.environ, clock, models, gpu)
+    own = OwnOllama(program, slots, os.environ, clock, held_by, models, gpu)
     server = OllamaServer(chosen.host, "own", clock, allow_remote=settings.allow_remote_models, own=own)
     limits = Limits(slots, owns_slots=True, has_card=has_card)
     if gpu is None or len(chosen.gpus) == 1:
@@ -128,6 +131,16 @@ def _own(settings: Settings, program: str, clock: Clock, has_card: bool, gpu: st
     return Engine(
         server, limits, "ollama", f"{PRIVATE} on GPU {gpu}", _OLLAMA_HINT, label=f"gpu:{gpu}", gpu=gpu
     )
+
+
+def _known(user: str | None) -> str | None:
+    """A name that nobody has would refuse everybody."""
+    if user is not None and not is_user(user):
+        raise ConfigError(
+            f"There is no user '{printable(user)}' on this machine, and ollama.user names it.",
+            "Name the user as whom Ollama runs; `batchd doctor` shows who listens.",
+        )
+    return user
 
 
 async def ask_all(
@@ -183,6 +196,7 @@ def _llamacpp(settings: Settings) -> Engine:
         models=chosen.models,
         any_gguf=chosen.gguf,
         start_child=start,
+        sockets_of=held_by,
         snapshots_in=snapshots_in,
         snapshot_bytes_max=chosen.snapshot_mib * 2**20,
     )

@@ -41,6 +41,7 @@ def describe_model(engine: Engine, supervisor: Supervisor) -> ModelStatus:
         slots=loaded.slots if loaded else None,
         detail=standing.detail if loaded is None else "",
         next_try_at=standing.next_try_at,
+        user=" and ".join(supervisor.description.users) if supervisor.description else "",
     )
 
 

@@ -117,6 +117,8 @@ def _model_words(model: ModelStatus) -> Iterator[str]:
     if model.slots is not None and model.window_tokens is not None:
         yield f"{model.slots} x {model.window_tokens:,} tokens"
     yield f"{model.engine} at {model.address}" if model.address else model.engine
+    if model.user:
+        yield f"run by {model.user}"
     if model.detail:
         yield model.detail
 

@@ -50,12 +50,16 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class ServerDescription:
-    """Who answers: engine (`ollama`, `llamacpp`), its version, how we came to it, and where it is."""
+    """Who answers: engine (`ollama`, `llamacpp`), its version, how we came to it, and where it is.
+
+    `users`: as whom it runs, where it is on this machine and that can be seen.
+    """
 
     engine: str
     version: str
     mode: str  # attach, own, child, url
     address: str
+    users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

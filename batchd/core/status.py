@@ -38,7 +38,10 @@ _LINE_CHARS_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """The model server and what it holds. `state` is what is true now: absent, loading, resident, cooling."""
+    """The model server and what it holds. `state` is what is true now: absent, loading, resident, cooling.
+
+    `user`: as whom an attached server of this machine runs; empty where that is not known.
+    """
 
     engine: str
     address: str
@@ -48,6 +51,7 @@ class ModelStatus:
     slots: int | None = None
     detail: str = ""
     next_try_at: float | None = None
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

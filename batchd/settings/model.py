@@ -88,6 +88,8 @@ class OllamaSettings(BaseModel):
     ] = ()
     binary: LocalPath | None = None
     models_dir: LocalPath | None = None
+    # As whom an attached server of this machine must run; None: as anybody.
+    user: str | None = Field(default=None, min_length=1, max_length=64)
 
     @model_validator(mode="after")
     def _one_meaning(self) -> "OllamaSettings":

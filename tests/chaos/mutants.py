@@ -251,7 +251,7 @@ MUTANTS = (
     ),
     Mutant(
         "two daemons on one spool",
-        "batchd/edges/spool/layout.py",
+        "batchd/edges/spool/lock.py",
         "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
         ("tests/edges/test_spool.py",),

@@ -14,7 +14,9 @@ from batchd.edges.clock import SystemClock
 BATCH = BatchStatus(
     "batch_1", "job\x1b[2J.jsonl", "in_progress", 170_000, 61_200, 4, 4.12, 80.0, 0.97, 22_200
 )
-MODEL = ModelStatus("ollama", "http://127.0.0.1:11434", "resident", "smollm2:135m", 2_304, 4, "by attach")
+MODEL = ModelStatus(
+    "ollama", "http://127.0.0.1:11434", "resident", "smollm2:135m", 2_304, 4, "by attach", user="ollama"
+)
 
 
 def write(spool: Path, written_at: float, state: str = "ready", pid: int = 123) -> None:
@@ -29,7 +31,10 @@ def test_a_fresh_status_is_shown_whole(tmp_path: Path, capsys: pytest.CaptureFix
     told = capsys.readouterr()
     assert told.err == ""
     assert "ready, process 123" in told.out
-    assert "smollm2:135m resident, 4 x 2,304 tokens, ollama at http://127.0.0.1:11434, by attach" in told.out
+    assert (
+        "smollm2:135m resident, 4 x 2,304 tokens, ollama at http://127.0.0.1:11434, run by ollama, by attach"
+        in told.out
+    )
     row = next(line for line in told.out.splitlines() if line.startswith("batch_1"))
     assert row.split()[2:] == [
         "in_progress",

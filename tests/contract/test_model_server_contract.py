@@ -21,6 +21,7 @@ from batchd.core.request import Endpoint, Message, Request
 from batchd.daemon.ports import ModelServer
 from batchd.edges.ollama import OllamaServer
 from batchd.edges.ollama_server import OwnOllama
+from batchd.edges.sockets import held_by
 from tests.simulator import Settings, Simulator
 from tests.simulator.child import write_binary
 
@@ -238,7 +239,7 @@ class TestOllamaOwn(ModelServerContract):
     async def server(self, tmp_path: Path) -> AsyncIterator[ModelServer]:
         rates = {"prefill_rate": PACED.prefill_rate, "decode_rate": PACED.decode_rate}
         binary = write_binary(tmp_path, version="0.33.3", answer_tokens=PACED.answer_tokens, **rates)
-        own = OwnOllama(str(binary), 4, {"PATH": "/usr/bin:/bin"}, RealClock())
+        own = OwnOllama(str(binary), 4, {"PATH": "/usr/bin:/bin"}, RealClock(), held_by)
         server = OllamaServer("", "own", RealClock(), own=own)
         yield server
         await server.close()

@@ -79,6 +79,21 @@ def test_an_engine_is_there_or_the_step_says_how_to_get_one(
     assert bool(finding.step) is (verdict is PROBLEM)
 
 
+def test_as_whom_ollama_runs_is_said_and_a_stranger_is_worth_a_note() -> None:
+    usual = replace(OLLAMA, version="0.33", users=("ollama",), trusted=("me", "ollama", "root"))
+    finding = judge_engine(usual)
+    assert finding.verdict is OK
+    assert finding.saw == "Ollama 0.33 answers at http://127.0.0.1:11434 (attach, run by ollama)."
+    finding = judge_engine(replace(usual, users=("mallory",)))
+    assert (finding.verdict, finding.step.split(";")[0]) == (
+        NOTE,
+        "If that is right: BATCHD_OLLAMA__USER=mallory",
+    )
+    assert "run by mallory" in finding.saw
+    refused = judge_engine(replace(OLLAMA, has_unit=True, is_refused=True))
+    assert (refused.verdict, "end it" in refused.step) == (PROBLEM, True)
+
+
 NONE = ModelPlace("/home/a/.ollama/models", exists=False, has_models=False)
 MINE = ModelPlace("/home/a/.ollama/models", exists=True, has_models=True)
 THEIRS = ModelPlace("/usr/share/ollama/.ollama/models", exists=True, has_models=True, owner="ollama")

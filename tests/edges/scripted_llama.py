@@ -90,6 +90,7 @@ class ScriptedChild:
     code: int | None = None
     reason: str = ""
     stopped: int = 0
+    pid: int = 0
 
     def exit_code(self) -> int | None:
         return self.code

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -500,3 +501,59 @@ async def test_tokens_are_counted_over_the_rendered_prompt(
     assert await by_url.count_tokens(embed("a", "b")) == 6
     script.replies["/tokenize"] = (500, {"error": {"message": json.dumps({})}})
     assert await by_url.count_tokens(chat()) is None
+
+
+@dataclass
+class Taken:
+    """The socket of a child, until somebody else has its port."""
+
+    address: str
+    is_taken: bool = False
+
+    def is_there(self) -> bool:
+        return not self.is_taken
+
+
+async def test_whoever_takes_the_port_of_a_child_gets_neither_key_nor_prompt(
+    script: ScriptedLlama, tmp_path: Path
+) -> None:
+    gguf = tmp_path / "tiny.gguf"
+    gguf.write_bytes(b"GGUF")
+    child, socket = ScriptedChild(script.address, pid=4711), Taken(script.address)
+    asked_of: list[int] = []
+
+    def sockets_of(pid: int) -> list[Taken]:
+        asked_of.append(pid)
+        return [Taken("http://127.0.0.1:1"), socket]
+
+    async def start(gguf: Path, load: Load, timeout_s: float) -> Child:
+        return child
+
+    server = LlamaServer(any_gguf=gguf, start_child=start, sockets_of=sockets_of)
+    assert isinstance(await server.load(Load("little", 512, 2), 5), Loaded)
+    assert asked_of == [4711]
+    assert script.asked
+    script.asked.clear()
+    socket.is_taken, child.code, child.reason = True, -9, "killed"
+    fault = await server.answer(chat(), 0, 5)
+    assert isinstance(fault, ModelFault)
+    assert fault.is_server_lost
+    assert script.asked == []
+    await server.close()
+
+
+async def test_a_child_that_does_not_listen_where_it_says_is_not_believed(
+    script: ScriptedLlama, tmp_path: Path
+) -> None:
+    gguf = tmp_path / "tiny.gguf"
+    gguf.write_bytes(b"GGUF")
+
+    async def start(gguf: Path, load: Load, timeout_s: float) -> Child:
+        return ScriptedChild(script.address)
+
+    server = LlamaServer(any_gguf=gguf, start_child=start, sockets_of=lambda pid: [])
+    fault = await server.load(Load("little", 512, 2), 5)
+    assert isinstance(fault, ModelFault)
+    assert "does not listen" in fault.message
+    assert script.asked == []
+    await server.close()

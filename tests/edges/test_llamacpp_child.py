@@ -24,6 +24,7 @@ from batchd.edges.llamacpp_child import (
     has_pooling,
     start_child,
 )
+from batchd.edges.sockets import held_by
 
 #: Where a test stands in for the engine: reads the settings and does as the text says.
 PREFACE = "import os, sys, time; settings = sys.stdin.readline(); "
@@ -157,7 +158,7 @@ def chat(text: str, bound: int = 4) -> Request:
 
 
 def embedded(gguf: Path) -> LlamaServer:
-    return LlamaServer(models={"small": gguf}, start_child=start_one_thread)
+    return LlamaServer(models={"small": gguf}, start_child=start_one_thread, sockets_of=held_by)
 
 
 def is_running(pid: int) -> bool:

@@ -13,6 +13,7 @@ from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source
 from batchd.edges.ollama import OllamaServer
 from batchd.edges.ollama_server import OwnOllama, choose_mode, find_mode
 from batchd.edges.ollama_server.mode import is_answering
+from batchd.edges.sockets import Held, held_by
 from batchd.errors import ConfigError
 from tests.contract.test_model_server_contract import RealClock, chat
 from tests.simulator import Simulator
@@ -23,9 +24,24 @@ PATH = {"PATH": "/usr/bin:/bin"}
 
 @pytest.fixture
 async def own(tmp_path: Path) -> AsyncIterator[OwnOllama]:
-    own = OwnOllama(str(write_binary(tmp_path)), 2, PATH, RealClock(), models="/models")
+    own = OwnOllama(str(write_binary(tmp_path)), 2, PATH, RealClock(), held_by, models="/models")
     yield own
     await own.stop()
+
+
+class OneLook:
+    """A socket that is there until it was seen to be."""
+
+    def __init__(self, held: Held) -> None:
+        self.address = held.address
+        self._held, self._looks = held, 1
+
+    def is_there(self) -> bool:
+        self._looks -= 1
+        return self._looks >= 0 and self._held.is_there()
+
+    async def look(self) -> frozenset[int] | ModelFault:
+        return await self._held.look()
 
 
 def address_of(address: str | ModelFault) -> str:
@@ -85,10 +101,10 @@ async def test_it_starts_answers_and_ends(own: OwnOllama) -> None:
 
 
 def test_its_environment_is_what_batch_work_wants(tmp_path: Path) -> None:
-    own = OwnOllama("ollama", 3, {"OLLAMA_KEEP_ALIVE": "1m", "HOME": "/h"}, RealClock(), "/models")
-    assert own.child_environment(4711) == {
+    own = OwnOllama("ollama", 3, {"OLLAMA_KEEP_ALIVE": "1m", "HOME": "/h"}, RealClock(), held_by, "/models")
+    assert own.child_environment() == {
         "HOME": "/h",
-        "OLLAMA_HOST": "127.0.0.1:4711",
+        "OLLAMA_HOST": "127.0.0.1:0",
         "OLLAMA_NUM_PARALLEL": "3",
         "OLLAMA_MAX_LOADED_MODELS": "1",
         "OLLAMA_KEEP_ALIVE": "-1",
@@ -130,7 +146,7 @@ async def test_what_an_answer_does_not_say_is_read_in_the_log(own: OwnOllama) ->
 
 
 async def test_slots_that_a_model_does_not_get_are_read_in_the_log(tmp_path: Path) -> None:
-    own = OwnOllama(str(write_binary(tmp_path, slots=1)), 4, PATH, RealClock())
+    own = OwnOllama(str(write_binary(tmp_path, slots=1)), 4, PATH, RealClock(), held_by)
     server = OllamaServer("", "own", RealClock(), own=own)
     loaded = await server.load(Load("smollm2:135m", 2048, 4), 10)
     await server.close()
@@ -147,11 +163,84 @@ async def test_a_server_that_died_is_started_again(own: OwnOllama) -> None:
     assert await is_answering(address_of(await own.ensure()))
 
 
+async def test_whoever_takes_the_port_of_a_dead_one_is_sent_nothing(own: OwnOllama) -> None:
+    """Any user of the machine can: it would get the prompts, and give the answers."""
+    server = OllamaServer("", "own", RealClock(), own=own)
+    assert isinstance(await server.load(Load("smollm2:135m", 2048, 2), 10), Loaded)
+    address = address_of(await own.ensure())
+    pid = _pid_at(address)
+    os.kill(pid, signal.SIGKILL)
+    await _wait_until_gone(pid)
+    got: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", int(address.rpartition(":")[2])):
+        async with asyncio.timeout(20):
+            for _ in range(3):  # whatever of the old connections is noticed first
+                fault = await server.answer(chat("smollm2:135m", "a secret"), 0, 10)
+                assert isinstance(fault, ModelFault)
+                assert fault.is_server_lost
+        described = await server.describe(5)
+        assert isinstance(described, ServerDescription)
+        assert described.address != address
+        await server.close()
+    assert not any(got)
+
+
+async def test_a_program_behind_a_script_of_its_own_is_ours_too(tmp_path: Path) -> None:
+    inner = write_binary(tmp_path)
+    outer = tmp_path / "wrapper"
+    outer.write_text(f'#!/bin/sh\n{inner} "$@" &\nwait\n')
+    outer.chmod(0o755)
+    own = OwnOllama(str(outer), 1, PATH, RealClock(), held_by)
+    assert await is_answering(address_of(await own.ensure()))
+    await own.stop()
+
+
+async def test_one_that_stops_listening_is_started_again(tmp_path: Path) -> None:
+    own = OwnOllama(
+        str(write_binary(tmp_path)), 1, PATH, RealClock(), lambda pid: list(map(OneLook, held_by(pid)))
+    )
+    first = address_of(await own.ensure())
+    second = address_of(await own.ensure())
+    await own.stop()
+    assert first != second
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a network of its own with two ports")
+def test_no_free_port_is_a_fault_and_no_crash(tmp_path: Path) -> None:
+    binary = write_binary(tmp_path)
+    code = (
+        "import asyncio, fcntl, socket, struct, sys\n"
+        "from pathlib import Path\n"
+        "from batchd.edges.ollama_server import OwnOllama\n"
+        "from batchd.edges.sockets import held_by\n"
+        "from tests.contract.test_model_server_contract import RealClock\n"
+        "probe = socket.socket()\n"
+        "fcntl.ioctl(probe, 0x8914, struct.pack('16sH14x', b'lo', 1))\n"  # up
+        "Path('/proc/sys/net/ipv4/ip_local_port_range').write_text('40000 40001')\n"
+        "taken = [socket.create_server(('127.0.0.1', port)) for port in (40000, 40001)]\n"
+        "own = OwnOllama(sys.argv[1], 1, {'PATH': '/usr/bin:/bin'}, RealClock(), held_by)\n"
+        "print(asyncio.run(own.ensure()).is_temporary)\n"
+    )
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", code, str(binary)],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
+
+
 async def test_one_that_does_not_come_up_is_a_fault_with_its_last_words(tmp_path: Path) -> None:
     script = tmp_path / "ollama"
     script.write_text("#!/bin/sh\necho no usable driver here >&2\nexit 3\n")
     script.chmod(0o755)
-    fault = await OwnOllama(str(script), 1, PATH, RealClock()).ensure()
+    fault = await OwnOllama(str(script), 1, PATH, RealClock(), held_by).ensure()
     assert isinstance(fault, ModelFault)
     assert (fault.category, fault.is_temporary) == (Category.SERVER, True)
     assert "no usable driver here" in fault.message
@@ -159,7 +248,7 @@ async def test_one_that_does_not_come_up_is_a_fault_with_its_last_words(tmp_path
 
 async def test_a_program_that_cannot_be_started_is_a_wrong_setting(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
-        await OwnOllama(str(tmp_path / "ollama"), 1, PATH, RealClock()).ensure()
+        await OwnOllama(str(tmp_path / "ollama"), 1, PATH, RealClock(), held_by).ensure()
 
 
 async def test_what_its_death_leaves_behind_is_killed_too(tmp_path: Path) -> None:
@@ -167,7 +256,7 @@ async def test_what_its_death_leaves_behind_is_killed_too(tmp_path: Path) -> Non
     script = tmp_path / "ollama"
     script.write_text("#!/bin/sh\nsleep 300 & echo runner $!\nexit 1\n")
     script.chmod(0o755)
-    fault = await OwnOllama(str(script), 1, PATH, RealClock()).ensure()
+    fault = await OwnOllama(str(script), 1, PATH, RealClock(), held_by).ensure()
     assert isinstance(fault, ModelFault)
     runner = int(fault.message.split("runner ")[1].split()[0])
     await _wait_until_gone(runner)
@@ -178,9 +267,10 @@ def test_it_ends_when_our_process_is_killed(tmp_path: Path) -> None:
     code = (
         "import asyncio, sys\n"
         "from batchd.edges.ollama_server import OwnOllama\n"
+        "from batchd.edges.sockets import held_by\n"
         "from tests.contract.test_model_server_contract import RealClock\n"
         "async def main():\n"
-        "    own = OwnOllama(sys.argv[1], 1, {'PATH': '/usr/bin:/bin'}, RealClock())\n"
+        "    own = OwnOllama(sys.argv[1], 1, {'PATH': '/usr/bin:/bin'}, RealClock(), held_by)\n"
         "    print(await own.ensure(), flush=True)\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
@@ -210,13 +300,15 @@ def _is_alive(pid: int) -> bool:
 
 
 def _pid_at(address: str) -> int:
-    """The process that listens at this address, by its OLLAMA_HOST."""
-    wanted = f"OLLAMA_HOST={address.removeprefix('http://')}".encode()
+    """The process that listens at this address: of those that we started, whoever holds the socket."""
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        if wanted in environment.split(b"\0"):
+        if address in [held.address for held in held_by(int(entry.name))] and b"serve" in _words(entry):
             return int(entry.name)
     raise AssertionError(f"nobody listens at {address}")
+
+
+def _words(process: Path) -> list[bytes]:
+    try:
+        return (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []

@@ -23,6 +23,7 @@ from batchd.core.model import Answer, Load
 from batchd.daemon.ports import ModelServer
 from batchd.edges.ollama import OllamaServer
 from batchd.edges.ollama_server import OwnOllama
+from batchd.edges.sockets import held_by
 from tests.contract.test_model_server_contract import (
     ModelServerContract,
     RealClock,
@@ -58,7 +59,7 @@ class TestOllamaOwnLive(ModelServerContract):
         binary = os.environ.get("BATCHD_TEST_OLLAMA")
         if binary is None:
             pytest.skip("BATCHD_TEST_OLLAMA names no ollama binary")
-        own = OwnOllama(binary, 2, os.environ, RealClock())
+        own = OwnOllama(binary, 2, os.environ, RealClock(), held_by)
         server = await _or_skip(OllamaServer("", "own", RealClock(), own=own))
         yield server
         await server.close()

@@ -37,7 +37,7 @@ def _parse(arguments: list[str]) -> tuple[str, int, Path | None, Settings]:
     host, port = "127.0.0.1", given["port"]
     if given["verb"] == "serve":
         address = urlsplit(f"//{os.environ['OLLAMA_HOST'].removeprefix('http://')}")
-        host, port = address.hostname or host, address.port or 11434
+        host, port = address.hostname or host, 11434 if address.port is None else address.port
         given["slots"] = given["slots"] or int(os.environ.get("OLLAMA_NUM_PARALLEL", "1"))
         given["log_lines"] = 1
     chosen = {

@@ -33,7 +33,9 @@ _OLLAMA_MISSING = (
 class EngineFacts:
     """`version` is empty for a server that does not answer; then `trouble` says why.
 
-    `embedded` is the version of the embedded engine, empty where it is not installed.
+    `embedded` is the version of the embedded engine, empty where it is not installed. `users`: as whom the
+    server runs, where that can be seen; `trusted`: as whom nobody would wonder. `is_refused`: it runs as
+    another user than `ollama.user` names.
     """
 
     engine: str
@@ -45,6 +47,9 @@ class EngineFacts:
     has_program: bool = False
     embedded: str = ""
     has_model_file: bool = False
+    users: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+    is_refused: bool = False
 
 
 def judge_engine(facts: EngineFacts) -> Finding:
@@ -59,15 +64,26 @@ def judge_engine(facts: EngineFacts) -> Finding:
         )
         return Finding("engine", Verdict.OK, saw, "Slots, restarts and memory are then batchd's to decide.")
     if facts.version:
-        return Finding(
-            "engine", Verdict.OK, f"{name} {facts.version} answers at {facts.address} ({facts.mode})."
-        )
+        return _judge_listener(facts, name)
     saw = f"{name} does not answer at {facts.address}: {facts.trouble.rstrip('.')}."
     means = "The daemon waits for it for as long as it takes; `batchd run` gives up after 30 s."
     return Finding("engine", Verdict.PROBLEM, saw, means, _to_start(facts))
 
 
+def _judge_listener(facts: EngineFacts, name: str) -> Finding:
+    run_by = f", run by {' and '.join(facts.users)}" if facts.users else ""
+    saw = f"{name} {facts.version} answers at {facts.address} ({facts.mode}{run_by})."
+    strangers = sorted(set(facts.users) - set(facts.trusted))
+    if not strangers:
+        return Finding("engine", Verdict.OK, saw)
+    means = "Any user of this machine can take that port while Ollama does not run, and give the answers."
+    step = f"If that is right: BATCHD_OLLAMA__USER={strangers[0]}; only that user is then believed"
+    return Finding("engine", Verdict.NOTE, saw, means, step)
+
+
 def _to_start(facts: EngineFacts) -> str:
+    if facts.is_refused:
+        return "Find out who started that server and end it, or mend ollama.user"
     if facts.engine != "ollama":
         return (
             "Start that llama-server, or mend llamacpp.url and llamacpp.api_key (`batchd config` shows them)"

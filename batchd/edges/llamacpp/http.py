@@ -14,9 +14,9 @@ DIAGNOSTICS
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import httpx
 
@@ -42,11 +42,24 @@ _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.Inv
 QUESTION_S = 10.0
 
 
+class Socket(Protocol):
+    """A listening socket of a process of ours, as `edges/sockets` finds it."""
+
+    @property
+    def address(self) -> str: ...
+
+    def is_there(self) -> bool:
+        """Whether that process holds it still."""
+
+
 class Child(Protocol):
     """A llama-server of ours. `exit_code` is None while it lives, negative after a signal."""
 
     key: str
     address: str
+
+    @property
+    def pid(self) -> int: ...
 
     def exit_code(self) -> int | None:
         """None while it lives."""
@@ -61,12 +74,25 @@ class Child(Protocol):
         """End it and forget it."""
 
 
+def _only(socket: Socket) -> Callable[[str, Mapping[str, object]], Awaitable[None]]:
+    """Looks at each new connection, before anything is sent: key and prompt are for our child alone."""
+
+    async def told(event: str, details: Mapping[str, object]) -> None:
+        if event == "connection.connect_tcp.complete" and not socket.is_there():
+            stream: Any = details["return_value"]
+            await stream.aclose()
+            raise httpx.ConnectError("another process has taken its port")
+
+    return told
+
+
 class Route:
     """The way to one server. With a child, the address and the key are the child's."""
 
     def __init__(self, url: str | None, key: str, proxy: Proxy | None = None) -> None:
         self.url = url.rstrip("/") if url is not None else None
         self.child: Child | None = None
+        self.socket: Socket | None = None  # on which the child listens; after its death the port is anybody's
         self._key = key
         self._proxy = proxy
         self._transport = httpx.AsyncHTTPTransport(
@@ -75,6 +101,9 @@ class Route:
             # as many connections as the caller has requests, which is one for each slot
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
+
+    def _trace(self) -> dict[str, object]:
+        return {} if self.socket is None else {"trace": _only(self.socket)}
 
     async def close(self) -> None:
         """Close what is open."""
@@ -125,7 +154,7 @@ class Route:
                     address + path,
                     content=content,
                     headers=HEADERS | ({"Authorization": f"Bearer {key}"} if key else {}),
-                    extensions={"timeout": httpx.Timeout(None, connect=CONNECT_S).as_dict()},
+                    extensions={"timeout": httpx.Timeout(None, connect=CONNECT_S).as_dict(), **self._trace()},
                 )
                 return await self._receive(request, bytes_max)
         except TimeoutError:

@@ -23,7 +23,7 @@ from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.proxy import Proxy
 from batchd.core.request import Endpoint, Request
 from batchd.edges.llamacpp import faults, wire
-from batchd.edges.llamacpp.http import QUESTION_S, Child, Route
+from batchd.edges.llamacpp.http import QUESTION_S, Child, Route, Socket
 from batchd.edges.llamacpp.props import Props
 from batchd.edges.llamacpp.snapshots import Snapshots
 
@@ -35,7 +35,10 @@ StartChild = Callable[[Path, Load, float], Awaitable[Child]]
 
 
 class LlamaServer:
-    """One llama.cpp server: `url` of one that runs, or `start_child` with the files it may load."""
+    """One llama.cpp server: `url` of one that runs, or `start_child` with the files it may load.
+
+    `sockets_of` finds the listening sockets of a child: at its address nobody else is believed.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class LlamaServer:
         models: Mapping[str, Path] | None = None,
         any_gguf: Path | None = None,
         start_child: StartChild | None = None,
+        sockets_of: Callable[[int], Sequence[Socket]] | None = None,
         url: str | None = None,
         key: str = "",
         proxy: Proxy | None = None,
@@ -52,6 +56,7 @@ class LlamaServer:
         self._models = dict(models or {})
         self._any_gguf = any_gguf
         self._start_child = start_child
+        self._sockets_of = sockets_of
         self._route = Route(url, key, proxy)
         self._snapshots = (
             Snapshots(snapshots_in, snapshot_bytes_max, self._move) if snapshots_in is not None else None
@@ -198,6 +203,12 @@ class LlamaServer:
             await child.stop()
             return faults.fault_of_load(reason, exit_code)
         self._route.child, self._load = child, load
+        if self._sockets_of is not None:
+            held = await asyncio.to_thread(self._sockets_of, child.pid)
+            self._route.socket = next((item for item in held if item.address == child.address), None)
+            if self._route.socket is None:
+                said = f"the child does not listen at {child.address}, where it says that it does"
+                return ModelFault(Category.SERVER, said, is_temporary=True)
         load_s = clock() - began
         props = await self._route.props(QUESTION_S)
         if isinstance(props, ModelFault):
@@ -245,6 +256,7 @@ class LlamaServer:
 
     async def _put_out(self, timeout_s: float) -> None:
         child, self._route.child, self._loaded, self._load = self._route.child, None, None, None
+        self._route.socket = None
         if child is None:
             return
         try:

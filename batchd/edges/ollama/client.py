@@ -7,6 +7,8 @@ SUMMARY
     and a body that is read as it comes. One for each slot: a shared pool gets slower with every request in
     flight. A proxy is handed in (`core/proxy` finds it).
 
+    A `Gate` is asked at each new connection, before anything is sent, whether who listens is to be believed.
+
 DIAGNOSTICS
     None raised: every failure is a ModelFault. Time-outs and broken connections say that the server is lost.
 """
@@ -24,6 +26,7 @@ from batchd.core.fault import Category, ModelFault
 from batchd.core.proxy import Proxy
 from batchd.core.reply import unreadable
 from batchd.edges.ollama.faults import classify
+from batchd.edges.ollama.gate import Gate, StrangerError, asking
 
 #: A server on the same machine or network accepts at once; its backlog may hold a moment.
 CONNECT_S = 5.0
@@ -38,7 +41,8 @@ READ_MARGIN_S = 5.0
 class Exchanger:
     """One connection to the server, for one slot or for the control calls."""
 
-    def __init__(self, host: str, proxy: Proxy | None = None) -> None:
+    def __init__(self, host: str, proxy: Proxy | None = None, gate: Gate | None = None) -> None:
+        self._gate = gate
         self.address = (host if "://" in host else f"http://{host}").rstrip("/")
         self._proxy = proxy
         # Reading the certificates of the system takes 30 ms, for each slot: only where they are needed.
@@ -67,7 +71,7 @@ class Exchanger:
             self.address + path,
             headers=HEADERS,
             content=None if body is None else json.dumps(body),
-            extensions={"timeout": limits.as_dict()},
+            extensions={"timeout": limits.as_dict(), **asking(self._gate)},
         )
         try:
             async with asyncio.timeout(timeout_s):
@@ -75,6 +79,8 @@ class Exchanger:
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout):
             message = f"No answer within {timeout_s:g} s."
             return ModelFault(Category.TIMEOUT, message, is_temporary=True, is_server_lost=True)
+        except StrangerError as error:
+            return error.fault
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             by = f" by {self._proxy}" if self._proxy else ""
             message = f"The model server cannot be reached{by}: {_words(error)}."

@@ -27,6 +27,9 @@ class OwnServer(Protocol):
     async def evaluated_tokens(self, prefill_s: float, decode_s: float | None) -> int | None:
         """What was read for the answer with these durations, by its log; None: unknown."""
 
+    async def look(self) -> frozenset[int] | ModelFault:
+        """At each new connection: whether our own process listens there (see `gate`)."""
+
     def slots_loaded(self) -> int | None:
         """Slots of the last load, by its log; None: unknown."""
 

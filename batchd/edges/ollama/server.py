@@ -3,10 +3,9 @@
 SUMMARY
     describe, load, unload, answer, restart, close     as the port says
 
-    An attached server is never restarted and its service never changed: a restart puts the model out, and
-    an unload gives it back its five minutes of keep-alive. An own server is really restarted, and with
-    other slots, which only its environment can set. What other clients load on an attached one is let be, for
-    a while (`rivals`).
+    An attached server is never restarted, its service never changed: a restart puts the model out, an unload
+    gives it back its five minutes. An own server is really restarted, and with other slots, which only its
+    environment can set. What other clients load on an attached one is let be, for a while (`rivals`).
 
 DIAGNOSTICS
     None raised: every failure is a ModelFault.
@@ -28,6 +27,7 @@ from batchd.core.request import Request
 from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.client import Exchanger
 from batchd.edges.ollama.faults import runs_elsewhere
+from batchd.edges.ollama.gate import Whose, users_of
 from batchd.edges.ollama.listing import entries, find_listed, find_resident, read_loaded
 from batchd.edges.ollama.own import OwnServer, with_log
 from batchd.edges.ollama.resident import Resident
@@ -69,7 +69,7 @@ class Clock(Protocol):
 
 
 class OllamaServer:
-    """One Ollama server."""
+    """One Ollama server. `whose` says who listens at an address of this machine."""
 
     def __init__(
         self,
@@ -80,14 +80,15 @@ class OllamaServer:
         own: OwnServer | None = None,
         glance_s: float = GLANCE_S,
         proxy: Proxy | None = None,
+        whose: Whose | None = None,
     ) -> None:
-        self._host = host
-        self._proxy = proxy
+        self._host, self._proxy = host, proxy
         self._glance_s = glance_s
         self._mode = mode
         self._clock = clock
         self._allow_remote = allow_remote
         self._own = own
+        self._whose = whose
         self._clients: dict[int | None, Exchanger] = {}
         self._resident: Resident | None = None
         self._patience = None if own is not None else Patience(clock)
@@ -106,7 +107,8 @@ class OllamaServer:
         version = text_or_empty(body.get("version"))
         if not version:
             return ModelFault(Category.SERVER, _NOT_OLLAMA, is_temporary=True)
-        return ServerDescription("ollama", version, self._mode, self._client(None).address)
+        address, users = self._client(None).address, await users_of(self._whose)
+        return ServerDescription("ollama", version, self._mode, address, users)
 
     async def digests(self, models: Sequence[str], timeout_s: float) -> Mapping[str, str] | ModelFault:
         if (fault := await self._reach(None)) is not None:
@@ -294,5 +296,5 @@ class OllamaServer:
     def _client(self, slot: int | None) -> Exchanger:
         """One for each slot, and one (None) for control calls, so that a full slot cannot block them."""
         if (client := self._clients.get(slot)) is None:
-            client = self._clients[slot] = Exchanger(self._host, self._proxy)
+            client = self._clients[slot] = Exchanger(self._host, self._proxy, self._own or self._whose)
         return client

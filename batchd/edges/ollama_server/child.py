@@ -40,12 +40,12 @@ class Child(asyncio.SubprocessProtocol):
         self._on_line = on_line
         self.lines: deque[str] = deque(maxlen=LOG_LINES_MAX)
         self.has_exited = False
-        self._pid = 0
+        self.pid = 0
         self._rest = b""
         self._exited = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._pid = cast("asyncio.SubprocessTransport", transport).get_pid()
+        self.pid = cast("asyncio.SubprocessTransport", transport).get_pid()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         *lines, rest = (self._rest + data).split(b"\n")
@@ -69,7 +69,7 @@ class Child(asyncio.SubprocessProtocol):
     def kill_group(self) -> None:
         """Runners too. The group keeps its number while one of it lives."""
         with suppress(ProcessLookupError):
-            os.killpg(self._pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
 
     async def wait(self, timeout_s: float) -> bool:
         try:

@@ -1,16 +1,20 @@
-"""OwnOllama: an `ollama serve` that is ours, on a free port of loopback.
+"""OwnOllama: an `ollama serve` that is ours, on a port of loopback that it chooses itself.
 
 SUMMARY
     OwnOllama    starts, restarts with other slots, ends; knows what its log says. Models are only read.
+
+    It binds port 0, so that nobody can take its port before it does, and its address is that of the socket on
+    which it, or a child of it, is seen to listen. Whoever connects asks (`look`) whether that socket is still
+    held: after a death the port is anybody's.
 
 DIAGNOSTICS
     Fatal: ConfigError for a program that cannot be started.
     None else: a server that does not come up is a ModelFault with the end of its log.
 """
 
+import asyncio
 import signal
-import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from loguru import logger
@@ -52,9 +56,21 @@ class Clock(Protocol):
     async def sleep(self, duration_s: float) -> None: ...
 
 
+class Socket(Protocol):
+    """A listening socket of a process of ours, as `edges/sockets` finds it."""
+
+    @property
+    def address(self) -> str: ...
+
+    def is_there(self) -> bool: ...
+
+    async def look(self) -> frozenset[int] | ModelFault: ...
+
+
 class OwnOllama:
     """One `ollama serve` of ours. `environment` is what it inherits; `models` its model directory; `gpu` the
-    only card that it shall see, by its number in the order of the bus or by its UUID."""
+    only card that it shall see, by its number in the order of the bus or by its UUID. `sockets_of` finds the
+    listening sockets of a process and its children."""
 
     def __init__(
         self,
@@ -62,6 +78,7 @@ class OwnOllama:
         slots: int,
         environment: Mapping[str, str],
         clock: Clock,
+        sockets_of: Callable[[int], Sequence[Socket]],
         models: str | None = None,
         gpu: str | None = None,
     ) -> None:
@@ -69,25 +86,38 @@ class OwnOllama:
         self._slots = slots
         self._inherited = dict(environment)
         self._clock = clock
+        self._sockets_of = sockets_of
         self._models = models
         self._gpu = gpu
         self._child: Child | None = None
         self._timings = Timings()
-        self._address = ""
+        self._socket: Socket | None = None
 
     def __repr__(self) -> str:
-        state = self._address if self._is_running else "not running"
+        state = self._socket.address if self._is_running and self._socket is not None else "not running"
         return f"<OwnOllama {self._slots} slots, {state}>"
 
     @property
     def _is_running(self) -> bool:
         return self._child is not None and not self._child.has_exited
 
+    async def look(self) -> frozenset[int] | ModelFault:
+        """What `edges/ollama` asks at each new connection: our socket, or why nobody is to be believed."""
+        if self._socket is None:
+            message = "Our own Ollama does not run."
+            return ModelFault(Category.NETWORK, message, is_temporary=True, is_server_lost=True)
+        return await self._socket.look()
+
     async def ensure(self, slots: int | None = None) -> str | ModelFault:
         """Its address. Starts it where it does not run; again where it has other slots."""
         wanted = slots or self._slots
-        if self._is_running and wanted == self._slots:
-            return self._address
+        if (
+            self._is_running
+            and wanted == self._slots
+            and self._socket is not None
+            and self._socket.is_there()
+        ):
+            return self._socket.address
         await self.stop()
         self._slots = wanted
         return await self._start()
@@ -102,7 +132,7 @@ class OwnOllama:
 
     async def stop(self) -> None:
         """Ask it to end, then kill its whole group."""
-        child, self._child = self._child, None
+        child, self._child, self._socket = self._child, None, None
         if child is None:
             return
         child.send(signal.SIGTERM)
@@ -114,10 +144,10 @@ class OwnOllama:
             await child.wait(KILL_S)
         child.close()
 
-    def child_environment(self, port: int) -> dict[str, str]:
+    def child_environment(self) -> dict[str, str]:
         """What it is started with: ours wins over what it inherits."""
         ours = {
-            "OLLAMA_HOST": f"127.0.0.1:{port}",
+            "OLLAMA_HOST": "127.0.0.1:0",  # a port that it is given when it binds
             "OLLAMA_NUM_PARALLEL": str(self._slots),
             "OLLAMA_MAX_LOADED_MODELS": "1",
             "OLLAMA_KEEP_ALIVE": "-1",
@@ -133,11 +163,9 @@ class OwnOllama:
         return {**self._inherited, **ours}
 
     async def _start(self) -> str | ModelFault:
-        port = _free_port()
-        self._address = f"http://127.0.0.1:{port}"
         try:
             self._timings = Timings()
-            child = await spawn(self._binary, self.child_environment(port), self._timings.note)
+            child = await spawn(self._binary, self.child_environment(), self._timings.note)
         except OSError as error:
             raise ConfigError(
                 f"The program '{self._binary}' cannot be started: {error.strerror}.",
@@ -146,18 +174,15 @@ class OwnOllama:
         self._child = child
         deadline = self._clock.monotonic() + START_S
         while not child.has_exited and self._clock.monotonic() < deadline:
-            if await is_answering(self._address) and not child.has_exited:
-                logger.bind(event="ollama_started").info(
-                    "Our own Ollama answers at {} with {} slots", self._address, self._slots
-                )
-                return self._address
+            # Of several, one is the API: while it looks for cards, its runners listen too.
+            for socket in await asyncio.to_thread(self._sockets_of, child.pid):
+                if await is_answering(socket.address) and socket.is_there():
+                    self._socket = socket
+                    logger.bind(event="ollama_started").info(
+                        "Our own Ollama answers at {} with {} slots", socket.address, self._slots
+                    )
+                    return socket.address
             await self._clock.sleep(LOOK_S)
         said = " | ".join(list(child.lines)[-LOG_LINES_SHOWN:])
         await self.stop()
         return ModelFault(Category.SERVER, f"Our own Ollama did not come up: {said}", is_temporary=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
