@@ -207,6 +207,4 @@ def _llamacpp(settings: Settings) -> Engine:
 
 def out_of_reach(engine: Engine, fault: ModelFault) -> UnavailableError:
     """The error for a model server that does not answer as it should."""
-    return UnavailableError(
-        f"The model server at {engine.address} cannot be used: {fault.message}", engine.hint
-    )
+    return UnavailableError(f"The model server at {engine.address} cannot be used: {fault.told}", engine.hint)

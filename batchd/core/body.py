@@ -5,6 +5,7 @@ SUMMARY
     answer_bytes_max     how long the answer to a request may be
     told_bytes_max       how long what is said of a text may be: its tokens, or itself in a template
     refused_head         why a reply is not read at all: a redirect, an encoding
+    with_wait            a fault with the time for which its server asked to be left alone
     Body                 collects it
 
     A body is read while it comes, and no longer than its bound; whatever it then is, it was small.
@@ -14,6 +15,8 @@ DIAGNOSTICS
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 
 from batchd.core.fault import Category, ModelFault
 from batchd.core.reply import unreadable
@@ -48,6 +51,9 @@ _VECTOR_BYTES = 512 * 2**10
 #: A token of one byte, as its number with a comma, or a character as JSON's escape.
 _TOLD_BYTES = 16
 
+#: Digits of a number of seconds: some 30,000 years.
+_DIGITS_MAX = 12
+
 #: Characters of an address in a message.
 _ADDRESS_CHARS = 200
 
@@ -81,6 +87,25 @@ def refused_head(status: int, headers: Mapping[str, str]) -> ModelFault | None:
     if encoding not in ("", "identity"):
         return unreadable(f"it came in the encoding '{encoding[:_ADDRESS_CHARS]}', and none was asked for")
     return None
+
+
+def with_wait(fault: ModelFault, headers: Mapping[str, str]) -> ModelFault:
+    """`Retry-After` counts where a server that is there refuses for now."""
+    if fault.category is not Category.NETWORK or fault.is_server_lost:
+        return fault
+    return replace(fault, retry_after_s=_retry_after_s(headers))
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds, or a moment by the server's own clock; None: not said, or nothing that can be."""
+    said = headers.get("retry-after", "").strip()
+    if said.isascii() and said.isdecimal():
+        return float(said[:_DIGITS_MAX])
+    try:
+        until, now = parsedate_to_datetime(said), parsedate_to_datetime(headers.get("date", ""))
+        return max(0.0, (until - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 class Body:

@@ -127,13 +127,13 @@ class Breaker(Generic[_T]):
         self._borne.clear()
         reason = f"{alike} of the last {WINDOW} requests failed alike: {kind}"
         # What a runaway said is the text of an answer, and no text for a status.
-        told = "" if fault.category is Category.RUNAWAY else fault.message[:_MESSAGE_CHARS_MAX].rstrip(". ")
+        told = "" if fault.category is Category.RUNAWAY else fault.told[:_MESSAGE_CHARS_MAX].rstrip(". ")
         return Trip(kind, f"{reason} ({told})" if told else reason)
 
 
 def refusal(fault: ModelFault) -> str:
     """Why a batch pauses whose model cannot be had at all."""
-    return fault.message[:_MESSAGE_CHARS_MAX].rstrip(". ")
+    return fault.told[:_MESSAGE_CHARS_MAX].rstrip(". ")
 
 
 def trips_of(meta: Mapping[str, str]) -> Mapping[str, int]:

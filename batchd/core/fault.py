@@ -32,6 +32,9 @@ class Category(StrEnum):
     CANCELLED = "cancelled"
 
 
+#: A server's text in a log and a status: enough to know it again.
+TOLD_CHARS_MAX = 300
+
 #: Categories whose request never got an answer: their error lines have `response: null`. The others were
 #: refused by us or by the model, and have `response.status_code` 400 with OpenAI's error body.
 UNANSWERED = frozenset(
@@ -96,6 +99,10 @@ class ModelFault:
     (a key, a damaged model file), so nothing will be answered until a person mends it, and no request is to
     blame. `code` is the code of the error line. The two token counts are given by an overflow answer: what
     the prompt has, what the window held. `taken_by`: the model of another client that has the memory.
+
+    Of a server that refuses for now: `is_crowded` says that it has too many requests, `retry_after_s` how
+    long it asked to be left alone; `is_own` was found afterwards: it worked for others meanwhile, so it is
+    this request that is refused. `masked` is the message without the prompt's own words, where one was sent.
     """
 
     category: Category
@@ -107,3 +114,12 @@ class ModelFault:
     prompt_tokens: int | None = None
     window_tokens: int | None = None
     taken_by: str | None = None
+    is_crowded: bool = False
+    retry_after_s: float | None = None
+    is_own: bool = False
+    masked: str | None = None
+
+    @property
+    def told(self) -> str:
+        """What may stand in a log, a status, an event: the rest of it is the submitter's alone."""
+        return (self.message if self.masked is None else self.masked)[:TOLD_CHARS_MAX]

@@ -6,7 +6,8 @@ SUMMARY
                   readers of what an answer must have; they raise OddReply
     count_or_none, text_or_empty
                   readers of what a server tells of itself; what is odd counts as not told
-    shown         a strange value, for a message
+    shown, without_tags
+                  a strange value, and the page of a gateway, for a message
 
     `true` is no number, a count is no text, and what no answer can hold is refused here, so that nothing
     that is odd goes on into a journal, a result or a calculation.
@@ -15,6 +16,7 @@ DIAGNOSTICS
     None raised by `guarded`. The readers raise OddReply, for `guarded` to catch.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import TypeVar
@@ -42,6 +44,11 @@ _SHOWN_CHARS = 60
 
 #: Characters of an exception's own words in a message.
 _REASON_CHARS = 300
+
+#: Of a gateway's page only the beginning is worth a look.
+_PAGE_CHARS = 4_096
+
+_TAG = re.compile(r"<[^<>]*>")
 
 _NUMBERS = frozenset({int, float})
 
@@ -149,3 +156,8 @@ def shown(value: object) -> str:
     if value is None:
         return "absent"
     return printable(repr(value[:_SHOWN_CHARS] if isinstance(value, str) else value))
+
+
+def without_tags(page: str) -> str:
+    """The words of a page of HTML, or of any text, on one line."""
+    return " ".join(_TAG.sub(" ", page[:_PAGE_CHARS]).split())

@@ -2,7 +2,8 @@
 
 SUMMARY
     One pure decision for every fault, from what is known of the request. A server that was out of reach, or
-    that a person must mend first, charges nobody. A request that was held by a model server as it died or
+    that a person must mend first, charges nobody, unless it worked for others meanwhile: then it is the
+    request that is refused. A request that was held by a model server as it died or
     hung is a suspect: it is tried in ever smaller company, and when the server has died under it alone twice
     it is quarantined.
 
@@ -22,9 +23,18 @@ from batchd.core.fit import refit
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 30.0
 
-#: The middle of the wait before a server that is there, but overloaded or behind a proxy without it, is asked
-#: again. Nobody is charged, so the wait alone keeps the log and the server quiet.
+#: The middle of the first wait before a server that is there, but overloaded or behind a proxy without it, is
+#: asked again. Where nobody is charged, the wait alone keeps the log and the server quiet. It doubles with
+#: each refusal, up to the cap.
 BUSY_PAUSE_S = 5.0
+BUSY_CAP_S = 60.0
+
+#: No server is left alone for longer, whatever its `Retry-After` says; a stranger's number is not a promise.
+RETRY_AFTER_S_MAX = 300.0
+
+#: So many times a request is turned away for one attempt, by a crowded server that has room for others: the
+#: waits between them are some minutes, and who is last in a crowd is not to blame for it.
+SPARED_TRIES = 8
 
 #: What a request is charged with: one for all deaths in company, one for each alone. At this many it is
 #: guilty: the server died under it alone twice, on a fresh load each time.
@@ -61,7 +71,8 @@ class Decision:
 class Trial:
     """An attempt that failed: the counts before it, and the request's bound and window.
 
-    `is_alone`: it was tried with nothing beside it, as a suspect.
+    `is_alone`: it was tried with nothing beside it, as a suspect. `spared`: how often it was turned away
+    since it was last charged.
     """
 
     attempts: int
@@ -70,6 +81,7 @@ class Trial:
     window_tokens: int
     window_tokens_max: int
     is_alone: bool = False
+    spared: int = 0
 
 
 def decide(fault: ModelFault, trial: Trial, attempts_max: int, chance: float) -> Decision:
@@ -80,8 +92,8 @@ def decide(fault: ModelFault, trial: Trial, attempts_max: int, chance: float) ->
         if window is not None:
             return Decision(Next.REFIT, attempts, crashes, window_tokens=window)
         return Decision(Next.GIVE_UP, attempts + 1, crashes)
-    if fault.category is Category.NETWORK or fault.needs_operator:
-        wait_s = 0.0 if fault.is_server_lost else BUSY_PAUSE_S * (0.5 + chance)
+    if (fault.category is Category.NETWORK or fault.needs_operator) and not fault.is_own:
+        wait_s = 0.0 if fault.is_server_lost else _busy_s(fault, trial.spared, chance)
         return Decision(Next.AGAIN, attempts, crashes, wait_s=wait_s)
     if fault.category in DEADLY and fault.is_server_lost:
         crashes = crashes + 1 if trial.is_alone else max(crashes, 1)
@@ -89,7 +101,27 @@ def decide(fault: ModelFault, trial: Trial, attempts_max: int, chance: float) ->
         return Decision(Next.GIVE_UP if is_guilty else Next.SUSPECT, attempts, crashes)
     if not fault.is_temporary or attempts + 1 >= attempts_max:
         return Decision(Next.GIVE_UP, attempts + 1, crashes)
-    return Decision(Next.AGAIN, attempts + 1, crashes, wait_s=backoff_s(attempts, chance))
+    is_refused = fault.category is Category.NETWORK
+    wait_s = _busy_s(fault, attempts, chance) if is_refused else backoff_s(attempts, chance)
+    return Decision(Next.AGAIN, attempts + 1, crashes, wait_s=wait_s)
+
+
+def is_proof_due(fault: ModelFault, spared: int) -> bool:
+    """Whether it may be the request's own doing, so that it is asked for what the server does for others.
+
+    What a gateway says of one request is soon enough its own; what a crowded server says, or one that a
+    person must mend, only when it was said so often that it would be said for ever.
+    """
+    if fault.is_crowded or fault.needs_operator:
+        return (spared + 1) % SPARED_TRIES == 0
+    return fault.category is Category.NETWORK and not fault.is_server_lost
+
+
+def _busy_s(fault: ModelFault, tries: int, chance: float) -> float:
+    """As long as it asked for, and a little later than the others; else longer each time."""
+    if fault.retry_after_s is not None:
+        return min(RETRY_AFTER_S_MAX, fault.retry_after_s) + BACKOFF_BASE_S * chance
+    return min(BUSY_CAP_S, BUSY_PAUSE_S * 2.0 ** min(tries, 30)) * (0.5 + chance)
 
 
 def _wider(fault: ModelFault, trial: Trial) -> int | None:

@@ -20,9 +20,6 @@ from batchd.errors import UnavailableError
 #: A model that refuses its canary for good so often, each time freshly loaded, cannot do this kind of work.
 CANARY_REFUSALS_MAX = 3
 
-#: A server's text in the log and the status: enough to know it again.
-FAULT_CHARS_MAX = 300
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -74,7 +71,7 @@ def given_up(after_s: float, detail: str, fault: ModelFault | None) -> ModelFaul
 
 def shortened(fault: ModelFault) -> str:
     """What it says, at a length that people read."""
-    return fault.message[:FAULT_CHARS_MAX]
+    return fault.told
 
 
 def unusable(fault: ModelFault) -> UnavailableError:

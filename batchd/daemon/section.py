@@ -63,7 +63,8 @@ class Section:
     """Groups that share a load, and the lines of them that left the plan's order.
 
     `servers` take part, `at_work` of them hold lines now, and `loads` is what each has. Lines with `needs`
-    are longer than the window that one of the servers can give.
+    are longer than the window that one of the servers can give. `spared` counts how often a line came back
+    uncharged, since it was last charged.
     """
 
     load: Load
@@ -77,6 +78,7 @@ class Section:
     window_needed: int = 0
     loads: dict[int, Loaded] = field(default_factory=dict)
     needs: dict[int, int] = field(default_factory=dict)
+    spared: dict[int, int] = field(default_factory=dict)
     servers: int = 0
     at_work: int = 0
 
@@ -152,7 +154,7 @@ class Section:
             bound = max(bound, min(bound + WINDOW_SLACK_TOKENS, largest - (fault.prompt_tokens or 0)))
         # A window that was asked for once is not asked for again, whatever the server made of it.
         window = max(fault.window_tokens or 0, loaded.window_tokens, asked_tokens)
-        return Trial(attempts, crashes, bound, window, largest, is_alone)
+        return Trial(attempts, crashes, bound, window, largest, is_alone, self.spared.get(index, 0))
 
     def put_off(
         self,
@@ -190,6 +192,8 @@ class Section:
 
     def place(self, index: int, decision: Decision, now: float) -> None:
         """Put a line where the decision says."""
+        is_spared = decision.next is Next.AGAIN and self.counts.get(index, (0, 0))[0] == decision.attempts
+        self.spared[index] = self.spared.get(index, 0) + 1 if is_spared else 0
         self.counts[index] = (decision.attempts, decision.crashes)
         match decision.next:
             case Next.AGAIN:
@@ -200,7 +204,7 @@ class Section:
                 self.too_long.append(index)
                 self.window_needed = max(self.window_needed, decision.window_tokens)
             case Next.GIVE_UP:
-                del self.counts[index]
+                del self.counts[index], self.spared[index]
 
     def requeue(self, index: int, now: float) -> None:
         """An attempt that was called off: it may be sent again at once and costs nothing."""

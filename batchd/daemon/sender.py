@@ -26,8 +26,9 @@ from batchd.core.overflow import Limit, cut_by_window, limits_of, refusal, room_
 from batchd.core.pace import Pace
 from batchd.core.record import LANES_EACH
 from batchd.core.request import Request
-from batchd.core.retry import DEADLY, Decision, Next, decide
+from batchd.core.retry import DEADLY, Decision, Next, decide, is_proof_due
 from batchd.core.rules import Rules
+from batchd.core.standing import canary
 from batchd.core.tempo import Tempo
 from batchd.core.tokens import MARGIN, Ratio, estimate_request
 from batchd.daemon.conversation import Conversation
@@ -35,6 +36,9 @@ from batchd.daemon.ledger import Failure, Ledger, Success
 from batchd.daemon.ports import Batch, Clock, ReadyModel
 from batchd.daemon.section import Section
 from batchd.daemon.stock import Item
+
+#: A canary is a few tokens; a server that is there has them by then, whatever else it does.
+PROOF_S = 60.0
 
 
 class Sender:
@@ -52,7 +56,7 @@ class Sender:
         self._tempo, self._pace = Tempo(), Pace()
         self._ratios: dict[str, Ratio] = {}
         self._loaded: Loaded | None = None
-        self._asked_tokens = 0
+        self._asked_tokens = self._answers = 0
         self._is_deadly = False  # of the loss: whether a request may have caused it
         self._is_trial = self._is_alone = False
         self.lost = asyncio.Event()
@@ -103,7 +107,7 @@ class Sender:
                 return
             limit_s = self._pace.limit_s(estimated, bound, self._rules.request_timeout_s)
             is_sent = True
-            answer = await self._model.answer(served, slot, limit_s)
+            answer = await self._asked(section, item.index, served, slot, limit_s)
         except asyncio.CancelledError:
             if is_sent and self.lost.is_set() and self._is_deadly:
                 section.suspects.note(item.index)  # it was held as well, and never let go
@@ -133,7 +137,7 @@ class Sender:
         if self._lines.gave_way(item.index, answer, loaded):
             section.requeue(item.index, self._clock.monotonic())
             return
-        self._failed(section, loaded, item, request, self._weighed(answer, limit_s))
+        self._failed(section, loaded, item, request, answer)
 
     def _ratio(self, model: str) -> Ratio:
         return self._ratios.setdefault(model, Ratio())
@@ -156,6 +160,7 @@ class Sender:
 
     def _count(self, answer: Answer) -> None:
         """An answer is here: its speed, and whether it ends a cohort."""
+        self._answers += 1
         self._pace.note(answer.usage)
         cohort = self._tempo.answered(answer.usage, self._clock.monotonic())
         if (
@@ -190,11 +195,25 @@ class Sender:
         if decision.next is not Next.GIVE_UP or fault.category in UNANSWERED:
             self._say(item.index, request.custom_id, fault, decision)
 
-    def _weighed(self, fault: ModelFault, limit_s: float) -> ModelFault:
-        """A server that answers others is not hung: what took too long is this request's own doing."""
-        if fault.category is not Category.TIMEOUT or self._tempo.is_quiet(self._clock.monotonic(), limit_s):
-            return fault
-        return replace(fault, is_server_lost=False)
+    async def _asked(
+        self, section: Section, index: int, request: Request, slot: int, limit_s: float
+    ) -> Answer | ModelFault:
+        """What came of it. A server that answers others is not hung, away or locked: what only one request
+        meets is its own doing. If nobody was answered while it was held, a canary tells."""
+        answers = self._answers
+        answer = await self._model.answer(request, slot, limit_s)
+        if isinstance(answer, Answer):
+            return answer
+        is_quiet = self._tempo.is_quiet(self._clock.monotonic(), limit_s)
+        if answer.category is Category.TIMEOUT and not is_quiet:
+            return replace(answer, is_server_lost=False)
+        if not is_proof_due(answer, section.spared.get(index, 0)):
+            return answer
+        if self._answers == answers:
+            proof = await self._model.answer(canary(section.load), slot, min(limit_s, PROOF_S))
+            if isinstance(proof, ModelFault):
+                return answer
+        return replace(answer, is_own=True, is_server_lost=False, needs_operator=False)
 
     def _lose(self, section: Section, fault: ModelFault) -> None:
         is_deadly = fault.category in DEADLY and not fault.needs_operator
@@ -211,7 +230,7 @@ class Sender:
             self._batch.id,
             index,
             fault.category.value,
-            fault.message[:300],
+            fault.told,
             decision.attempts,
             decision.next.name.lower(),
         )

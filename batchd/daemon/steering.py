@@ -28,7 +28,9 @@ from batchd.core.edge import Edge, edge_of
 from batchd.core.fault import Category, ModelFault
 from batchd.core.governor import begin_batch, decide
 from batchd.core.limits import RENEWED, Change, Limits
+from batchd.core.masking import masked
 from batchd.core.model import Answer, Load, Loaded
+from batchd.core.request import Request
 from batchd.core.restarts import Restarts
 from batchd.core.standing import shortened
 from batchd.daemon.ports import Clock
@@ -204,9 +206,12 @@ class Steering:
         self._is_renewed = change is not None and change.name == RENEWED
         return "" if change is None else change.name
 
-    def noticed(self, answer: Answer | ModelFault) -> Answer | ModelFault:
-        """Where the model was brought in again for a request, others use this server as well."""
-        if isinstance(answer, Answer) and answer.reload_s and not self.must_prove:
+    def noticed(self, answer: Answer | ModelFault, request: Request) -> Answer | ModelFault:
+        """Where the model was brought in again for a request, others use this server as well. From here on,
+        what is told of a fault has no word of its prompt."""
+        if isinstance(answer, ModelFault):
+            return replace(answer, masked=masked(answer.message, request))
+        if answer.reload_s and not self.must_prove:
             self.must_prove = True
             cause = "it was put out for another client's model, or had ended"
             evidence = f"a request waited {answer.reload_s:.1f} s for it"

@@ -102,7 +102,7 @@ class Supervisor:
         if self.standing.state is State.READY:
             self._move(Event.BEGUN)
         try:
-            return self.steering.noticed(await self._server.answer(request, slot, timeout_s))
+            return self.steering.noticed(await self._server.answer(request, slot, timeout_s), request)
         finally:
             self._in_flight -= 1
             if not self._in_flight and self.standing.state is State.BUSY:

@@ -7,8 +7,9 @@ from batchd.core.body import (
     answer_bytes_max,
     refused_head,
     told_bytes_max,
+    with_wait,
 )
-from batchd.core.fault import Category
+from batchd.core.fault import Category, ModelFault
 from batchd.core.request import Endpoint, Request
 
 
@@ -80,3 +81,41 @@ def test_a_redirect_is_refused_and_names_where_it_leads(status: int) -> None:
     nowhere = refused_head(status, {})
     assert nowhere is not None
     assert "nowhere" in nowhere.message
+
+
+BUSY = ModelFault(Category.NETWORK, "busy", is_temporary=True)
+DATE = "Sun, 29 Nov 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": " 0 "}, 0.0),
+        ({"retry-after": "Sun, 29 Nov 2026 10:02:00 GMT", "date": DATE}, 120.0),
+        ({"retry-after": "Sun, 29 Nov 2026 09:00:00 GMT", "date": DATE}, 0.0),
+        ({"retry-after": "Sun, 29 Nov 2026 10:02:00 GMT"}, None),
+        ({"retry-after": "Sun, 29 Nov 2026 10:02:00 -0000", "date": DATE}, None),
+        ({"retry-after": "soon", "date": DATE}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "1e9"}, None),
+        ({"retry-after": "\u0663"}, None),
+        ({}, None),
+    ],
+)
+def test_a_server_may_say_how_long_it_is_to_be_left_alone(
+    headers: dict[str, str], wait_s: float | None
+) -> None:
+    assert with_wait(BUSY, headers).retry_after_s == wait_s
+
+
+def test_a_very_long_number_is_a_long_wait_and_nothing_worse() -> None:
+    assert with_wait(BUSY, {"retry-after": "9" * 5_000}).retry_after_s == 999_999_999_999.0
+
+
+def test_a_fault_that_is_no_refusal_for_now_has_no_wait() -> None:
+    for fault in (
+        ModelFault(Category.SERVER, "no", is_temporary=True),
+        ModelFault(Category.NETWORK, "away", is_temporary=True, is_server_lost=True),
+    ):
+        assert with_wait(fault, {"retry-after": "7"}) == fault

@@ -23,6 +23,7 @@ from batchd.core.reply import (
     text_or_empty,
     vectors,
     whole,
+    without_tags,
 )
 
 #: Whatever JSON can say, and what a careless reader may make of it.
@@ -160,3 +161,9 @@ def test_no_value_breaks_a_reader_in_another_way(value: object) -> None:
         if isinstance(found, ModelFault):
             assert "cannot be read: " in found.message
             assert not any(name in found.message for name in ("TypeError", "KeyError", "OverflowError"))
+
+
+def test_the_page_of_a_gateway_is_told_as_a_sentence() -> None:
+    page = "<html>\r\n<head><title>504 Gateway Time-out</title></head>\r\n<body>x</body></html>"
+    assert without_tags(page) == "504 Gateway Time-out x"
+    assert len(without_tags("<" * 10**6)) <= 4_096

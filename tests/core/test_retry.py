@@ -6,13 +6,17 @@ from hypothesis import strategies as st
 from batchd.core.fault import Category, ModelFault
 from batchd.core.retry import (
     BACKOFF_CAP_S,
+    BUSY_CAP_S,
     BUSY_PAUSE_S,
     CRASHES_MAX,
+    RETRY_AFTER_S_MAX,
+    SPARED_TRIES,
     Decision,
     Next,
     Trial,
     backoff_s,
     decide,
+    is_proof_due,
 )
 
 
@@ -108,3 +112,38 @@ def test_backoff_is_never_longer_than_the_cap(tries: int, chance: float) -> None
 
 def test_backoff_doubles() -> None:
     assert [backoff_s(tries, 1.0) for tries in range(4)] == [0.5, 1.0, 2.0, 4.0]
+
+
+def busy_trial(spared: int, attempts: int = 0) -> Trial:
+    return Trial(attempts, 0, 64, 4_096, 8_192, spared=spared)
+
+
+def test_a_busy_server_is_left_alone_for_longer_each_time_up_to_a_minute() -> None:
+    waits = [decide(fault(Category.NETWORK), busy_trial(spared), 3, 0.5).wait_s for spared in range(40)]
+    assert waits[:4] == [5.0, 10.0, 20.0, 40.0]
+    assert waits[-1] == BUSY_CAP_S
+
+
+def test_or_for_as_long_as_it_asks_but_not_for_ever() -> None:
+    def wait_s(retry_after_s: float) -> float:
+        return decide(fault(Category.NETWORK, retry_after_s=retry_after_s), busy_trial(9), 3, 0.0).wait_s
+
+    assert (wait_s(0.0), wait_s(7.0), wait_s(1e12)) == (0.0, 7.0, RETRY_AFTER_S_MAX)
+
+
+def test_what_is_refused_to_one_request_alone_is_charged_to_it() -> None:
+    own = fault(Category.NETWORK, is_own=True)
+    first = decide(own, busy_trial(0), 3, 0.5)
+    assert (first.next, first.attempts, first.wait_s) == (Next.AGAIN, 1, BUSY_PAUSE_S)
+    assert decide(own, busy_trial(0, attempts=2), 3, 0.5).next is Next.GIVE_UP
+
+
+def test_a_gateway_is_asked_at_once_and_a_crowded_server_seldom_what_it_does_for_others() -> None:
+    gateway, crowded = fault(Category.NETWORK), fault(Category.NETWORK, is_crowded=True)
+    barred = fault(Category.MODEL, is_server_lost=True, needs_operator=True)
+    assert [is_proof_due(gateway, spared) for spared in (0, 1, 7)] == [True] * 3
+    for patient in (crowded, barred):
+        due = [spared for spared in range(2 * SPARED_TRIES) if is_proof_due(patient, spared)]
+        assert due == [SPARED_TRIES - 1, 2 * SPARED_TRIES - 1]
+    away = fault(Category.NETWORK, is_server_lost=True)
+    assert not any(is_proof_due(other, 7) for other in (away, fault(Category.SERVER), fault(Category.CRASH)))

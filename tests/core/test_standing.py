@@ -1,12 +1,11 @@
 import pytest
 
-from batchd.core.fault import Category, ModelFault
+from batchd.core.fault import TOLD_CHARS_MAX, Category, ModelFault
 from batchd.core.model import Load
 from batchd.core.request import Endpoint
 from batchd.core.serverstate import State
 from batchd.core.standing import (
     CANARY_REFUSALS_MAX,
-    FAULT_CHARS_MAX,
     Standing,
     Trouble,
     canary,
@@ -51,7 +50,7 @@ def test_who_waited_too_long_is_told_for_how_long_and_why(
 
 
 def test_what_a_server_says_at_length_is_shortened() -> None:
-    assert len(shortened(ModelFault(Category.MODEL, "x" * 5_000, is_temporary=False))) == FAULT_CHARS_MAX
+    assert len(shortened(ModelFault(Category.MODEL, "x" * 5_000, is_temporary=False))) == TOLD_CHARS_MAX
 
 
 def test_a_foreground_run_that_cannot_wait_says_what_to_do() -> None:

@@ -12,7 +12,7 @@ from batchd.core.fault import Category, ModelFault
 from batchd.core.overflow import MEMORY, MODEL, SETTING
 from batchd.core.record import LineRow
 from batchd.core.request import Request
-from batchd.core.retry import CRASHES_MAX
+from batchd.core.retry import CRASHES_MAX, SPARED_TRIES
 from batchd.core.rules import Rules
 from batchd.daemon.station import LOST_GRACE_S
 from batchd.errors import SpoolError
@@ -24,6 +24,8 @@ from tests.fakes.scripted_model import (
     ScriptedModel,
     answer,
     crash,
+    crowded,
+    gateway,
     hiccup,
     hung,
     missing_model,
@@ -327,3 +329,49 @@ async def test_a_fault_of_the_whole_load_is_counted_for_each_line() -> None:
     bench = Bench([chat("a"), None, chat("b")], Script().loads(gone))
     assert await bench.work()
     assert bench.batch.journal.progress().faults == {"validation": 1, "model": 2}
+
+
+async def test_a_gateway_that_refuses_one_request_alone_ends_it_after_its_attempts() -> None:
+    bench = Bench([chat("a"), chat("b"), chat("c")], Script().answers("a", *[gateway()] * 3))
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "network", "b": "yes", "c": "yes"}
+    assert "gateway before the model server answered 504" in bench.messages()["a"]
+    assert bench.model.sent.count("canary") >= 2  # the others were done by then, and the server was asked
+
+
+async def test_a_gateway_without_its_server_charges_nobody_however_long() -> None:
+    away = [gateway()] * 20
+    script = Script().answers("a", *away, answer()).answers("b", *away, answer()).answers("canary", *away * 2)
+    bench = Bench([chat("a"), chat("b")], script)
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "yes", "b": "yes"}
+    assert bench.batch.journal.attempts() == {}
+
+
+async def test_a_crowded_server_is_asked_again_without_using_up_attempts() -> None:
+    script = Script().answers("a", *[crowded()] * (SPARED_TRIES - 1), answer("at last"))
+    bench = Bench([chat("a"), chat("b")], script)
+    assert await bench.work()
+    assert bench.outcomes() == {"a": "at last", "b": "yes"}
+    assert bench.batch.journal.attempts() == {}
+    assert "canary" not in bench.model.sent
+
+
+@pytest.mark.parametrize(("fault", "code"), [(crowded(), "network"), (out_of_order(), "model_error")])
+async def test_what_one_request_alone_would_meet_for_ever_ends_it_some_time(
+    fault: ModelFault, code: str
+) -> None:
+    tries = 3 * SPARED_TRIES
+    bench = Bench([chat("a"), chat("b")], Script().answers("a", *[fault] * tries))
+    assert await bench.work()
+    assert bench.outcomes() == {"a": code, "b": "yes"}
+    assert bench.model.sent.count("a") == tries
+
+
+async def test_a_request_that_is_called_off_while_the_server_is_asked_for_others_finds_its_place() -> None:
+    script = Script().answers("a", gateway(), answer("later")).answers("b", crash(), answer())
+    script.held.add("canary")
+    bench = Bench([chat("a"), chat("b"), chat("c")], script)
+    async with asyncio.timeout(20):
+        assert await bench.work()
+    assert bench.outcomes() == {"a": "later", "b": "yes", "c": "yes"}

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from batchd.core.course import Cohort
-from batchd.core.fault import Category, ModelFault
+from batchd.core.fault import TOLD_CHARS_MAX, Category, ModelFault
 from batchd.core.limits import LOADED, Change, Limits
 from batchd.core.model import Load, Loaded
 from batchd.core.request import Endpoint, Message, Request
 from batchd.core.serverstate import State
-from batchd.core.standing import CANARY_REFUSALS_MAX, FAULT_CHARS_MAX
+from batchd.core.standing import CANARY_REFUSALS_MAX
 from batchd.daemon.supervisor import COOLING_CAP_S, COOLING_LOAD_CAP_S, Supervisor
 from batchd.errors import UnavailableError
 from tests.fakes.fake_clock import FakeClock
@@ -525,7 +525,24 @@ async def test_each_load_is_told_with_what_its_canary_read() -> None:
 async def test_what_a_server_says_at_length_is_shortened() -> None:
     world = World(Script().loads(ModelFault(Category.MODEL, "x" * 5_000, is_temporary=False)))
     await world.ensure()
-    assert len(world.supervisor.standing.detail) == FAULT_CHARS_MAX
+    assert len(world.supervisor.standing.detail) == TOLD_CHARS_MAX
+
+
+async def test_nothing_that_is_told_of_a_fault_has_the_words_of_its_prompt(said: list[str]) -> None:
+    secret = "Zebulon"
+    quoting = ModelFault(Category.CRASH, f"runner died at: {secret}", is_temporary=True, is_server_lost=True)
+    world = World(Script().answers("a", quoting))
+    await world.ensure()
+    request = Request("a", Endpoint.CHAT, "m", (Message("user", f"My name is {secret}."),), (), {}, 8)
+    fault = await world.supervisor.answer(request, 0, 5)
+    assert isinstance(fault, ModelFault)
+    assert secret in fault.message  # for the submitter's own error line
+    world.supervisor.suspect(fault)
+    assert world.supervisor.standing.detail == "runner died at: ***"
+    await world.ensure()
+    assert "runner died at" in f"{world.changes[1:]}"
+    assert secret not in f"{said} {world.changes} {world.supervisor.standing}"
+    assert any("runner died at" in line for line in said)
 
 
 async def test_another_clients_model_is_waited_for_with_growing_pauses_and_shrinks_nothing() -> None:

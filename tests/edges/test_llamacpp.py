@@ -304,6 +304,8 @@ BATCH = {"message": "input (1101 tokens) is too large to process. increase the (
         (400, {"message": "unrecognized schema"}, Category.VALIDATION, False, (None, None)),
         (501, {"message": "does not support embeddings"}, Category.MODEL, False, (None, None)),
         (503, {"message": "Loading model"}, Category.NETWORK, True, (None, None)),
+        (429, {"message": "too many requests"}, Category.NETWORK, True, (None, None)),
+        (504, "504 Gateway Time-out", Category.NETWORK, True, (None, None)),
         (500, {"message": "CUDA error: out of memory"}, Category.OOM, True, (None, None)),
         (500, "a text never seen before", Category.SERVER, True, (None, None)),
     ],

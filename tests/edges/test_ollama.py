@@ -114,6 +114,24 @@ def test_each_known_text_has_its_fault(
     assert fault.message
 
 
+@pytest.mark.parametrize(
+    ("status", "text", "is_crowded"),
+    [
+        (429, "too many concurrent requests", True),
+        (429, "", True),
+        (503, "server busy, please try again.  maximum pending requests exceeded", True),
+        (502, "<html><title>502 Bad Gateway</title>connection refused</html>", False),
+        (503, "<html>503 Service Temporarily Unavailable</html>", False),
+        (504, "<html><title>504 Gateway Time-out</title>out of memory</html>", False),
+    ],
+)
+def test_who_refuses_for_now_is_busy_or_a_gateway(status: int, text: str, is_crowded: bool) -> None:
+    fault = classify(status, text)
+    assert (fault.category, fault.is_server_lost, fault.is_crowded) == (NETWORK, False, is_crowded)
+    assert ("gateway" in fault.message) is not is_crowded
+    assert "<" not in fault.message
+
+
 @pytest.mark.parametrize(("status", "text"), [(500, "x may be incompatible with your version"), (401, "no")])
 def test_what_only_a_person_can_mend_is_no_requests_fault(status: int, text: str) -> None:
     assert classify(status, text).needs_operator

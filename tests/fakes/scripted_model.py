@@ -54,6 +54,17 @@ def displaced(name: str) -> ModelFault:
     return ModelFault(Category.NETWORK, text, is_temporary=True, is_server_lost=True, taken_by=name)
 
 
+def gateway() -> ModelFault:
+    """Something between us and the server says that it is away, or takes too long."""
+    text = "The gateway before the model server answered 504: 504 Gateway Time-out"
+    return ModelFault(Category.NETWORK, text, is_temporary=True)
+
+
+def crowded() -> ModelFault:
+    """It has too many requests."""
+    return ModelFault(Category.NETWORK, "It answered 429: too many", is_temporary=True, is_crowded=True)
+
+
 def hung() -> ModelFault:
     """No answer within the limit."""
     return ModelFault(Category.TIMEOUT, "no answer within 300 s", is_temporary=True, is_server_lost=True)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from batchd.core.fault import OUT_OF_MEMORY_TEXTS, Category, ModelFault
 from batchd.core.json import loads
-from batchd.core.reply import count_or_none
+from batchd.core.reply import count_or_none, without_tags
 
 #: The overflow of an embedding, where the physical batch is the window.
 _TOO_LARGE = re.compile(
@@ -38,6 +38,7 @@ def fault_of_error(status: int, raw: bytes) -> ModelFault:
     error = _error_object(raw)
     said = error.get("message")
     text = (said if isinstance(said, str) and said else raw.decode(errors="replace"))[:_TEXT_CHARS_MAX]
+    text = text.strip() or f"status {status} without a text"
     if error.get("type") == "exceed_context_size_error":
         return too_long(text, error.get("n_prompt_tokens"), error.get("n_ctx"))
     if found := _TOO_LARGE.search(text):
@@ -52,8 +53,11 @@ def fault_of_error(status: int, raw: bytes) -> ModelFault:
         return out_of_order(f"{answered} (its key is wrong: llamacpp.api_key)")
     if status in (404, 501):
         return ModelFault(Category.MODEL, answered, is_temporary=False, code="unsupported_by_server")
-    if status in (502, 503, 504):  # loading, or a proxy whose server is away: nobody is charged
-        return ModelFault(Category.NETWORK, answered, is_temporary=True)
+    if status == 429 or (status == 503 and "loading model" in text.lower()):
+        return ModelFault(Category.NETWORK, answered, is_temporary=True, is_crowded=True)
+    if status in (502, 503, 504):  # `core/retry` weighs whether it is the request's doing
+        said = f"the gateway before llama-server answered {status}: {without_tags(text)}"
+        return ModelFault(Category.NETWORK, said, is_temporary=True)
     return ModelFault(Category.SERVER, answered, is_temporary=True)
 
 

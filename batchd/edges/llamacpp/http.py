@@ -20,7 +20,7 @@ from typing import Any, Protocol, cast
 
 import httpx
 
-from batchd.core.body import CONTROL_BYTES_MAX, ERROR_BYTES_MAX, HEADERS, Body, refused_head
+from batchd.core.body import CONTROL_BYTES_MAX, ERROR_BYTES_MAX, HEADERS, Body, refused_head, with_wait
 from batchd.core.fault import Category, ModelFault
 from batchd.core.json import dumps, loads
 from batchd.core.proxy import Proxy
@@ -180,7 +180,7 @@ class Route:
         finally:
             await response.aclose()
         if status != httpx.codes.OK:
-            return faults.fault_of_error(status, body.content)
+            return with_wait(faults.fault_of_error(status, body.content), response.headers)
         return body.too_long() if body.is_too_long else body.content
 
     async def _lost(self, child: Child | None, error: str, is_sent: bool) -> ModelFault:

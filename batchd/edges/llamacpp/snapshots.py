@@ -83,7 +83,7 @@ class Snapshots:
             return False
         fault = await self._move(slot, "restore", name, MOVE_TIMEOUT_S)
         if fault is not None:
-            self._drop(name, fault.message)
+            self._drop(name, fault.told)
         return fault is None
 
     def answered(self, slot: int, prefix: Prefix | None, usage: Usage, is_restored: bool) -> None:
@@ -123,7 +123,7 @@ class Snapshots:
                 return
             fault = await self._move(donor, "save", undone, MOVE_TIMEOUT_S)
             if fault is not None:
-                self._drop(name, fault.message)
+                self._drop(name, fault.told)
             elif self._has_room(self._directory / undone):
                 (self._directory / undone).replace(self._directory / name)
             else:

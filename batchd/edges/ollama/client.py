@@ -21,7 +21,7 @@ from typing import cast
 import httpx
 
 from batchd.core import json
-from batchd.core.body import CONTROL_BYTES_MAX, ERROR_BYTES_MAX, HEADERS, Body, refused_head
+from batchd.core.body import CONTROL_BYTES_MAX, ERROR_BYTES_MAX, HEADERS, Body, refused_head, with_wait
 from batchd.core.fault import Category, ModelFault
 from batchd.core.proxy import Proxy
 from batchd.core.reply import unreadable
@@ -108,7 +108,8 @@ class Exchanger:
             await response.aclose()
         if status == httpx.codes.OK and body.is_too_long:
             return body.too_long()
-        return _read(status, body.content)
+        read = _read(status, body.content)
+        return with_wait(read, response.headers) if isinstance(read, ModelFault) else read
 
 
 def _words(error: httpx.HTTPError) -> str:

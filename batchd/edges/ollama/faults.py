@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from batchd.core import json
 from batchd.core.fault import OUT_OF_MEMORY_TEXTS, Category, ModelFault
-from batchd.core.reply import count_or_none
+from batchd.core.reply import count_or_none, without_tags
 
 #: The text ends up in the error line of each request; an engine's whole log does not belong there.
 TEXT_CHARS_MAX = 2_000
@@ -52,7 +52,10 @@ class _Rule:
     is_temporary: bool = True
     is_server_lost: bool = False
     needs_operator: bool = False
+    is_crowded: bool = False
 
+
+_BUSY = ("server busy", "loading model", "no slots available")
 
 #: Read from top to bottom; the first that has one of its words in the text (lower case) decides.
 _RULES = (
@@ -63,7 +66,7 @@ _RULES = (
     _Rule(_OOM, Category.OOM, is_server_lost=True),
     _Rule(("token repeat limit",), Category.RUNAWAY),
     _Rule(("timed out waiting for",), Category.TIMEOUT, is_server_lost=True),
-    _Rule(("server busy", "loading model", "no slots available"), Category.NETWORK),
+    _Rule(_BUSY, Category.NETWORK, is_crowded=True),
     _Rule(("8 mb limit",), Category.SERVER),
     _Rule(
         (
@@ -90,8 +93,9 @@ _RULES = (
 _REFUSED = frozenset({400, 413, 422})
 
 
-#: Overloaded, or a proxy whose server is away: it says nothing about the request, which is not charged.
+#: A proxy whose server is away, or takes too long. `core/retry` weighs whether it is the request's doing.
 _AWAY = frozenset({502, 503, 504})
+_TOO_MANY = 429
 
 
 #: Ollama asks for no key; a proxy before it may.
@@ -113,20 +117,28 @@ def runs_elsewhere(name: str) -> ModelFault:
 
 def _by_words(status: int, text: str) -> ModelFault:
     lowered = text.lower()
+    # What a gateway says of a server is hearsay: its words decide nothing.
+    if status in (*_AWAY, _TOO_MANY) and not any(words in lowered for words in _BUSY):
+        who = "It" if status == _TOO_MANY else "The gateway before the model server"
+        said = f"{who} answered {status}: {without_tags(text)}"
+        return ModelFault(Category.NETWORK, said, is_temporary=True, is_crowded=status == _TOO_MANY)
     if all(words in lowered for words in _OOM_TOGETHER):
         return ModelFault(Category.OOM, text, is_temporary=True, is_server_lost=True)
     for rule in _RULES:
         if any(word in lowered for word in rule.words):
             return ModelFault(
-                rule.category, text, rule.is_temporary, rule.is_server_lost, rule.needs_operator
+                rule.category,
+                text,
+                rule.is_temporary,
+                rule.is_server_lost,
+                rule.needs_operator,
+                is_crowded=rule.is_crowded,
             )
     if status in _REFUSED:
         return ModelFault(Category.VALIDATION, text, is_temporary=False)
     if status in _BARRED:
         said = f"It answered {status}, so whoever stands before this Ollama wants a key or a login: {text}"
         return ModelFault(Category.MODEL, said, True, is_server_lost=True, needs_operator=True)
-    if status in _AWAY:
-        return ModelFault(Category.NETWORK, text, is_temporary=True)
     return ModelFault(Category.SERVER, text, is_temporary=True)
 
 
