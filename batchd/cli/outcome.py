@@ -9,7 +9,7 @@ DIAGNOSTICS
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from batchd.core.json import loads
 from batchd.errors import SpoolError
 
 #: Settings that are options of a batch too: in its results they stand as they were for that batch.
+_OF_NOTHING = sha256().hexdigest()
+
 _OPTIONS_TOO = frozenset({"strict", "deduplicate", "strategy"})
 
 
@@ -36,7 +38,7 @@ def find_result(outbox: Path, batch_id: str) -> Path | None:
 def find_earlier(outbox: Path, file: Path, answer_settings: Mapping[str, object]) -> Iterator[Path]:
     """Results of this very file, under settings that are the same in all that can change an answer."""
     with file.open("rb") as source:
-        sha256 = file_digest(source, "sha256").hexdigest()
+        digest = file_digest(source, "sha256").hexdigest()
     ours = {name: value for name, value in answer_settings.items() if name not in _OPTIONS_TOO}
     section = answer_settings["llamacpp"]
     assert isinstance(section, dict)  # of the settings
@@ -46,8 +48,24 @@ def find_earlier(outbox: Path, file: Path, answer_settings: Mapping[str, object]
             settings = read["settings"]
             theirs = {**settings, "llamacpp": {key: settings["llamacpp"][key] for key in section}}
             same = all(theirs[name] == value for name, value in ours.items())
-            if same and read["provenance"]["input"]["sha256"] == sha256:
+            if same and read["provenance"]["input"]["sha256"] == digest:
                 yield metrics.parent
+
+
+def check_input(result: Path, digest: str) -> None:
+    """SpoolError where this is the result of something else than the bytes with this SHA-256 (hex)."""
+    status, _, _ = _summary(result)
+    found: Any = None
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        read: Any = loads((result / "metrics.json").read_bytes())
+        found = read["provenance"]["input"]["sha256"]
+    # Of a file that could not be read as one, nothing was read: it failed, and has no answers to believe.
+    if found != digest and not (status == "failed" and found == _OF_NOTHING):
+        raise SpoolError(
+            f"The result {ascii(result.name)[1:-1]} is not of the file that was handed in: somebody else has "
+            "taken its batch id.",
+            "Your file runs under another id: the log of batchd names both. Hand it in again to wait for it.",
+        )
 
 
 def exit_code(result: Path, failed_share_max: float) -> int:

@@ -5,11 +5,13 @@ SUMMARY
     batch are those that lie beside the file, with the id added; bad ones are refused here, before the
     batch could fail of them.
 
-    With --wait it looks for the result directory until it is there. Ctrl-C ends the waiting, not the batch.
+    With --wait it looks for the result directory until it is there, and believes it only if it is of the
+    bytes that were handed in: whoever may read the inbox can hand in something else under the same id. Ctrl-C
+    ends the waiting, not the batch.
 
 DIAGNOSTICS
     Fatal: UsageError for a file or options that cannot be handed in, ConfigError where there is no spool,
-    SpoolError when the inbox cannot be written.
+    SpoolError when the inbox cannot be written, or the result under our id is another file's.
     Warning: waiting while no daemon writes its status.
 """
 
@@ -21,7 +23,7 @@ from typing import Annotated
 import typer
 
 from batchd.cli.beside import checked_options
-from batchd.cli.outcome import exit_code, find_result
+from batchd.cli.outcome import check_input, exit_code, find_result
 from batchd.cli.source import Source, refuse_foreign, sources
 from batchd.cli.status import is_running, read_report
 from batchd.cli.terminal import SpoolOption, put, say
@@ -49,16 +51,17 @@ def submit(
     settings = load_settings({"spool": spool})
     with sources([file], settings) as found:
         refuse_foreign(found[0], settings)
-        batch_id = _handed_in(settings, found[0])
+        batch_id, sha256 = _handed_in(settings, found[0])
     if not wait:
         return 0
     result = _awaited(settings.spool, settings.spool / "outbox", batch_id)
+    check_input(result, sha256)
     put(str(result))
     return exit_code(result, settings.failed_share_max)
 
 
-def _handed_in(settings: Settings, source: Source) -> str:
-    """The id of its batch, told."""
+def _handed_in(settings: Settings, source: Source) -> tuple[str, str]:
+    """The id of its batch, told, and the SHA-256 (hex) of what was handed in."""
     file = source.given
     options = checked_options(file)
     if options.get("batch_id") is not None:
@@ -68,10 +71,10 @@ def _handed_in(settings: Settings, source: Source) -> str:
             "Take the batch_id out of the options file.",
         )
     batch_id = f"batch_{secrets.token_hex(16)}"
-    name = submit_file(settings.spool, source.path, source.path.name, {**options, "batch_id": batch_id})
+    handed_in = submit_file(settings.spool, source.path, source.path.name, {**options, "batch_id": batch_id})
     put(batch_id)
-    say(f"Handed in as {name}.")
-    return batch_id
+    say(f"Handed in as {handed_in.name}.")
+    return batch_id, handed_in.sha256
 
 
 def _awaited(spool: Path, outbox: Path, batch_id: str) -> Path:

@@ -150,11 +150,8 @@ class Intake:
     def due(self) -> list[str]:
         """The waiting batches that are to be looked at now, longest since first."""
         now = self._clock.monotonic()
-        due = [
-            waiting
-            for waiting in self._waiting.values()
-            if waiting.look_at <= now or waiting.batch_id in self._cancelled
-        ]
+        waits, cancelled = self._waiting.values(), self._cancelled
+        due = [item for item in waits if item.look_at <= now or item.batch_id in cancelled]
         return [waiting.batch_id for waiting in sorted(due, key=lambda waiting: waiting.look_at)]
 
     def accept(self, batch_id: str) -> Batch | None:
@@ -195,7 +192,8 @@ class Intake:
         batch_id = wanted or self._new_batch_id()
         if self._only is None and self._spool.is_known(batch_id):
             old, batch_id = batch_id, self._new_batch_id()
-            logger.bind(event="id_taken", batch_id=batch_id).warning("the id {} is taken: {}", old, batch_id)
+            log = logger.bind(event="id_taken", batch_id=batch_id)
+            log.warning("the id {} is taken: the batch of user {} gets {}", old, item.uid, batch_id)
         if not self._spool.claim(name, batch_id):
             return None
         # At once: once the name is free, options that come under it belong to the next file.

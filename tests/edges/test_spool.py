@@ -834,7 +834,7 @@ def inbox_of(root: Path) -> dict[str, bytes]:
 
 
 def test_a_submitted_file_arrives_with_its_options(spool: Spool, root: Path, source: Path) -> None:
-    assert submit_file(root, source, "a.jsonl", {"batch_id": ID}) == "a.jsonl"
+    assert submit_file(root, source, "a.jsonl", {"batch_id": ID}).name == "a.jsonl"
     assert inbox_of(root) == {"a.jsonl": CONTENT, "a.options.json": b'{"batch_id":"%s"}' % ID.encode()}
     assert {item.kind for item in spool.sweep()} == {Kind.BATCH, Kind.OPTIONS}
 
@@ -842,8 +842,8 @@ def test_a_submitted_file_arrives_with_its_options(spool: Spool, root: Path, sou
 def test_submitting_overwrites_nothing(spool: Spool, root: Path, source: Path) -> None:
     drop(root, b"a.jsonl", b"first")
     drop(root, b"a-1.options.json", b"somebody's")
-    assert submit_file(root, source, "a.jsonl", None) == "a-2.jsonl"
-    assert submit_file(root, source, "a.jsonl", {}) == "a-3.jsonl"
+    assert submit_file(root, source, "a.jsonl", None).name == "a-2.jsonl"
+    assert submit_file(root, source, "a.jsonl", {}).name == "a-3.jsonl"
     assert inbox_of(root) == {
         "a.jsonl": b"first",
         "a-1.options.json": b"somebody's",
@@ -876,7 +876,7 @@ def test_submitting_without_a_spool_or_a_file_says_which(spool: Spool, root: Pat
 
 def test_a_file_that_is_not_what_it_was_is_not_handed_in(spool: Spool, root: Path, source: Path) -> None:
     right = hashlib.sha256(CONTENT).hexdigest()
-    assert submit_file(root, source, "a.jsonl", {}, right) == "a.jsonl"
+    assert submit_file(root, source, "a.jsonl", {}, right) == ("a.jsonl", right)
     source.write_bytes(CONTENT + CONTENT)
     with pytest.raises(UsageError, match="changed while it was handed in"):
         submit_file(root, source, "b.jsonl", {}, right)

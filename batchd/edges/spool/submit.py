@@ -15,7 +15,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from batchd.core.json import dumps
 from batchd.core.settle import options_name
@@ -29,10 +29,17 @@ _NAMES_MAX = 1000
 _STEM_BYTES_MAX = 230
 
 
+class HandedIn(NamedTuple):
+    """The name that a file got in the inbox, and the SHA-256 (hex) of what was handed in."""
+
+    name: str
+    sha256: str
+
+
 def submit_file(
     root: Path, source: Path, name: str, options: Mapping[str, object] | None, sha256: str | None = None
-) -> str:
-    """Copy `source` into the inbox of the spool at `root`; the name that it got there.
+) -> HandedIn:
+    """Copy `source` into the inbox of the spool at `root`.
 
     With `sha256`, nothing is handed in unless the copy has this hash.
     """
@@ -66,7 +73,7 @@ def _opened_inbox(root: Path) -> Iterator[int]:
 
 def _handed_in(
     inbox: int, file: BinaryIO, name: str, options: Mapping[str, object] | None, sha256: str | None
-) -> str:
+) -> HandedIn:
     chance = secrets.token_hex(8)
     hidden = (f".submit-{chance}.options", f".submit-{chance}.batch")
     try:
@@ -83,7 +90,7 @@ def _handed_in(
         for candidate in _candidates(name):
             if _renamed(inbox, hidden, candidate, options is not None):
                 os.fsync(inbox)
-                return os.fsdecode(candidate)
+                return HandedIn(os.fsdecode(candidate), digest)
     finally:
         for left in hidden:
             disk.remove_file(left, inbox)
