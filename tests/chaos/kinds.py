@@ -126,6 +126,16 @@ KINDS = (
         begin_s=15.0,
     ),
     Kind(
+        "hostile members",
+        "members",
+        ("tests/chaos/test_hostile_members.py",),
+        "BATCHD_TEST_RACES",
+        full=2_000,
+        nightly=2_000,
+        chunk=500,
+        seconds=0.05,
+    ),
+    Kind(
         "fuzzed lines",
         "fuzz",
         ("tests/fuzz",),
