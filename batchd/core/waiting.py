@@ -26,18 +26,22 @@ PAUSE_LAST_S = 60.0
 #: the monotonic clock of one run of the daemon, so that a wall clock that jumps fails nothing.
 UNSETTLED_S_MAX = 86_400.0
 
-#: Why the batch of a file that was not read fails.
-UNSETTLED = Refusal(
-    "file_never_settled", "The file was still changing a day after it was claimed, so it was not read."
-)
-CANCELLED_UNREAD = Refusal("batch_cancelled", "The batch was cancelled before its file was read.")
-
 #: Batches of one owner that wait after their claim; beyond it the owner's others stay in the inbox. Many,
 #: because each is only a directory and one look a minute, and on most machines all files have one owner.
 WAITING_PER_OWNER_MAX = 256
 
 #: The same for all owners together.
 WAITING_MAX = 1_024
+
+
+#: Why the batch of a file that was not read fails.
+UNSETTLED = Refusal(
+    "file_never_settled", "The file was still changing a day after it was claimed, so it was not read."
+)
+CANCELLED_UNREAD = Refusal("batch_cancelled", "The batch was cancelled before its file was read.")
+OVERGROWN = Refusal(
+    "invalid_request", "The file grew after it was claimed, beyond what one owner may have (owner_bytes_max)."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,16 @@ class Original:
     def size_bytes(self) -> int:
         """As of the look."""
         return self.signature[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a batch in the house takes: its file, and with its journal and its results."""
+
+    uid: int
+    input_bytes: int
+    taken_bytes: int
+    is_accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,28 +112,46 @@ def hold_without_room(waiting: Waiting, now: float, reason: str) -> Waiting:
 
 def kept_out(
     item: Seen,
-    owned: Mapping[str, tuple[int, int]],
+    owned: Mapping[str, Holding],
     held: Set[str],
     input_bytes_max: int,
     owner_bytes_max: int,
 ) -> str:
     """Why a settled file must stay in the inbox for now; empty when it may come.
 
-    `owned` has owner and input bytes of each batch in the house, `held` the ids of those that wait.
+    `owned` has each batch in the house, `held` the ids of those that wait.
     """
     if len(held) >= WAITING_MAX:
         return f"{WAITING_MAX} claimed batches wait already"
-    of_owner = {batch_id: size for batch_id, (uid, size) in owned.items() if uid == item.uid}
+    of_owner = {batch_id: batch.taken_bytes for batch_id, batch in owned.items() if batch.uid == item.uid}
     if len(held & of_owner.keys()) >= WAITING_PER_OWNER_MAX:
         return f"{WAITING_PER_OWNER_MAX} batches of its owner were claimed and wait already"
-    in_all = sum(size for _, size in owned.values())
-    for whose, size, limit in (
-        ("all", in_all, input_bytes_max),
-        ("its owner's", sum(of_owner.values()), owner_bytes_max),
-    ):
-        if size + item.size_bytes > limit:
-            return f"with it {whose} batches at work would have more than {in_units(limit)} of input"
+    in_all = sum(batch.input_bytes for batch in owned.values())
+    if in_all + item.size_bytes > input_bytes_max:
+        return f"with it all batches at work would have more than {in_units(input_bytes_max)} of input"
+    if sum(of_owner.values()) + item.size_bytes > owner_bytes_max:
+        return _too_much_of_owner(owner_bytes_max)
     return ""
+
+
+def outgrown(uid: int, needed_bytes: int, owned: Mapping[str, Holding], owner_bytes_max: int) -> str:
+    """Why a claimed batch must wait for what its owner has at work; empty when it need not.
+
+    Only accepted ones count: two that wait do not wait for each other, and one alone may begin.
+    """
+    at_work = [batch.taken_bytes for batch in owned.values() if batch.is_accepted and batch.uid == uid]
+    return (
+        _too_much_of_owner(owner_bytes_max)
+        if at_work and sum(at_work) + needed_bytes > owner_bytes_max
+        else ""
+    )
+
+
+def _too_much_of_owner(limit_bytes: int) -> str:
+    return (
+        f"with it its owner's batches at work would take more than {in_units(limit_bytes)} "
+        "(owner_bytes_max), counting journals and results"
+    )
 
 
 def _later(waiting: Waiting, now: float) -> Waiting:

@@ -15,7 +15,6 @@ DIAGNOSTICS
     reason; a file that changed for a day, or whose batch was cancelled while it waited, ends unread.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import replace
@@ -30,6 +29,7 @@ from batchd.core.settle import Seen, Watched, observe, turns, unclaimable
 from batchd.core.space import Space
 from batchd.core.waiting import (
     CANCELLED_UNREAD,
+    OVERGROWN,
     UNSETTLED,
     Original,
     Waiting,
@@ -37,8 +37,8 @@ from batchd.core.waiting import (
     hold_without_room,
     is_given_up,
     is_still,
-    kept_out,
 )
+from batchd.daemon.holdings import Holdings
 from batchd.daemon.ports import Batch, Clock, Journal, Spool
 from batchd.daemon.reading import Reading
 from batchd.errors import (
@@ -79,7 +79,7 @@ class Intake:
         self._watched: dict[bytes, Watched] = {}
         self._warned: set[bytes] = set()
         self._waiting: dict[str, Waiting] = {}
-        self._owned: dict[str, tuple[int, int]] = {}  # owner and bytes of each batch in the house
+        self._holdings = Holdings(spool)
         self._cancelled: set[str] = set()
         self._is_stopping = False
         #: Replaced whole, never changed: the event loop shows them.
@@ -100,16 +100,17 @@ class Intake:
 
     def enter(self, batch_id: str, is_accepted: bool) -> None:
         """A batch that was claimed before this start."""
-        original = self._spool.original(batch_id)
-        if original is None:
+        if (original := self._spool.original(batch_id)) is None:
             return
-        self._owned[batch_id] = (original.uid, original.size_bytes)
-        if not is_accepted:
+        self._holdings.claimed(batch_id, original)
+        if is_accepted:
+            self._holdings.accepted(batch_id, original.lines)
+        else:
             self._keep(Waiting(batch_id, original.name))
 
     def leave(self, batch_id: str) -> None:
         """It is published. For the event loop: it only forgets."""
-        self._owned.pop(batch_id, None)
+        self._holdings.leave(batch_id)
         self._cancelled.discard(batch_id)
         self._space.release(batch_id)
 
@@ -125,11 +126,11 @@ class Intake:
         self._watched, settled = observe(self._watched, seen, now, rules.settle_s)
         stays = unclaimable(self._watched, seen, now)
         claimed: list[str] = []
-        for item in turns(settled, Counter(uid for uid, _ in list(self._owned.values()))):
+        for item in turns(settled, self._holdings.counts()):
             if len(claimed) >= min(room, CLAIMS_PER_SWEEP_MAX):
                 break
             held = {batch_id for batch_id, waiting in self._waiting.items() if waiting.reason}
-            reason = kept_out(item, dict(self._owned), held, rules.input_bytes_max, rules.owner_bytes_max)
+            reason = self._holdings.kept_out(item, held, rules)
             if reason:
                 stays.append(Seen(item.name, item.kind, item.signature, reason, item.uid))
             # What stays where it is (a writer holds it, it is not of `only`) takes no room from the others.
@@ -170,10 +171,12 @@ class Intake:
             return self._take(waiting, CANCELLED_UNREAD)
         original = self._spool.original(waiting.batch_id)
         # With a journal to salvage from, our copy was made and is kept: the original is not read again.
-        is_copied = bool(self._spool.journals_aside(waiting.batch_id))
-        if original is not None and not is_copied and not is_still(waiting, original):
+        fresh = None if self._spool.journals_aside(waiting.batch_id) else original
+        if fresh is not None and not is_still(waiting, fresh):
             return self._unsettled(waiting, now)
-        if original is not None and (reason := self._no_room(original)):
+        if fresh is not None and fresh.size_bytes > self._rules.owner_bytes_max:
+            return self._take(waiting, OVERGROWN)
+        if original is not None and (reason := self._no_room(waiting.batch_id, original)):
             self._hold(hold_without_room(waiting, now, reason))
             return None
         try:
@@ -202,9 +205,7 @@ class Intake:
         except NoSpaceError as error:
             # Ours, and without its options another batch: only recovery may go on with it.
             raise SpoolError(error.message, error.next_step) from error
-        # What was moved counts, and not what the sweep saw.
-        moved = self._spool.original(batch_id) or item
-        self._owned[batch_id] = (moved.uid, moved.size_bytes)
+        self._holdings.claimed(batch_id, self._spool.original(batch_id) or item)  # as it was moved
         self._keep(Waiting(batch_id, name))
         shown = name.decode("utf-8", "replace")
         logger.bind(event="claimed", batch_id=batch_id).info("{} claimed: {}", batch_id, shown)
@@ -228,13 +229,13 @@ class Intake:
             batch_id = waiting.batch_id
             logger.bind(event="unsettled", batch_id=batch_id).warning("{} never settles and fails", batch_id)
             return self._take(waiting, UNSETTLED)
-        original = self._spool.original(waiting.batch_id)
-        if original is not None:
+        if (original := self._spool.original(waiting.batch_id)) is not None:
             self._hold(hold_unsettled(waiting, now, original))
         return None
 
-    def _no_room(self, original: Original) -> str:
-        return self._space.refusal(original.size_bytes, original.lines, self._spool.free_bytes())
+    def _no_room(self, batch_id: str, original: Original) -> str:
+        reason = self._holdings.outgrown(batch_id, original, self._rules)
+        return reason or self._space.refusal(original.size_bytes, original.lines, self._spool.free_bytes())
 
     def _hold(self, waiting: Waiting) -> None:
         if self._waiting[waiting.batch_id].reason != waiting.reason:
@@ -264,6 +265,7 @@ class Intake:
             acceptance = reading.accept(name, unusable or refusals, sha256, size, self._clock.now())
             undo.pop_all()
         self._space.promise(batch_id, acceptance.total)
+        self._holdings.accepted(batch_id, acceptance.total)
         self._forget(batch_id)
         logger.bind(event="accepted", batch_id=batch_id).info(
             "{} accepted: {} lines, {} of them faulty, {} bytes, prefix groups: {}, strategy: {}{}",

@@ -56,6 +56,9 @@ class Spool(Protocol):
     def original(self, batch_id: str) -> Original | None:
         """The claimed file as it lies there now; None for an empty directory."""
 
+    def batch_bytes(self, batch_id: str) -> int:
+        """What copy, journal and results of a batch at work take on the disk; 0 when it has gone."""
+
     def copy_nothing(self, batch_id: str) -> tuple[str, int]:
         """An empty input.jsonl, for a file that cannot be read as one; else as `copy_input`."""
 

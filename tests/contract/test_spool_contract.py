@@ -197,6 +197,17 @@ class SpoolContract:
         claimed.archive(ID)
         assert claimed.original(ID) is None
 
+    def test_a_batch_takes_what_its_copy_and_its_results_take_and_not_its_original(
+        self, claimed: SpoolPort
+    ) -> None:
+        assert claimed.batch_bytes(OTHER) == 0
+        before = claimed.batch_bytes(ID)
+        claimed.copy_input(ID)
+        copied = claimed.batch_bytes(ID)
+        assert copied >= before + len(CONTENT)
+        build_publish(claimed, ID, {"output.jsonl": b"x" * 100_000})
+        assert claimed.batch_bytes(ID) >= copied + 100_000
+
     def test_a_claim_of_what_has_gone_leaves_no_trace(self, spool: SpoolPort) -> None:
         assert not spool.claim(NAME, ID)
         assert spool.places() == {}

@@ -10,6 +10,7 @@ from batchd.core.json import dumps
 from batchd.core.lifecycle import Place
 from batchd.core.record import NewLine
 from batchd.core.rules import Rules
+from batchd.core.space import bytes_to_come
 from batchd.core.waiting import PAUSE_LAST_S, UNSETTLED_S_MAX
 from batchd.daemon.intake import CLAIMS_PER_SWEEP_MAX
 from batchd.errors import FullJournalError, JournalError, NoSpaceError, NotUsableError, SpoolError
@@ -317,7 +318,8 @@ def test_more_bytes_than_a_limit_stay_in_the_inbox_until_there_is_room(limit: st
         assert names == {b"0.jsonl", b"1.jsonl", b"other.jsonl"}
     else:
         assert names == {b"0.jsonl", b"other.jsonl"}
-    assert "of input" in world.intake.unclaimable[-1].reason
+    said = "counting journals and results" if limit == "owner_bytes_max" else "of input"
+    assert said in world.intake.unclaimable[-1].reason
     world.intake.leave(claims[0])
     assert len(world.intake.sweep(16)) == 1
 
@@ -395,3 +397,55 @@ def test_options_of_another_user_give_no_id_and_do_not_go_with_the_batch() -> No
     assert batch_id != WANTED
     assert accepted(world, batch_id).facts.refusals == ()
     assert OPTIONS in world.spool.inbox
+
+
+# --- growth after the claim ------------------------------------------------------------------------------
+
+
+def grow(world: World, batch_id: str, content: bytes) -> None:
+    """Its owner holds a descriptor."""
+    [name] = world.spool.processing[batch_id].orig
+    world.spool.processing[batch_id].orig[name] = content
+
+
+def test_a_claimed_file_that_grew_beyond_what_its_owner_may_have_fails_unread() -> None:
+    world = World(Rules(slots=1, settle_s=0.0, owner_bytes_max=2 * len(LINES)))
+    batch_id = claimed(world)
+    grow(world, batch_id, 3 * LINES)
+    taken = accepted(world, batch_id)
+    assert taken.facts.refusals == (waiting.OVERGROWN,)
+    assert taken.raw == b""
+
+
+def test_a_claimed_file_that_grew_waits_for_the_others_of_its_owner_and_for_nobody_else() -> None:
+    limit = 2 * (len(LINES) + bytes_to_come(1)) + len(LINES)
+    world = World(Rules(slots=1, settle_s=0.0, owner_bytes_max=limit))
+    first, second = claimed(world, b"1.jsonl", uid=1), claimed(world, b"2.jsonl", uid=1)
+    other = claimed(world, b"3.jsonl", uid=2)
+    for batch_id in (first, second, other):
+        grow(world, batch_id, content([chat("a"), chat("b")]))
+    assert world.intake.accept(first) is not None
+    assert world.intake.accept(second) is None
+    assert "counting journals and results" in world.intake.waiting[0].reason
+    assert world.intake.accept(other) is not None
+    world.intake.leave(first)
+    assert world.intake.accept(second) is not None
+
+
+def test_two_that_wait_do_not_wait_for_each_other_and_one_alone_may_begin() -> None:
+    world = World(Rules(slots=1, settle_s=0.0, owner_bytes_max=2 * len(LINES)))
+    first, second = claimed(world, b"1.jsonl", uid=1), claimed(world, b"2.jsonl", uid=1)
+    assert world.intake.accept(first) is not None
+    assert world.intake.accept(second) is None
+
+
+def test_a_journal_that_grew_counts_for_its_owner() -> None:
+    limit = 10 * (len(LINES) + bytes_to_come(1))
+    world = World(Rules(slots=1, settle_s=0.0, owner_bytes_max=limit))
+    assert world.intake.accept(claimed(world, b"1.jsonl", uid=1)) is not None
+    assert world.intake.accept(claimed(world, b"2.jsonl", uid=1)) is not None
+    world.spool.grown = limit
+    world.spool.drop(b"3.jsonl", LINES, uid=1)
+    world.spool.drop(b"4.jsonl", LINES, uid=2)
+    [batch_id] = world.intake.sweep(16)
+    assert world.spool.original_name(batch_id) == b"4.jsonl"

@@ -277,7 +277,7 @@ def test_a_huge_file_is_refused_and_more_than_an_owners_or_all_bytes_stay_in_the
         assert "larger than 1048576 bytes" in facts(yard.accept(batch_id)).refusals[0].message
         with yard.drop(name=b"b.jsonl").open("ab") as file:
             file.truncate(2**20)
-        assert "its owner's batches at work would have more than 2 MB of input" in yard.refused()[b"b.jsonl"]
+        assert "its owner's batches at work would take more than 2 MB" in yard.refused()[b"b.jsonl"]
     finally:
         yard.close()
 

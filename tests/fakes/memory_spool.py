@@ -76,6 +76,7 @@ class MemorySpool:
         self.unusable: dict[bytes, str] = {}
         self.status = b""
         self.free = self.size = 10**12
+        self.grown = 0  # bytes of each journal
         self.archived_at = 0.0
         self._inodes = 0
 
@@ -123,6 +124,12 @@ class MemorySpool:
         if content is not None and len(content) > OPTIONS_BYTES_MAX:
             raise NotUsableError("The options file is too large.")
         return content
+
+    def batch_bytes(self, batch_id: str) -> int:
+        directory = self.processing.get(batch_id)
+        if directory is None:
+            return 0
+        return len(directory.copy or b"") + sum(map(len, (directory.publish or {}).values())) + self.grown
 
     def is_known(self, batch_id: str) -> bool:
         _check(batch_id)

@@ -28,6 +28,7 @@ from batchd import failpoints
 from batchd.core.lifecycle import Place
 from batchd.core.settle import Seen
 from batchd.core.waiting import Original
+from batchd.edges.spool import disk
 from batchd.edges.spool.aside import Aside
 from batchd.edges.spool.board import Board
 from batchd.edges.spool.claim import Claims
@@ -116,6 +117,10 @@ class Spool:
     @translated("the name of a batch was read")
     def original_name(self, batch_id: str) -> bytes | None:
         return self._processing.original_name(batch_id)
+
+    @translated("a batch was measured")
+    def batch_bytes(self, batch_id: str) -> int:
+        return disk.bytes_below(checked_id(batch_id), self._layout.processing, but="orig")
 
     @translated("a batch file was copied")
     def copy_input(self, batch_id: str) -> tuple[str, int]:

@@ -43,6 +43,9 @@ _NEXT_STEPS = {
     errno.EIO: "The disk reports an error: look at the kernel's log.",
 }
 
+#: The unit of st_blocks, whatever the file system's own is.
+_BLOCK_BYTES = 512
+
 #: What a full disk and a used-up quota answer.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -161,6 +164,27 @@ def owner_of(name: str | bytes, dir_fd: int) -> int | None:
         return looked_at(name, dir_fd).st_uid
     except OSError:
         return None
+
+
+def bytes_below(name: str, dir_fd: int, but: str = "") -> int:
+    """What the files in a directory, and those in its directories, take on the disk; 0 when it has gone.
+
+    One level deep, as a batch's directory is. `but`: a name that does not count.
+    """
+    total = 0
+    with contextlib.suppress(FileNotFoundError), opened_directory(name, dir_fd) as place:
+        with os.scandir(place) as entries:
+            names = [entry.name for entry in entries if entry.name != but]
+        for inner in names:
+            with contextlib.suppress(FileNotFoundError):  # it goes on working while we look
+                found = os.stat(inner, dir_fd=place, follow_symlinks=False)
+                total += found.st_blocks * _BLOCK_BYTES
+                if stat.S_ISDIR(found.st_mode):
+                    with opened_directory(inner, place) as deeper, os.scandir(deeper) as entries:
+                        total += sum(
+                            _BLOCK_BYTES * entry.stat(follow_symlinks=False).st_blocks for entry in entries
+                        )
+    return total
 
 
 def remove_tree(name: str, dir_fd: int, entries_max: int | None = None) -> bool:
