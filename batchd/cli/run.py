@@ -11,6 +11,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,7 @@ from batchd.cli.progress import progress_display
 from batchd.cli.source import Source, refuse_foreign, sources
 from batchd.cli.terminal import ConfigOption, JsonOption, put, put_json
 from batchd.core.strategy import Strategy
+from batchd.edges.spool.private import opened_own
 from batchd.errors import UnavailableError, UsageError
 from batchd.settings import Settings, load_settings, surroundings
 
@@ -147,7 +149,7 @@ def _check_flags(out: Path | None, engine: str | None, gguf: Path | None, spool:
 
 def _make(outbox: Path) -> None:
     try:
-        outbox.mkdir(parents=True, exist_ok=True)
+        os.close(opened_own(outbox, 0o755))
     except OSError as error:
         raise UsageError(
             f"{outbox} cannot be made: {error.strerror}.", "Give --out a directory, there or not."

@@ -254,3 +254,15 @@ def test_the_strategy_on_the_command_line_goes_before_the_options_and_is_another
     assert results[0] == results[2] != results[1]
     said = [json.loads((result / "metrics.json").read_text())["settings"]["strategy"] for result in results]
     assert said == ["prefix", "naive", "prefix"]
+
+
+@pytest.mark.parametrize("prepared", ["results", "results/.spool"])
+def test_results_are_not_put_where_others_may_write(tmp_path: Path, prepared: str) -> None:
+    batch = write_batch(tmp_path / "packages.jsonl", 2, system="You are terse.")
+    (tmp_path / prepared).mkdir(parents=True)
+    (tmp_path / prepared).chmod(0o777)
+    with ChildSimulator() as server:
+        code, out, error = call(tmp_path, "run", str(batch), "--out", "results", OLLAMA_HOST=server.address)
+    assert (code, out) == (78, "")
+    assert f"chmod go-w {tmp_path / prepared}" in error
+    assert "Traceback" not in error

@@ -409,6 +409,7 @@ def test_a_request_can_name_no_url_and_no_option_of_the_server(yard: Yard) -> No
 
 
 def test_results_can_be_read_by_the_submit_group_and_written_by_nobody_else(yard: Yard) -> None:
+    yard.root.chmod(0o2751)
     batch = yard.take()
     yard.spool.begin_publish(batch.id)
     yard.spool.create_result(batch.id, "batch.json").close()

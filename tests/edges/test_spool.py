@@ -486,7 +486,7 @@ def test_the_copy_is_ours_alone_and_read_only(spool: Spool, root: Path) -> None:
     spool.claim(b"a.jsonl", ID)
     assert spool.copy_input(ID)[1] == 3 * 2**20 + 1
     found = (root / "processing" / ID / "input.jsonl").stat()
-    assert stat.S_IMODE(found.st_mode) == 0o440
+    assert stat.S_IMODE(found.st_mode) == 0o400
     assert found.st_ino != (root / "processing" / ID / "orig" / "a.jsonl").stat().st_ino
 
 
@@ -609,6 +609,7 @@ def test_two_batch_files_in_one_directory_are_a_persons_hand(spool: Spool, root:
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
 def test_the_group_can_read_results_whatever_the_umask(spool: Spool, root: Path, umask: int) -> None:
+    root.chmod(0o2751)
     old = os.umask(umask)
     try:
         drop(root)

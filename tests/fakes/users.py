@@ -29,6 +29,7 @@ from batchd.edges.spool.disk import remove_tree
 DAEMON, ALICE, MALLORY, STRANGER = 23_001, 23_002, 23_003, 23_004
 SUBMIT_GROUP = 23_100
 _GROUPS = {
+    0: list[int](),
     DAEMON: [SUBMIT_GROUP],
     ALICE: [SUBMIT_GROUP],
     MALLORY: [SUBMIT_GROUP],

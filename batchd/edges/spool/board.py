@@ -64,7 +64,7 @@ class Board:
     def write_status(self, content: bytes) -> None:
         """A reader sees the old one or the new one."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(".status.json", flags, 0o640, dir_fd=self.layout.root)
+        fd = os.open(".status.json", flags, self.layout.file_mode, dir_fd=self.layout.root)
         try:
             disk.write_all(fd, content)
         finally:
@@ -101,9 +101,10 @@ class Board:
         if len(self._open) >= _OPEN_MAX:
             self._close(next(iter(self._open)))
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(f"{checked_id(batch_id)}.jsonl", flags, 0o640, dir_fd=self.layout.partial)
+        mode = self.layout.file_mode
+        fd = os.open(f"{checked_id(batch_id)}.jsonl", flags, mode, dir_fd=self.layout.partial)
         try:
-            disk.grant(fd, 0o640)
+            disk.grant(fd, mode)
             _cut_torn_line(fd)
         except OSError:
             os.close(fd)

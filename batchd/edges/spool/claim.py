@@ -55,7 +55,7 @@ class Claims:
         processing = self.layout.processing
         failpoints.reach("claim.begun")
         try:
-            os.mkdir(batch_id, 0o750, dir_fd=processing)
+            os.mkdir(batch_id, self.layout.directory_mode, dir_fd=processing)
         except FileExistsError:
             # A claim that the disk had no room for may have left it, and may not even have removed it.
             if not disk.is_unclaimed(batch_id, processing):
@@ -92,7 +92,7 @@ class Claims:
         with disk.opened_directory(batch_id, self.layout.processing) as place:
             failpoints.reach("claim.directory_made")
             with contextlib.suppress(FileExistsError):
-                os.mkdir("orig", 0o750, dir_fd=place)
+                os.mkdir("orig", self.layout.directory_mode, dir_fd=place)
             failpoints.reach("claim.orig_made")
             os.fsync(place)
             os.fsync(self.layout.processing)

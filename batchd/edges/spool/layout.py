@@ -12,7 +12,7 @@ SUMMARY
 
 DIAGNOSTICS
     Fatal: UnavailableError as in `lock`; ConfigError for a remote file system, or for
-    directories that lie on different mounts; SpoolError when the disk refuses.
+    directories that lie on different mounts or are not ours alone; SpoolError when the disk refuses.
     Warning: a directory that others write lacks the sticky bit, and we may not set it.
 """
 
@@ -28,6 +28,7 @@ from loguru import logger
 
 from batchd.edges.spool.disk import as_spool_error, has_writer, write_all
 from batchd.edges.spool.lock import take
+from batchd.edges.spool.private import opened_own
 from batchd.errors import BatchdError, ConfigError
 
 #: The directory is not where, or not what it must be: a setting is wrong, and no disk.
@@ -95,11 +96,11 @@ class Layout:
         outside = None if outbox_path is None else outbox_path.absolute()
         with contextlib.ExitStack() as undo:
             try:
-                root = _enter(undo, _made(path, 0o700))
+                root = _enter(undo, opened_own(path, 0o700))
                 _refuse_remote(root, path)
                 lock = _enter(undo, take(root, path))
                 fds = {name: _enter(undo, _made_below(root, name)) for name in MODES if name != "outbox"}
-                outbox = _made_below(root, "outbox") if outside is None else _made(outside, 0o777)
+                outbox = _made_below(root, "outbox") if outside is None else opened_own(outside, 0o755)
                 _enter(undo, outbox)
                 layout = cls(path, outside or path / "outbox", root=root, outbox=outbox, lock=lock, **fds)
                 _write_readme(root)
@@ -115,6 +116,20 @@ class Layout:
             os.close(fd)
         os.close(self.root)
         os.close(self.lock)
+
+    @property
+    def directory_mode(self) -> int:
+        """Of what is made for others to read: batches and results."""
+        return 0o700 if self._is_private() else 0o750
+
+    @property
+    def file_mode(self) -> int:
+        """The same for files."""
+        return 0o600 if self._is_private() else 0o640
+
+    def _is_private(self) -> bool:
+        """Whether it is one person's: the root lets nobody else in."""
+        return not os.fstat(self.root).st_mode & 0o077
 
     def is_inbox_ours(self) -> bool:
         """Whether the open inbox still is the one that has the name. FileNotFoundError when none has."""
@@ -171,13 +186,6 @@ def _not_opened(path: Path, error: OSError) -> BatchdError:
         f"The spool {ascii(str(path))[1:-1]} cannot be made or opened: {error.strerror} ({error.filename}).",
         "Name a directory on a local disk that this user may write to, with --spool or the setting `spool`.",
     )
-
-
-def _made(path: Path, mode: int) -> int:
-    if not path.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode, exist_ok=True)
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _made_below(root: int, name: str) -> int:
@@ -239,7 +247,8 @@ def _refuse_remote(root: int, path: Path) -> None:
 def _write_readme(root: int) -> None:
     with contextlib.suppress(FileExistsError):
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open("README", flags, 0o644, dir_fd=root)
+        mode = 0o644 if os.fstat(root).st_mode & 0o077 else 0o600
+        fd = os.open("README", flags, mode, dir_fd=root)
         try:
             write_all(fd, _README.encode())
         finally:

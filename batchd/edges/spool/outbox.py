@@ -26,10 +26,6 @@ from batchd.edges.spool.layout import Layout
 from batchd.edges.spool.processing import checked_id
 from batchd.errors import SpoolError
 
-#: What the submit group may do with results: read. The set-group bit is inherited, see `disk.grant`.
-_DIRECTORY_MODE = 0o750
-_FILE_MODE = 0o640
-
 #: Result lines are a few KB; one write call for several hundred of them.
 _BUFFER_BYTES = 2**20
 
@@ -68,10 +64,10 @@ class Outbox:
             failpoints.reach("assembly.begun")
             disk.remove_tree("publish", place)
             failpoints.reach("assembly.emptied")
-            os.mkdir("publish", _DIRECTORY_MODE, dir_fd=place)
+            os.mkdir("publish", self.layout.directory_mode, dir_fd=place)
             failpoints.reach("assembly.directory_made")
             with disk.opened_directory("publish", place) as publish:
-                disk.grant(publish, _DIRECTORY_MODE)
+                disk.grant(publish, self.layout.directory_mode)
 
     def drop_publish(self, batch_id: str) -> None:
         """Delete what was begun; done already is fine."""
@@ -80,10 +76,14 @@ class Outbox:
 
     def create_result(self, batch_id: str, name: str) -> BinaryIO:
         """A new file in publish/."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        # The submit group, where there is one, reads it. The set-group bit is inherited, see `disk.grant`.
+        flags, mode = (
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+            self.layout.file_mode,
+        )
         with self._publish(batch_id) as (_, publish):
-            fd = os.open(_plain(name), flags, _FILE_MODE, dir_fd=publish)
-        disk.grant(fd, _FILE_MODE)
+            fd = os.open(_plain(name), flags, mode, dir_fd=publish)
+        disk.grant(fd, mode)
         failpoints.reach("assembly.file_made")
         return os.fdopen(fd, "wb", buffering=_BUFFER_BYTES)
 

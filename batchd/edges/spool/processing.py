@@ -257,7 +257,7 @@ def _looked_into(name: bytes, orig: int) -> tuple[bool | None, int]:
 
 def _created_copy(place: int) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open("input.jsonl", flags, 0o440, dir_fd=place)
+    return os.open("input.jsonl", flags, 0o400, dir_fd=place)
 
 
 def _copied(source: int, target: int) -> tuple[str, int]:

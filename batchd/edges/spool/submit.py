@@ -74,13 +74,13 @@ def _opened_inbox(root: Path) -> Iterator[int]:
 def _handed_in(
     inbox: int, file: BinaryIO, name: str, options: Mapping[str, object] | None, sha256: str | None
 ) -> HandedIn:
-    chance = secrets.token_hex(8)
+    chance, mode = secrets.token_hex(8), _mode(inbox)
     hidden = (f".submit-{chance}.options", f".submit-{chance}.batch")
     try:
         if options is not None:
-            with _created(hidden[0], inbox) as target:
+            with _created(hidden[0], inbox, mode) as target:
                 target.write(dumps(options))
-        with _created(hidden[1], inbox) as target:
+        with _created(hidden[1], inbox, mode) as target:
             digest = _copied(file, target)
         if sha256 not in (None, digest):
             raise UsageError(
@@ -99,6 +99,13 @@ def _handed_in(
     )
 
 
+def _mode(inbox: int) -> int:
+    """batchd may be another user, and reads as a member of the group; in a spool of one's own it is not."""
+    root = os.stat("..", dir_fd=inbox)
+    is_own = root.st_uid == os.geteuid() and not root.st_mode & 0o077
+    return 0o600 if is_own else 0o640
+
+
 def _copied(file: BinaryIO, target: BinaryIO) -> str:
     digest = hashlib.sha256()
     while block := file.read(2**20):
@@ -108,10 +115,10 @@ def _copied(file: BinaryIO, target: BinaryIO) -> str:
 
 
 @contextlib.contextmanager
-def _created(name: str, inbox: int) -> Iterator[BinaryIO]:
+def _created(name: str, inbox: int, mode: int) -> Iterator[BinaryIO]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(name, flags, 0o640, dir_fd=inbox), "wb") as target:
-        disk.grant(target.fileno(), 0o640)  # batchd may be another user: it reads as a member of the group
+    with os.fdopen(os.open(name, flags, mode, dir_fd=inbox), "wb") as target:
+        disk.grant(target.fileno(), mode)
         yield target
         target.flush()
         os.fsync(target.fileno())
