@@ -17,6 +17,7 @@ from batchd.app.profiles import read_profiles
 from batchd.core.calibration import Profile
 from batchd.core.forecast import Rates, rates_of_profile, rates_of_result
 from batchd.core.json import loads
+from batchd.edges.plain import METRICS_BYTES_MAX, read_plain
 from batchd.settings import Settings
 
 #: Results that are looked at, the latest first: an outbox that nobody collects from has thousands.
@@ -43,4 +44,4 @@ def _of_results(outbox: Path) -> Iterator[Rates]:
         places = [(path.stat().st_mtime, path) for path in outbox.glob("*/metrics.json")]
         for _, path in sorted(places, reverse=True)[:RESULTS_MAX]:
             with suppress(OSError, ValueError):
-                yield from rates_of_result(loads(path.read_bytes()))
+                yield from rates_of_result(loads(read_plain(path, METRICS_BYTES_MAX)))

@@ -26,7 +26,7 @@ from batchd.app.look_rooms import (
     id_in_partial,
     id_in_processing,
 )
-from batchd.core.audit.finding import REDO_BATCH, Finding, Rule
+from batchd.core.audit.finding import LOOK, REDO_BATCH, Finding, Rule
 from batchd.core.audit.journal import JournalAudit, audit_input, audit_partial
 from batchd.core.audit.places import Kind, Standing, audit_standing, audit_strangers
 from batchd.core.audit.report import Looked
@@ -35,7 +35,7 @@ from batchd.core.options import is_batch_id
 from batchd.core.record import LineRow, Plan, Progress
 from batchd.core.status import BatchStatus, parse
 from batchd.core.tally import Tally
-from batchd.edges.evidence import Evidence
+from batchd.edges.evidence import LINE_BYTES_MAX, Evidence
 from batchd.edges.journal.copied import BusyError, CopiedJournal, copied
 from batchd.errors import DamagedJournalError, JournalError, SpoolError
 
@@ -112,15 +112,24 @@ class Look:
 
         It is never synced, so a power cut may leave it without content.
         """
-        raw = self._evidence.content(self._evidence.root / "status.json")
-        if raw is not None and raw.strip(b"\0"):
-            try:
+        try:
+            raw = self._evidence.content(self._evidence.root / "status.json")
+            if raw is not None and raw.strip(b"\0"):
                 parse(raw)
-            except SpoolError as error:
-                yield Finding(Rule.COUNTERS, "status.json", error.message, error.next_step)
+        except SpoolError as error:
+            yield Finding(Rule.COUNTERS, "status.json", error.message, error.next_step)
+        except OSError as error:
+            yield Finding(Rule.COUNTERS, "status.json", f"It cannot be read: {error.strerror}.", LOOK)
 
     def batch(self, batch_id: str) -> Iterator[Finding]:
-        """Everything of this batch."""
+        """Everything of this batch. What no batchd would have written there is a finding, whatever it is."""
+        try:
+            yield from self._batch(batch_id)
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
+            what = f"What lies here under this id cannot be understood ({type(error).__name__})."
+            yield Finding(Rule.ONE_PLACE, f"processing/{batch_id}", what, REDO_BATCH)
+
+    def _batch(self, batch_id: str) -> Iterator[Finding]:
         shown = self._shown(batch_id)
         partial = self._evidence.root / "partial" / f"{batch_id}.jsonl"
         partial_bytes = self._evidence.size(partial)
@@ -154,13 +163,13 @@ class Look:
         yield from results.originals()
 
     def _shown(self, batch_id: str) -> tuple[BatchStatus, ...]:
-        raw = self._evidence.content(self._evidence.root / "status.json")
-        if raw != self._status_raw:
-            try:
+        try:
+            raw = self._evidence.content(self._evidence.root / "status.json")
+            if raw != self._status_raw:
                 batches = () if raw is None else parse(raw).batches
-            except SpoolError:
-                batches = ()  # said once, by `status`
-            self._status_raw, self._status = raw, {item.id: item for item in batches}
+                self._status_raw, self._status = raw, {item.id: item for item in batches}
+        except (SpoolError, OSError):
+            return ()  # said once, by `status`
         return (self._status[batch_id],) if batch_id in self._status else ()
 
     def _settled(self, stack: ExitStack, batch_id: str) -> _Settled:
@@ -268,4 +277,4 @@ def _read(rows: CopiedJournal) -> _Journal | None:
 
 def _read_at(file: BinaryIO, row: LineRow) -> bytes:
     file.seek(row.offset)
-    return file.read(row.length)
+    return file.read(min(row.length, LINE_BYTES_MAX))

@@ -71,10 +71,10 @@ def _of(batch_id: str) -> Callable[[Look], Iterator[Finding]]:
 
 
 def _is_fresh(evidence: Evidence) -> bool:
-    raw = evidence.content(evidence.root / "status.json")
     try:
+        raw = evidence.content(evidence.root / "status.json")
         report = None if raw is None else parse(raw)
-    except SpoolError:
+    except (SpoolError, OSError):
         return False
     if report is None or report.state == "stopped":
         return False

@@ -11,6 +11,8 @@ from typing import BinaryIO
 from batchd.core.json import loads
 from batchd.core.options import parse_options
 from batchd.core.settle import options_name
+from batchd.edges.plain import read_plain
+from batchd.edges.spool.inbox import OPTIONS_BYTES_MAX
 from batchd.errors import UsageError
 
 
@@ -28,7 +30,7 @@ def options_beside(path: Path) -> bytes | None:
     """The options of this batch file, if there are any."""
     options = path.with_name(os.fsdecode(options_name(os.fsencode(path.name))))
     try:
-        return options.read_bytes()
+        return read_plain(options, OPTIONS_BYTES_MAX)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchd.core.json import loads
+from batchd.edges.plain import METRICS_BYTES_MAX, read_plain
 from batchd.errors import SpoolError
 
 #: Settings that are options of a batch too: in its results they stand as they were for that batch.
@@ -44,7 +45,7 @@ def find_earlier(outbox: Path, file: Path, answer_settings: Mapping[str, object]
     assert isinstance(section, dict)  # of the settings
     for metrics in sorted(outbox.glob("*/metrics.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # what cannot be read is none of ours
-            read: Any = loads(metrics.read_bytes())
+            read: Any = loads(read_plain(metrics, METRICS_BYTES_MAX))
             settings = read["settings"]
             theirs = {**settings, "llamacpp": {key: settings["llamacpp"][key] for key in section}}
             same = all(theirs[name] == value for name, value in ours.items())
@@ -57,7 +58,7 @@ def check_input(result: Path, digest: str) -> None:
     status, _, _ = _summary(result)
     found: Any = None
     with suppress(OSError, ValueError, KeyError, TypeError):
-        read: Any = loads((result / "metrics.json").read_bytes())
+        read: Any = loads(read_plain(result / "metrics.json", METRICS_BYTES_MAX))
         found = read["provenance"]["input"]["sha256"]
     # Of a file that could not be read as one, nothing was read: it failed, and has no answers to believe.
     if found != digest and not (status == "failed" and found == _OF_NOTHING):
@@ -77,7 +78,7 @@ def exit_code(result: Path, failed_share_max: float) -> int:
 def read_result(result: Path) -> dict[str, object]:
     """A published batch in a few words, for a program."""
     status, total, failed = _summary(result)
-    metrics = loads((result / "metrics.json").read_bytes())
+    metrics = loads(read_plain(result / "metrics.json", METRICS_BYTES_MAX))
     assert isinstance(metrics, dict)  # we wrote it
     return {
         "batch_id": metrics["batch_id"],
@@ -90,7 +91,7 @@ def read_result(result: Path) -> dict[str, object]:
 
 def _summary(result: Path) -> tuple[str, int, int]:
     try:
-        batch = loads((result / "batch.json").read_bytes())
+        batch = loads(read_plain(result / "batch.json", METRICS_BYTES_MAX))
         if not isinstance(batch, dict):
             raise ValueError("not an object")
         counts = batch["request_counts"]

@@ -20,6 +20,7 @@ from batchd.cli.terminal import put_table, say
 from batchd.core.json import loads
 from batchd.core.pause import Cause
 from batchd.core.text import printable
+from batchd.edges.plain import read_head
 from batchd.edges.spool import tell
 
 #: A batch waits for a person. Neither a result (0, 1) nor an error: nothing is wrong with the command.
@@ -28,6 +29,9 @@ EXIT_PAUSED = 3
 #: Answers shown, and of each as much as a person reads to see whether it is what was wanted.
 _SHOWN_MAX = 40
 _ANSWER_CHARS_MAX = 300
+
+#: So much of partial/ holds more answers than are shown.
+_HEAD_BYTES = 4 << 20
 
 
 def go_on(spool: Path, paused: Sequence[Ended]) -> bool:
@@ -65,7 +69,7 @@ def as_json_of_paused(batch: Ended) -> dict[str, object]:
 
 def _show_answers(partial: Path) -> None:
     try:
-        raw = partial.read_bytes()
+        raw = read_head(partial, _HEAD_BYTES)
     except OSError:
         return
     rows = [_row(line) for line in islice(_lines(raw), _SHOWN_MAX)]

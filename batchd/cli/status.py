@@ -18,6 +18,7 @@ from batchd.cli.terminal import JsonOption, SpoolOption, put, put_json, put_tabl
 from batchd.core.pause import way_on
 from batchd.core.status import STOPPED, BatchStatus, ModelStatus, StatusReport, duration, parse
 from batchd.edges.clock import SystemClock
+from batchd.edges.plain import STATUS_BYTES_MAX, read_plain
 from batchd.errors import ConfigError
 from batchd.settings import load_settings
 
@@ -54,7 +55,7 @@ def read_report(spool: Path) -> StatusReport:
     """What the daemon of this spool last wrote."""
     path = spool / "status.json"
     try:
-        return parse(path.read_bytes())
+        return parse(read_plain(path, STATUS_BYTES_MAX))
     except OSError as error:
         raise ConfigError(
             f"There is no status in {spool}: {error.strerror}.",

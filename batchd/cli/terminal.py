@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from batchd.core.json import dumps
-from batchd.core.text import printable
+from batchd.core.text import escaped_json, printable
 from batchd.errors import BatchdError
 
 SpoolOption = Annotated[
@@ -50,9 +50,12 @@ def put(text: str, style: str | None = None) -> None:
 
 
 def put_json(value: object) -> None:
-    """One line of JSON, in UTF-8 whatever the terminal is set to, because programs read it."""
+    """One line of JSON, in UTF-8 whatever the terminal is set to, because programs read it.
+
+    What would drive a terminal is escaped wherever it goes: a pipe may end in one.
+    """
     sys.stdout.flush()
-    sys.stdout.buffer.write(dumps(value) + b"\n")
+    sys.stdout.buffer.write(escaped_json(dumps(value).decode()).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 

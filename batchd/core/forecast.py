@@ -15,6 +15,7 @@ DIAGNOSTICS
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from batchd.core.calibration import Profile
@@ -97,7 +98,8 @@ def rates_of_result(metrics: object) -> Iterator[Rates]:
             return
         model, slots = models[-1]["name"], models[-1]["slots"]
         read, write = (rates[name]["value"] for name in ("prefill_tokens_per_s", "decode_tokens_per_s"))
-        if isinstance(model, str) and isinstance(slots, int) and slots > 0 and read and write:
+        is_told = isinstance(model, str) and isinstance(slots, int) and slots > 0 and read and write
+        if is_told and all(0 < float(rate) < inf for rate in (read, write)):
             yield Rates(model, float(read), float(write), slots, f"of the earlier batch {told['batch_id']}")
     except (KeyError, TypeError, ValueError, IndexError):
         return

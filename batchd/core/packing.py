@@ -40,6 +40,7 @@ RESULT_VERSION = 1
 
 #: Results shorter than this are kept as they are: the gain would be a few bytes.
 COMPRESS_FROM_BYTES = 512
+RESULT_BYTES_MAX = 256 << 20  # no line is longer, and few bytes can be made to unpack to very many
 #: Line indices per row of the order: 16 KiB, which is four pages.
 ORDER_BLOCK = 4096
 
@@ -154,10 +155,13 @@ def unpack_result(index: int, value: bytes) -> tuple[bool, bytes]:
         raise _damaged(what)
     line = value[_RESULT.size :]
     if flags & _IS_COMPRESSED:
+        unpacking = zlib.decompressobj()
         try:
-            line = zlib.decompress(line)
+            line = unpacking.decompress(line, RESULT_BYTES_MAX)
         except zlib.error:
             raise _damaged(what) from None
+        if not unpacking.eof:
+            raise _damaged(what)
     if _result_crc(index, flags, line) != crc:
         raise _damaged(what)
     return bool(flags & _IS_ERROR), line

@@ -16,6 +16,7 @@ DIAGNOSTICS
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from math import isfinite
 from typing import Any, TypeVar, get_type_hints
 
 from batchd.core.json import dumps, loads
@@ -167,11 +168,15 @@ def render(report: StatusReport) -> bytes:
 
 
 def parse(raw: bytes) -> StatusReport:
-    """The report in these bytes."""
+    """The report in these bytes, which anybody may have written."""
     try:
-        value = loads(raw)
-    except ValueError:
-        raise _unreadable("it is not JSON") from None
+        return _parsed(raw)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise _unreadable("it is not JSON, or no report") from None
+
+
+def _parsed(raw: bytes) -> StatusReport:
+    value = loads(raw)
     if not isinstance(value, dict):
         raise _unreadable("it is not an object")
     version = value.get("version")
@@ -263,7 +268,7 @@ def _built(cls: type[_T], value: object, **ready: object) -> _T:
         item = value[field.name]
         if isinstance(item, int) and not isinstance(item, hints[field.name]):
             item = float(item)  # another writer may have written 3 for 3.0
-        if not isinstance(item, hints[field.name]):
+        if not isinstance(item, hints[field.name]) or (isinstance(item, float) and not isfinite(item)):
             raise _unreadable(f"'{field.name}' has a wrong type")
         given[field.name] = item
     try:

@@ -10,6 +10,7 @@ DIAGNOSTICS
     cannot be listed. An OSError of a file that is open passes through.
 """
 
+import errno
 import os
 import stat
 import sys
@@ -24,6 +25,9 @@ from batchd.errors import ConfigError, SpoolError
 
 #: Result lines are some KB; one beyond this is no line of batchd's, and is read in parts.
 LINE_BYTES_MAX = 256 * 1024**2
+
+#: Status, metrics and batch.json are a megabyte at most.
+CONTENT_BYTES_MAX = 64 * 1024**2
 
 _BLOCK_BYTES = 2**20
 
@@ -48,7 +52,13 @@ class Evidence:
     def open(cls, spool: Path, outbox: Path | None = None) -> "Evidence":
         """ConfigError when there is no spool."""
         root = spool.absolute()
-        lacking = [name for name in _ROOMS if not (root / name).is_dir()]
+        try:
+            lacking = [name for name in _ROOMS if not (root / name).is_dir()]
+        except PermissionError as error:
+            raise ConfigError(
+                f"{str(root)!a} may not be looked into: {error.strerror}.",
+                "Run it as the user of batchd, or as root.",
+            ) from error
         if lacking:
             raise ConfigError(
                 f"{str(root)!a} is no spool: it has no {lacking[0]}/.",
@@ -120,12 +130,15 @@ class Evidence:
                 yield block
 
     def content(self, path: Path) -> bytes | None:
-        """A small file; None when it is not there."""
+        """A small file; None when it is not there. OSError for one that is not small."""
         try:
             with self.opened(path) as file:
-                return file.read()
+                content = file.read(CONTENT_BYTES_MAX + 1)
         except FileNotFoundError:
             return None
+        if len(content) > CONTENT_BYTES_MAX:
+            raise OSError(errno.EFBIG, f"it is larger than {CONTENT_BYTES_MAX >> 20} MiB", os.fspath(path))
+        return content
 
     def size(self, path: Path) -> int | None:
         """None when it is not there."""

@@ -1,5 +1,7 @@
 """Verify: every damage is found and named, a whole spool has no finding, and looking changes nothing."""
 
+import os
+import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ import pytest
 from batchd.app.verify import AGAIN, verify
 from batchd.core.audit.places import Kind
 from batchd.core.audit.report import FINDINGS_PER_BATCH_MAX
+from batchd.core.json import dumps, loads
 from batchd.core.status import StatusReport, render
 from batchd.edges.clock import SystemClock
 from batchd.edges.evidence import Evidence
@@ -363,3 +366,81 @@ def test_all_that_is_odd_is_looked_at_again_after_one_pause(
     monkeypatch.setattr(time, "sleep", paused.append)
     assert len({finding.place for finding in verify(held.root, pause_s=7.0).findings}) >= len(batches)
     assert paused == [7.0] * AGAIN
+
+
+# --- a spool of somebody who means harm ------------------------------------------------------------------
+
+
+def a_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_device(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def deep_json(path: Path) -> None:
+    path.write_bytes(b"[" * 500_000)
+
+
+def no_end(path: Path) -> None:
+    os.truncate(path, 80 << 20)
+
+
+def other_types(path: Path) -> None:
+    path.write_bytes(
+        b'{"files":[],"provenance":{"input":1},"request_counts":null,"id":{},"batches":7,"version":true}'
+    )
+
+
+def at(pattern: str, change: Callable[[Path], None]) -> Damage:
+    return lambda spot: change(min(spot.root.glob(pattern)))
+
+
+HARM: dict[str, Damage] = {}
+for _change in (a_fifo, a_device, a_directory, deep_json, no_end, other_types):
+    for _pattern in (
+        *("status.json", "outbox/*/batch.json", "outbox/*/metrics.json", "outbox/*/output.jsonl"),
+        *("partial/*.jsonl", "processing/*/journal/data.mdb", "processing/*/input.jsonl"),
+        "processing/*/orig/*.jsonl",
+    ):
+        HARM[f"{_change.__name__} {_pattern}"] = at(_pattern, _change)
+
+
+@pytest.mark.parametrize("name", HARM)
+def test_whatever_lies_in_a_spool_ends_in_a_report(name: str, spot: Spot) -> None:
+    HARM[name](spot)
+    report = verify(spot.root)
+    assert all(finding.next_step for finding in report.findings)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("name", ["batch.json", "metrics.json"])
+def test_values_of_any_type_in_a_result_end_in_a_report(name: str, seed: int, spot: Spot) -> None:
+    chance = random.Random(seed)
+    path = min((spot.root / "outbox").glob(f"*/{name}"))
+    path.write_bytes(dumps(changed(loads(path.read_bytes()), chance)))
+    report = verify(spot.root)
+    assert report.findings or name == "metrics.json"  # most of its values are told to people only
+    assert all(finding.next_step for finding in report.findings)
+
+
+ODD: list[object] = [None, True, -1, 1e308, 2**53, "", "\x1b[2J", [], {}, [[]], {"": {}}]
+
+
+def changed(value: object, chance: random.Random) -> object:
+    """Some of its values become something else."""
+    if chance.random() < 0.15:
+        return chance.choice(ODD)
+    if isinstance(value, dict):
+        return {key: changed(item, chance) for key, item in value.items()}
+    if isinstance(value, list):
+        return [changed(item, chance) for item in value]
+    return value

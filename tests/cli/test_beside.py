@@ -1,5 +1,6 @@
 """What lies beside a batch file."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,14 @@ def test_options_that_cannot_be_read_are_said_and_not_skipped(tmp_path: Path) ->
 def test_an_absent_batch_file_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         opened(tmp_path / "absent.jsonl")
+
+
+def test_options_without_an_end_are_not_read(tmp_path: Path) -> None:
+    options = tmp_path / "job.options.json"
+    options.symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="cannot be read"):
+        options_beside(tmp_path / "job.jsonl")
+    options.unlink()
+    os.mkfifo(options)
+    with pytest.raises(UsageError, match="not a plain file"):
+        options_beside(tmp_path / "job.jsonl")

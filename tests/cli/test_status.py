@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,39 @@ def test_what_waits_and_what_concerns_all_is_said_with_the_reason(
     out = capsys.readouterr().out
     assert "it is still being written" in out
     assert "notice  the disk is short" in out
+
+
+def odd_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def odd_link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def odd_size(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 10 << 30)
+
+
+def odd_directory(path: Path) -> None:
+    path.mkdir()
+
+
+def odd_json(path: Path) -> None:
+    path.write_bytes(b"[" * 1_000_000)
+
+
+@pytest.mark.parametrize("make", [odd_fifo, odd_link, odd_size, odd_directory, odd_json])
+@pytest.mark.parametrize("verb", ["status", "submit"])
+def test_whatever_stands_in_the_place_of_a_status_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], None], verb: str
+) -> None:
+    make(tmp_path / "status.json")
+    if verb == "status":
+        assert call(["status", "--spool", str(tmp_path)]) in (1, 78)
+        assert "status" in capsys.readouterr().err
+    else:
+        (tmp_path / "inbox").mkdir()
+        (tmp_path / "a.jsonl").write_bytes(b"{}\n")
+        assert call(["submit", str(tmp_path / "a.jsonl"), "--spool", str(tmp_path)]) == 0

@@ -74,3 +74,11 @@ def test_json_is_one_line_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert json.loads(out) == {"a": "\x1b\u2028é"}
+
+
+def test_json_drives_no_terminal_and_keeps_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "\x9b2J\u202egnp\x7f\u2066\x85\ufeff"
+    put_json({text: text})
+    out = capsys.readouterr().out
+    assert out.rstrip("\n").isascii()
+    assert json.loads(out) == {text: text}

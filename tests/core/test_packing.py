@@ -9,7 +9,7 @@ from batchd.core import packing
 from batchd.core.curve import Curve
 from batchd.core.fault import Category
 from batchd.core.record import Event, Group, LineRow, LineState, LineStatus, Progress, Share, Spent
-from batchd.errors import JournalError
+from batchd.errors import DamagedJournalError, JournalError
 
 u32 = st.integers(0, 2**32 - 1)
 u64 = st.integers(0, 2**64 - 1)
@@ -192,3 +192,17 @@ def test_an_event_of_a_server_without_a_name_is_packed_as_ever() -> None:
     assert packing.unpack_event(packing.pack_event(replace(event, server="gpu:0"))).server == "gpu:0"
     packed = packing.pack_event(replace(event, server="gpu:0"))
     assert packed.startswith(packing.pack_event(event))
+
+
+def test_a_few_bytes_that_unpack_to_very_many_are_damage_and_not_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = b"x" * 100_000
+    value = packing.pack_result(0, line, is_error=False)
+    assert len(value) < 1_000
+    assert packing.unpack_result(0, value) == (False, line)
+    monkeypatch.setattr(packing, "RESULT_BYTES_MAX", len(line) - 1)
+    with pytest.raises(DamagedJournalError, match="line index 0"):
+        packing.unpack_result(0, value)
+    with pytest.raises(DamagedJournalError):
+        packing.unpack_result(0, value[:-3])  # an end that lacks

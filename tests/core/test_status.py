@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchd.core.json import dumps
 from batchd.core.status import (
     UNCLAIMABLE_MAX,
     BatchStatus,
@@ -214,3 +215,31 @@ def test_the_best_server_is_one_that_answers_then_one_that_will() -> None:
     for count in range(len(servers), 2, -1):
         assert best_of(servers[:count]) is servers[count - 1]
     assert best_of(servers[:2]) is servers[0]
+
+
+REPORT = {"written_at": 1.0, "pid": 1, "state": "ready", "version": 1}
+BATCH_FIELDS = {"id": "b", "name": "n", "status": "s", "total": 1, "completed": 0, "failed": 0}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 200_000,
+        b'{"a":' * 50_000,
+        b"\xff\xfe",
+        b"[]",
+        b"1e999",
+        dumps({**REPORT, "version": "x"}),
+        dumps({**REPORT, "written_at": "now"}),
+        b'{"version":1,"pid":1,"state":"ready","written_at":1e999}',
+        dumps({**REPORT, "batches": {}}),
+        dumps({**REPORT, "batches": [{**BATCH_FIELDS, "total": []}]}),
+        dumps({**REPORT, "batches": [None]}),
+        dumps(REPORT)[:-1] + b',"batches":[' + dumps(BATCH_FIELDS)[:-1] + b',"eta_s":1e999}]}',
+        dumps({**REPORT, "model": []}),
+        dumps({**REPORT, "unclaimable": [[[[]]]]}),
+    ],
+)
+def test_bytes_of_a_stranger_are_a_sentence_and_no_trace(raw: bytes) -> None:
+    with pytest.raises(SpoolError, match="cannot be read"):
+        parse(raw)

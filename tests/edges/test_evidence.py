@@ -9,6 +9,7 @@ import pytest
 from batchd.core.audit.places import Kind
 from batchd.edges.evidence import Evidence
 from batchd.errors import ConfigError
+from tests.fakes.users import STRANGER, acting_as, needs_root, shared_spool
 
 
 @pytest.fixture
@@ -95,3 +96,18 @@ def test_results_of_run_lie_around_its_spool(tmp_path: Path) -> None:
     assert Evidence.open(spool, tmp_path / "other").outbox == tmp_path / "other"
     (spool / "outbox").mkdir()
     assert Evidence.open(spool).owns_outbox
+
+
+def test_a_small_file_that_is_large_is_not_read(evidence: Evidence) -> None:
+    (evidence.root / "status.json").touch()
+    os.truncate(evidence.root / "status.json", 10 << 30)
+    with pytest.raises(OSError, match="larger than"):
+        evidence.content(evidence.root / "status.json")
+
+
+@needs_root
+def test_a_spool_that_may_not_be_entered_is_a_sentence() -> None:
+    with shared_spool() as root:
+        root.chmod(0o700)
+        with acting_as(STRANGER), pytest.raises(ConfigError, match="may not be looked into"):
+            Evidence.open(root)

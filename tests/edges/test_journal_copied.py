@@ -1,6 +1,6 @@
 """A journal read from a copy: what its newest commit held, beside a writer that never rests too."""
 
-import shutil
+import os
 import subprocess
 import sys
 import time
@@ -12,8 +12,8 @@ import pytest
 from batchd.core.lifecycle import Phase
 from batchd.core.record import LineStatus
 from batchd.edges.journal import Journal
-from batchd.edges.journal.copied import TRIES, BusyError, copied
-from batchd.errors import JournalError
+from batchd.edges.journal.copied import TRIES, BusyError, _copy_plain, copied
+from batchd.errors import DamagedJournalError, JournalError
 from tests.edges.test_journal_blows import ANSWER, ROOT, make
 
 
@@ -110,21 +110,21 @@ def test_beside_a_writer_every_copy_is_a_commit_of_its_own(tmp_path: Path) -> No
 
 
 class Committing:
-    """Stands for `shutil.copyfile` beside a daemon: so many commits end after the bytes were read."""
+    """Stands for the copying beside a daemon: so many commits end after the bytes were read."""
 
     def __init__(self, path: Path, commits: int) -> None:
         self._environment = lmdb.open(str(path), max_dbs=16, map_size=2**26, lib_version=0)
         self._meta = self._environment.open_db(b"meta")
         self._commits = commits
-        self._copy = shutil.copyfile
+        self._copy = _copy_plain
         self.copies = 0
 
-    def __call__(self, source: Path, target: Path, *, follow_symlinks: bool) -> None:
+    def __call__(self, source: Path, target: Path) -> None:
         self.copies += 1
         for number in range(self._commits):
             with self._environment.begin(write=True) as transaction:
                 transaction.put(b"value:late", b"%d" % number, db=self._meta)
-        self._copy(source, target, follow_symlinks=follow_symlinks)
+        self._copy(source, target)
 
     def close(self) -> None:
         self._environment.close()
@@ -136,7 +136,7 @@ def test_a_commit_while_it_is_copied_is_not_in_the_copy(
 ) -> None:
     make(tmp_path / "journal", 10)
     committing = Committing(tmp_path / "journal", commits)
-    monkeypatch.setattr(shutil, "copyfile", committing)
+    monkeypatch.setattr("batchd.edges.journal.copied._copy_plain", committing)
     with copied(tmp_path / "journal") as journal:
         assert journal is not None
         assert "late" not in journal.rows.meta()
@@ -150,7 +150,7 @@ def test_where_commits_come_too_fast_it_is_said_after_some_tries(
 ) -> None:
     make(tmp_path / "journal", 10)
     committing = Committing(tmp_path / "journal", 2)
-    monkeypatch.setattr(shutil, "copyfile", committing)
+    monkeypatch.setattr("batchd.edges.journal.copied._copy_plain", committing)
     with pytest.raises(BusyError, match="faster"), copied(tmp_path / "journal"):
         pass
     assert committing.copies == TRIES
@@ -161,11 +161,37 @@ def test_a_copy_for_which_there_is_no_room_is_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(tmp_path / "journal", 10)
-    monkeypatch.setattr(shutil, "copyfile", _full)
+    monkeypatch.setattr(os, "pwrite", _full)
     with pytest.raises(BusyError) as caught, copied(tmp_path / "journal"):
         pass
     assert "TMPDIR" in caught.value.next_step
 
 
-def _full(source: Path, target: Path, *, follow_symlinks: bool) -> None:
-    raise OSError(28, "No space left on device", str(source), None, str(target))
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_pipe_in_the_place_of_a_journal_is_damage_and_nobody_waits(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    os.mkfifo(tmp_path / "journal" / "data.mdb")
+    with pytest.raises(DamagedJournalError, match="plain file"), copied(tmp_path / "journal"):
+        pass
+
+
+def test_meta_pages_of_any_size_are_not_believed(tmp_path: Path) -> None:
+    make(tmp_path / "journal", 3)
+    data = tmp_path / "journal" / "data.mdb"
+    raw = bytearray(data.read_bytes())
+    raw[40:44] = (1 << 31).to_bytes(4, "little")  # the page size, at the beginning of the first table
+    data.write_bytes(raw)
+    os.truncate(data, 1 << 40)
+    with pytest.raises(DamagedJournalError, match="meta pages"), copied(tmp_path / "journal"):
+        pass
+
+
+def test_a_journal_with_a_hole_of_a_terabyte_is_copied_with_its_hole(tmp_path: Path) -> None:
+    make(tmp_path / "journal", 3)
+    os.truncate(tmp_path / "journal" / "data.mdb", 1 << 40)
+    with copied(tmp_path / "journal") as journal:
+        assert journal is not None
+        assert len(list(journal.lines())) == 3

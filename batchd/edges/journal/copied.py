@@ -15,8 +15,9 @@ DIAGNOSTICS
     cannot read it; BusyError when commits came too fast for every try, or there is no room for the copy.
 """
 
+import errno
 import os
-import shutil
+import stat
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -46,10 +47,13 @@ from batchd.errors import DamagedJournalError, JournalError, JournalVersionError
 #: Copies tried. Beside a daemon that commits at every answer of a slow model the first is good.
 TRIES = 5
 
+_BLOCK_BYTES = 1 << 20
+
 #: Of LMDB 0.9: a page header of 16 bytes, then magic, version, address, map size, two tables of 48 bytes (the
 #: first begins with the page size), the last page's number, and the commit's number.
 _META = struct.Struct("=16xIIQQI92xQQ")
 _MAGIC = 0xBEEFC0DE
+_PAGE_BYTES_MAX = 0x8000
 
 #: The tables that have a row for a line, in the order in which a line is put together.
 _OF_LINES = ("reqs", "state", "results", "inflight")
@@ -126,7 +130,7 @@ def _copy(source: Path, target: Path) -> _Metas | None:
             before = _metas(source)
             if before is None:
                 return None
-            shutil.copyfile(source, target, follow_symlinks=False)
+            _copy_plain(source, target)
             after = _metas(source)
         except FileNotFoundError:
             return None
@@ -152,18 +156,47 @@ def _copy(source: Path, target: Path) -> _Metas | None:
     raise DamagedJournalError(f"The journal is damaged: {problem}.", NEXT_STEP_DAMAGED)
 
 
+def _copy_plain(source: Path, target: Path) -> None:
+    """With its holes: a file may say that it is larger than any disk. Trouble of the target names both."""
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0), target.open("wb", buffering=0) as copy:
+        found = os.fstat(descriptor)
+        space = os.fstatvfs(copy.fileno())
+        if found.st_blocks * 512 > space.f_bavail * space.f_frsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
+        at = 0
+        while at < found.st_size:
+            try:
+                at = os.lseek(descriptor, at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # nothing but a hole is left
+                    raise
+                break
+            block = os.pread(descriptor, _BLOCK_BYTES, at)
+            if not block:
+                break
+            try:
+                os.pwrite(copy.fileno(), block, at)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(source), None, str(target)) from error
+            at += len(block)
+        copy.truncate(found.st_size)
+
+
 def _metas(path: Path) -> _Metas | None:
     """None for a file that LMDB has not begun."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise DamagedJournalError("The journal is damaged: it is not a plain file.", NEXT_STEP_DAMAGED)
         head = os.pread(descriptor, _META.size, 0)
         if not head:
             return None
         page_bytes = _META.unpack(head)[4] if len(head) == _META.size else 0
-        pages = os.pread(descriptor, 2 * page_bytes, 0)
+        pages = os.pread(descriptor, 2 * min(page_bytes, _PAGE_BYTES_MAX), 0)
     finally:
         os.close(descriptor)
-    if not page_bytes or len(pages) < page_bytes + _META.size:
+    if not 0 < page_bytes <= _PAGE_BYTES_MAX or len(pages) < page_bytes + _META.size:
         raise DamagedJournalError("The journal is damaged: it has no meta pages.", NEXT_STEP_DAMAGED)
     commits = [
         fields[-1]
