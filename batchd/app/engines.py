@@ -57,6 +57,10 @@ _URL_HINT = "Start that llama-server, or mend llamacpp.url and llamacpp.api_key;
 _CHILD_HINT = "Install the engine into the environment of this batchd."
 
 
+async def keep_nothing(batch_id: str) -> None:
+    """Where nothing is kept of a batch."""
+
+
 async def as_wished(load: Load) -> Load:
     """Where nothing was measured on this machine."""
     return load
@@ -74,7 +78,7 @@ class Engine:
     name: str
     address: str
     hint: str  # what a person may do when it cannot be used
-    forget: Callable[[str], None] = lambda batch_id: None  # a batch is done
+    forget: Callable[[str], Awaitable[None]] = keep_nothing  # a batch is done
     advise: Callable[[Load], Awaitable[Load]] = as_wished
     label: str = ""
     is_local: bool = True

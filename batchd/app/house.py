@@ -192,7 +192,7 @@ class House:
         for batch_id in self._wanted(recovered.publish):
             batch = await to_its_end(roster.open, batch_id)
             if await to_its_end(publisher.is_sealed, batch):
-                self._leave_with(batch, await to_its_end(publisher.finish, batch))
+                await self._leave_with(batch, await to_its_end(publisher.finish, batch))
                 await to_its_end(publisher.delete, batch)
             else:
                 await to_its_end(publisher.unseal, batch)
@@ -220,7 +220,7 @@ class House:
                 return
             path = await self._work_on(batch)
             if path is not None:
-                self._leave_with(batch, path)
+                await self._leave_with(batch, path)
             elif self._stopping.is_set():
                 return
             else:
@@ -236,11 +236,11 @@ class House:
         finally:
             self._desk = None
 
-    def _leave_with(self, batch: Batch, path: str) -> None:
+    async def _leave_with(self, batch: Batch, path: str) -> None:
         """It is published."""
         self.roster.leave(batch.id)
         self._intake.leave(batch.id)
-        self._servers.forget(batch.id)
+        await self._servers.forget(batch.id)
         self._keep_path(batch.id, path)
 
     def _keep_path(self, batch_id: str, path: str) -> None:

@@ -96,10 +96,10 @@ class Servers:
         for seat in self.seats:
             seat.supervisor.begin_account()
 
-    def forget(self, batch_id: str) -> None:
+    async def forget(self, batch_id: str) -> None:
         """A batch is done."""
         for seat in self.seats:
-            seat.engine.forget(batch_id)
+            await seat.engine.forget(batch_id)
 
     async def release(self) -> None:
         """Put the models out; side by side, since one that hangs takes its time."""

@@ -57,7 +57,7 @@ async def test_a_beginning_is_read_once_for_all_slots_and_not_again_after_a_rest
             await server.restart(20.0)
         assert cached[0][0] == 0
         assert min(cached[0][1], *cached[1]) > 280
-        server.forget(f"batch_{'a' * 32}")
+        await server.forget(f"batch_{'a' * 32}")
         assert list(tmp_path.iterdir()) == []
     finally:
         await server.close()

@@ -132,7 +132,7 @@ class LlamaServer:
         if snapshots is not None and isinstance(answer, ModelFault):
             snapshots.lost(slot)
         elif snapshots is not None and isinstance(answer, Answer):
-            snapshots.answered(slot, prefix, answer.usage, is_restored)
+            await snapshots.answered(slot, prefix, answer.usage, is_restored)
         return answer
 
     async def restart(self, timeout_s: float) -> ModelFault | None:
@@ -149,10 +149,10 @@ class LlamaServer:
             await self._put_out(QUESTION_S)
         await self._route.close()
 
-    def forget(self, batch_id: str) -> None:
+    async def forget(self, batch_id: str) -> None:
         """The batch is done: so are the snapshots of its prefixes."""
         if self._snapshots is not None:
-            self._snapshots.forget(batch_id)
+            await self._snapshots.forget(batch_id)
 
     async def _move(self, slot: int, action: str, name: str, timeout_s: float) -> ModelFault | None:
         """Save or restore what a slot holds."""
@@ -218,7 +218,7 @@ class LlamaServer:
             return ModelFault(Category.SERVER, said, is_temporary=True)
         digest = await self._digest(gguf)
         if self._snapshots is not None:
-            self._snapshots.begin(digest, props.window_tokens)
+            await self._snapshots.begin(digest, props.window_tokens)
         return self._settle(load, props, digest, load_s)
 
     async def _accept(self, load: Load) -> Loaded | ModelFault:

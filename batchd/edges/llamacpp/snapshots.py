@@ -9,7 +9,8 @@ SUMMARY
     A file is named after the batch, the group, and the model with its window, so that no model reads the
     cells of another; it is written under another name first. Whether a restore was worth it is told by the
     cached tokens of the next answer: a file that brought nothing is dropped, and that group is read as
-    before. Files have a common bound of bytes, the oldest give way, and a batch's go with it.
+    before. Files have a common bound of bytes, the oldest give way, and a batch's go with it. They are
+    listed, renamed and deleted in threads: some are gigabytes, and the disk may be slow.
 
 DIAGNOSTICS
     Warning: a snapshot that brought nothing, or cannot be written or read: dropped, and the prefix is read.
@@ -55,14 +56,20 @@ class Snapshots:
     def __repr__(self) -> str:
         return f"<Snapshots in {self._directory}: {len(self._files())} files>"
 
-    def begin(self, digest: str, window_tokens: int) -> None:
+    async def begin(self, digest: str, window_tokens: int) -> None:
         """A model was loaded: its slots are empty."""
         self._model = f"{digest[-16:]}.{window_tokens}"
         for slot in list(self._held):
             self.lost(slot)
         self._dropped.clear()
+        await asyncio.to_thread(self._tidy)
+
+    def _tidy(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in self._directory.glob(f"*{_UNDONE}"):
+        self._remove_all(f"*{_UNDONE}")
+
+    def _remove_all(self, pattern: str) -> None:
+        for path in self._directory.glob(pattern):
             path.unlink(missing_ok=True)
 
     async def prepare(self, slot: int, prefix: Prefix | None) -> bool:
@@ -83,16 +90,16 @@ class Snapshots:
             return False
         fault = await self._move(slot, "restore", name, MOVE_TIMEOUT_S)
         if fault is not None:
-            self._drop(name, fault.told)
+            await self._drop(name, fault.told)
         return fault is None
 
-    def answered(self, slot: int, prefix: Prefix | None, usage: Usage, is_restored: bool) -> None:
+    async def answered(self, slot: int, prefix: Prefix | None, usage: Usage, is_restored: bool) -> None:
         """The slot has answered; `is_restored`: this request was the first behind a restore."""
         if slot in self._read:
             self._read[slot].set()
         if is_restored and prefix is not None and is_cold(usage.cached_tokens or 0, prefix.tokens):
             found = f"{usage.cached_tokens} of some {prefix.tokens} tokens were there"
-            self._drop(self._held.get(slot, ""), found)
+            await self._drop(self._held.get(slot, ""), found)
 
     def lost(self, slot: int) -> None:
         """A request in this slot failed, or is of no group: the slot has nothing to give."""
@@ -100,10 +107,9 @@ class Snapshots:
         if slot in self._read:
             self._read.pop(slot).set()
 
-    def forget(self, batch_id: str) -> None:
+    async def forget(self, batch_id: str) -> None:
         """The batch is done."""
-        for path in self._directory.glob(f"{batch_id}.*"):
-            path.unlink(missing_ok=True)
+        await asyncio.to_thread(self._remove_all, f"{batch_id}.*")
 
     async def _save(self, slot: int, name: str) -> None:
         """Have a slot that holds it write it down; wait for whoever does so already."""
@@ -123,17 +129,25 @@ class Snapshots:
                 return
             fault = await self._move(donor, "save", undone, MOVE_TIMEOUT_S)
             if fault is not None:
-                self._drop(name, fault.told)
-            elif self._has_room(self._directory / undone):
-                (self._directory / undone).replace(self._directory / name)
-            else:
+                await self._drop(name, fault.told)
+            elif not await asyncio.to_thread(self._kept, undone, name):
                 self._dropped.add(name)
         except OSError as error:
-            self._drop(name, f"{error.strerror}")
+            await self._drop(name, f"{error.strerror}")
         finally:
-            (self._directory / undone).unlink(missing_ok=True)
             making.set()
             del self._making[name]
+
+    def _kept(self, undone: str, name: str) -> bool:
+        """Under its name from now on, if there is room for it; whether it is."""
+        new = self._directory / undone
+        try:
+            if not self._has_room(new):
+                return False
+            new.replace(self._directory / name)
+            return True
+        finally:
+            new.unlink(missing_ok=True)
 
     def _has_room(self, new: Path) -> bool:
         """Whether it fits, with older ones gone if need be."""
@@ -147,6 +161,11 @@ class Snapshots:
             used -= size
         return used + needed <= self._bytes_max
 
+    def _remove(self, *names: str) -> None:
+        with suppress(OSError):
+            for name in names:
+                (self._directory / name).unlink(missing_ok=True)
+
     def _files(self) -> list[tuple[int, int, Path]]:
         """Age, size and path of each, the oldest first."""
         found = []
@@ -156,10 +175,9 @@ class Snapshots:
                 found.append((stat.st_mtime_ns, stat.st_size, path))
         return sorted(found)
 
-    def _drop(self, name: str, why: str) -> None:
+    async def _drop(self, name: str, why: str) -> None:
         self._dropped.add(name)
-        with suppress(OSError):
-            (self._directory / name).unlink(missing_ok=True)
+        await asyncio.to_thread(self._remove, name, name.removesuffix(_SUFFIX) + _UNDONE)
         logger.bind(event="snapshot_dropped").warning("the prefix snapshot {} is not used: {}", name, why)
 
 
