@@ -12,17 +12,23 @@ SUMMARY
     The slots are those of the servers that are at work. A server joins with empty ones and leaves with them;
     what it had not sent is dealt to the others.
 
+    To deal much takes seconds. So a large deal is made apart: `due` says that one is, and hands out what
+    computes it, which may run in another thread while nothing is taken; `adopt` takes it over, unless
+    servers came or went meanwhile. `take` makes small ones by itself, and waits for a large one.
+
 DIAGNOSTICS
     Bug: asking for a slot that does not exist.
 """
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 
-from batchd.core.deal import Piece, Queues, Slot, cost, deal, ground_of, improve
+from batchd.core.deal import Piece, Queues, ground_of
+from batchd.core.dealer import Dealer, Dealt
 from batchd.core.ideal import TELLING_TOKENS, is_cold
 from batchd.core.model import Usage
 from batchd.core.record import Group
@@ -35,6 +41,9 @@ _ANSWERS_MIN = 4
 
 #: Rates that differ more than this from those of the deal are a reason to deal again.
 _RATES_RATIO = 2.0
+
+#: Pieces times slots: up to here a deal takes a millisecond, beyond it up to seconds.
+_DEAL_FEW = 256
 
 #: So many times in a row the beginning was not in the slot that must have it: it will not be.
 MISSES_MAX = 4
@@ -83,6 +92,7 @@ class Lanes:
         self._queues: Queues = []
         self._gone: set[int] = set()  # slots whose server has left
         self._is_changed = False  # other slots than those of the deal are there
+        self._turn = 0  # grows with all that makes a deal void that is being made
         self._servers = 0
         self._answer_tokens = self._dealt_with = ANSWER_TOKENS
         self._rests_at: dict[int, int] = {}  # slot: what was left when it was better to rest
@@ -119,16 +129,18 @@ class Lanes:
                 self._queues.append([])
             self._sent[slot] = self._answered[slot] = -1
         self._count_servers(1)
+        self._turn += 1
         self._is_changed = not is_first
-        if is_first:
+        if is_first and not self._is_large():
             self._dealt_with = self._ground.answer_tokens
-            self._queues = self._deal(sorted(self._loose), [0] * len(self._sent))
+            self._queues = self._apart(joined[0], [0] * len(self._sent))().queues or self._queues
             self._loose = []
         return joined
 
     def leave(self, slots: Sequence[int], unsent: Sequence[Pick] = ()) -> None:
         """A server goes: what its slots had, and what was given to them and not sent, is for the others."""
         self._gone.update(slots)
+        self._turn += 1
         for slot in slots:
             self._loose += self._queues[slot]
             self._queues[slot] = []
@@ -140,6 +152,7 @@ class Lanes:
     def give_back(self, pick: Pick) -> None:
         """It was given, and not sent."""
         self._loose.append((pick.run, pick.at, pick.at + 1))
+        self._turn += 1
         self._left += 1
 
     def take(self, slot: int, ahead: Sequence[int]) -> Pick | None:
@@ -147,8 +160,10 @@ class Lanes:
 
         `ahead`: lines that were given to each slot and have no answer yet.
         """
-        if self._left and (not self._queues[slot] or self._is_outdated()):
-            self._deal_again(slot, ahead)
+        if self._is_due(slot):
+            if self._is_large():
+                return None
+            self.adopt(self._apart(slot, ahead)())
         queue = self._queues[slot]
         if not queue:
             return None
@@ -192,40 +207,49 @@ class Lanes:
         """Whether the rates are others than those that the deal was made with."""
         return not 1 / _RATES_RATIO <= self._ground.answer_tokens / self._dealt_with <= _RATES_RATIO
 
-    def _deal_again(self, slot: int, ahead: Sequence[int]) -> None:
-        # As the rest gets less, helping pays ever less: it is enough to ask again now and then.
-        is_due = bool(self._loose) or self._is_changed or self._is_outdated()
-        if 2 * self._left > self._rests_at.get(slot, 2 * self._left) and not is_due:
+    def due(self, slots: Sequence[int], ahead: Sequence[int]) -> Callable[[], Dealt] | None:
+        """What makes the large deal that one of these slots waits for; None where none does.
+
+        Nothing is taken until it has run and was adopted.
+        """
+        slot = next(filter(self._is_due, slots), None) if self._is_large() else None
+        return None if slot is None else self._apart(slot, tuple(ahead))
+
+    def adopt(self, dealt: Dealt) -> None:
+        """Of no account where servers came or went since: then another one is due."""
+        if dealt.turn != self._turn:
             return
+        if dealt.answer_tokens is not None:
+            self._is_changed, self._dealt_with = False, dealt.answer_tokens
+        if dealt.queues is not None:
+            self._queues, self._loose = dealt.queues, []
+        if not self._queues[dealt.slot]:
+            self._rests_at[dealt.slot] = dealt.left
+
+    def _is_due(self, slot: int) -> bool:
+        if not self._left or (self._queues[slot] and not self._is_outdated()):
+            return False
+        # As the rest gets less, helping pays ever less: it is enough to ask again now and then.
+        return self._is_anew() or 2 * self._left <= self._rests_at.get(slot, 2 * self._left)
+
+    def _is_anew(self) -> bool:
+        """Whether the deal that there is was made for something else."""
+        return bool(self._loose) or self._is_changed or self._is_outdated()
+
+    def _is_large(self) -> bool:
+        pieces = len(self._loose) + sum(map(len, self._queues))
+        return pieces * len(self._sent) > _DEAL_FEW
+
+    def _apart(self, slot: int, ahead: Sequence[int]) -> Callable[[], Dealt]:
+        """The deal that this slot waits for, from what is true now."""
         # Servers of different speeds leave more than the last bit: no single move makes that good.
-        if is_due or self._servers > 1:
-            self._is_changed = False
-            self._dealt_with = self._ground.answer_tokens
-            pending = sorted([*self._loose, *(piece for queue in self._queues for piece in queue)])
-            queues = self._deal(pending, ahead)
-            slots = list(map(Slot, self._sent, ahead))
-            if self._loose or cost(self._ground, queues, slots) < cost(self._ground, self._queues, slots):
-                self._queues, self._loose = queues, []
-        else:
-            # One slot has nothing left and the others' deal is good: to move some of it takes a few
-            # milliseconds, where to deal all of it takes a hundred, in which no answer is taken.
-            used = self._used()
-            pieces = [self._queues[number] for number in used]
-            improve(self._ground, pieces, [Slot(self._sent[number], ahead[number]) for number in used])
-        if not self._queues[slot]:
-            self._rests_at[slot] = self._left
+        is_whole = self._is_anew() or self._servers > 1
+        sent = tuple(self._sent)
+        now = Dealer(self._ground, list(self._queues), self._loose, self._used(), sent, tuple(ahead))
+        return partial(now.dealt if is_whole else now.improved, slot, self._left, self._turn)
 
     def _used(self) -> list[int]:
         return [slot for slot in range(len(self._sent)) if slot not in self._gone]
-
-    def _deal(self, pending: Sequence[Piece], ahead: Sequence[int]) -> Queues:
-        """These pieces, for the slots that are in use."""
-        used = self._used()
-        queues: Queues = [[] for _ in self._sent]
-        dealt = deal(self._ground, pending, [Slot(self._sent[slot], ahead[slot]) for slot in used])
-        for slot, queue in zip(used, dealt, strict=True):
-            queues[slot] = queue
-        return queues
 
     def _count_servers(self, more: int) -> None:
         """Several servers read side by side: beside that, an answer counts for more."""
@@ -247,7 +271,8 @@ class Lanes:
 
     def _forget(self, run: int) -> None:
         """To read this beginning again costs nothing more than it costs anyway."""
-        prefix, shared = self._ground.prefix, self._ground.shared
+        # A deal may be made from the old ground just now.
+        prefix, shared = self._ground.prefix[:], self._ground.shared[:]
         for number in [run] if self._has_hit else range(len(prefix)):
             prefix[number] = shared[number] = 0
             if number + 1 < len(shared):
@@ -255,3 +280,4 @@ class Lanes:
         self._ground = ground_of(prefix, shared, self._ground.answer_tokens)
         self._rests_at.clear()
         self._dealt_with = inf  # on another ground, the deal is no good any more
+        self._turn += 1

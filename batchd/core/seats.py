@@ -4,9 +4,10 @@ DIAGNOSTICS
     None: a set of numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count, islice
 
+from batchd.core.dealer import Dealt
 from batchd.core.lanes import Pick
 
 
@@ -29,6 +30,13 @@ class Seats:
         joined = list(islice((number for number in count() if number not in self._used), slots))
         self._used.update(joined)
         return joined
+
+    def due(self, slots: Sequence[int], ahead: Sequence[int]) -> Callable[[], Dealt] | None:
+        """Nothing is dealt that takes long."""
+        return None
+
+    def adopt(self, dealt: Dealt) -> None:
+        """There is none."""
 
     def leave(self, slots: Sequence[int], unsent: Sequence[Pick] = ()) -> None:
         """A server goes."""

@@ -129,9 +129,9 @@ class Conversation(Lines):
         self._segments.deal(set(section.again), is_stuck, self._size)
         return self._segments
 
-    def request_of(self, item: Item, loaded: Loaded) -> Request | LineFault:
+    async def request_of(self, item: Item, loaded: Loaded) -> Request | LineFault:
         """The line as it is sent."""
-        request = self.read(item.row)
+        request = await self.read_item(item)
         found = None if self._segments is None else self._segments.find(item.index)
         if found is None or isinstance(request, LineFault) or not is_turn(request):
             return request
@@ -178,14 +178,17 @@ class Conversation(Lines):
         """What was asked and answered there."""
         indices = [segments.index_at(place) for place in places]
         journal = self._batch.journal
-        lines = await asyncio.to_thread(journal.read_answers, indices)
-        rows = await self.rows(indices)
-        found = []
-        for place, index, row in zip(places, indices, rows, strict=True):
-            request = self.read(row) if index in lines else None
-            if isinstance(request, Request) and is_turn(request):
-                found.append(Exchange(place, request.messages[-1].text, answer_text(lines[index])))
-        return found
+
+        def read() -> list[Exchange]:
+            lines = journal.read_answers(indices)
+            found = []
+            for place, index, row in zip(places, indices, journal.read_lines(indices), strict=True):
+                request = self.read(row) if index in lines else None
+                if isinstance(request, Request) and is_turn(request):
+                    found.append(Exchange(place, request.messages[-1].text, answer_text(lines[index])))
+            return found
+
+        return await asyncio.to_thread(read)
 
     def _fit(self, segment: Segment, request: Request, loaded: Loaded) -> None:
         """End the conversation where it has its size, and trim it where that is due."""

@@ -84,15 +84,16 @@ class Dispatcher:
         plan, finished, attempts, meta = await asyncio.to_thread(
             lambda: (journal.plan(), journal.finished(), journal.attempts(), journal.meta())
         )
-        self._ledger.follow(plan, strategy_of(meta))
+        await asyncio.to_thread(self._ledger.follow, plan, strategy_of(meta))
         self._lines.begin(meta, finished, only)
         self._ledger.begin(trips_of(meta))
         self._is_pilot = only is not None
         if only is not None:
             finished = mask_of(only, plan.line_count)
         refused: list[Section] = []
-        for section in self._sections(plan, finished):
-            section.adopt_suspects(attempts)
+        sections = self._sections(plan, finished)
+        while (section := await asyncio.to_thread(next, sections, None)) is not None:
+            await asyncio.to_thread(section.adopt_suspects, attempts)
             await self._run_section(section)
             await self._ledger.drain()
             if self._batch.closing is not None:
@@ -138,7 +139,8 @@ class Dispatcher:
     async def _run_section(self, section: Section) -> None:
         """Until it is done, or we are halted, or no server can have its model."""
         await self._lines.open(section)
-        stock = Stock(self._batch.journal, self._lines.deal(section))
+        lanes = await asyncio.to_thread(self._lines.deal, section)
+        stock = Stock(self._batch.journal, lanes, self._lines.read)
         section.servers = len(self._stations)
         async with asyncio.TaskGroup() as group:
             filling = group.create_task(stock.fill())

@@ -7,6 +7,8 @@ DIAGNOSTICS
     Fatal: JournalError, SpoolError.
 """
 
+import asyncio
+
 from batchd.core.fault import LineFault, ModelFault
 from batchd.core.retry import Decision, Next
 from batchd.daemon.fuse import Fuse
@@ -17,17 +19,16 @@ from batchd.daemon.section import Section
 
 async def close(section: Section, fault: ModelFault, lines: Lines, ledger: Fuse) -> None:
     """Every pending line of the section ends with this fault."""
-    pending = section.indices()
+    pending = await asyncio.to_thread(section.indices)
     for start in range(0, len(pending), CLOSE_BLOCK_LINES):
         block = pending[start : start + CLOSE_BLOCK_LINES]
-        for index, row in zip(block, await lines.rows(block), strict=True):
+        for index, (row, name) in zip(block, await lines.names(block), strict=True):
             attempts, crashes = section.counts.get(index, (0, 0))
             section.finished[index] = 1
-            request = lines.read(row)
             await ledger.room()
-            if isinstance(request, LineFault):
-                ledger.refused(index, request)
+            if isinstance(name, LineFault):
+                ledger.refused(index, name)
                 continue
             decision = Decision(Next.GIVE_UP, attempts, crashes)
-            ledger.ended(Failure(index, row.number, request.custom_id, fault, decision))
+            ledger.ended(Failure(index, row.number, name, fault, decision))
     await ledger.drain()

@@ -92,10 +92,8 @@ class Sender:
         self._tempo.idle()
 
     async def attempt(self, section: Section, loaded: Loaded, item: Item, slot: int) -> None:
-        request = self._lines.request_of(item, loaded)
-        if isinstance(request, LineFault):
-            section.finished[item.index] = 1
-            self._ledger.refused(item.index, request)
+        request = await self._read(section, loaded, item)
+        if request is None:
             return
         bound = min(request.completion_tokens_max, loaded.window_tokens)  # more than there is says nothing
         prefix = self._ledger.prefix_of(item.index)
@@ -138,6 +136,22 @@ class Sender:
             section.requeue(item.index, self._clock.monotonic())
             return
         self._failed(section, loaded, item, request, answer)
+
+    async def _read(self, section: Section, loaded: Loaded, item: Item) -> Request | None:
+        """What is to be sent; None where the server was lost while a long line was read, or it is refused."""
+        try:
+            request = await self._lines.request_of(item, loaded)
+        except asyncio.CancelledError:
+            section.requeue(item.index, self._clock.monotonic())
+            raise
+        if isinstance(request, LineFault):
+            section.finished[item.index] = 1
+            self._ledger.refused(item.index, request)
+        elif self.lost.is_set():
+            section.requeue(item.index, self._clock.monotonic())
+        else:
+            return request
+        return None
 
     def _ratio(self, model: str) -> Ratio:
         return self._ratios.setdefault(model, Ratio())

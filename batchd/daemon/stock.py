@@ -8,6 +8,9 @@ SUMMARY
     What a slot gets is up to the lanes. At the end, a slot whose own stock is empty takes from the fullest
     one, where to read the beginning of that group once more costs less than to idle.
 
+    Lines are read and parsed in the thread that reads their rows, and large deals are made in one: the event
+    loop has the answers to look after. A long line is read when it is sent, so that memory has a bound.
+
     There is one stock for all servers that work on a section: each joins with its slots, and what one that
     leaves had ready goes back to the lanes, for the others.
 
@@ -19,16 +22,19 @@ DIAGNOSTICS
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from loguru import logger
 
 from batchd import failpoints
+from batchd.core.dealer import Dealt
+from batchd.core.fault import LineFault
 from batchd.core.lanes import Lanes, Pick
 from batchd.core.model import Usage
 from batchd.core.naive import Naive
 from batchd.core.record import NO_REUSE, Event, LineRow
+from batchd.core.request import Request
 from batchd.core.segments import Segments
 from batchd.daemon.ports import Journal
 from batchd.errors import JournalError
@@ -44,15 +50,39 @@ READY_LINES_LOW = 3
 INTEND_TIMEOUT_S = 120.0
 
 
+#: Longer lines are not kept ready: four of 10 MB for each of 64 slots would be gigabytes.
+READY_LINE_BYTES_MAX = 64 * 2**10
+
+#: Reads what stands in a row of our copy. Blocking.
+Read = Callable[[LineRow], Request | LineFault]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A line with its intent; `request` None: it is long, and read when it is sent."""
+
+    row: LineRow
+    request: Request | LineFault | None
+
+
+def made_ready(row: LineRow, read: Read) -> Ready:
+    """Blocking."""
+    return Ready(row, read(row) if row.length <= READY_LINE_BYTES_MAX else None)
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """A line that may be sent now. From one that left the plan's order nothing is learned about the slots."""
 
     index: int
-    row: LineRow
+    ready: Ready
     run: int = -1
     lane: int = -1
     stock: "Stock | None" = None
+
+    @property
+    def row(self) -> LineRow:
+        return self.ready.row
 
     def learn(self, usage: Usage, now: float) -> None:
         """What the engine said of its answer."""
@@ -63,10 +93,11 @@ class Item:
 class Stock:
     """Ready lines by lane, filled by one task. A lane is one slot of one of the servers."""
 
-    def __init__(self, journal: Journal, lanes: Lanes | Naive | Segments) -> None:
+    def __init__(self, journal: Journal, lanes: Lanes | Naive | Segments, read: Read) -> None:
         self._journal = journal
         self._lanes = lanes
-        self._ready: dict[int, deque[tuple[Pick, LineRow]]] = {}
+        self._read = read
+        self._ready: dict[int, deque[tuple[Pick, Ready]]] = {}
         self._is_reading = False
         self._wanted = asyncio.Event()
         self._filled = asyncio.Event()
@@ -126,7 +157,11 @@ class Stock:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
+            while (deal := self._due()) is not None:
+                self._lanes.adopt(await asyncio.to_thread(deal))
             picked = list(self._picked())
+            if self._due() is not None:
+                self._wanted.set()  # some have taken their last lines
             if picked:
                 await self._make_ready(picked)
             elif self._lanes.left:
@@ -138,20 +173,30 @@ class Stock:
     async def _make_ready(self, picked: Sequence[tuple[int, Pick]]) -> None:
         self._is_reading = True
         try:
-            rows = await self._intend([pick.index for _, pick in picked])
+            lines = await self._intend([pick.index for _, pick in picked])
         finally:
             self._is_reading = False
-        for (lane, pick), row in zip(picked, rows, strict=True):
+        for (lane, pick), line in zip(picked, lines, strict=True):
             if lane in self._ready:
-                self._ready[lane].append((pick, row))
+                self._ready[lane].append((pick, line))
             else:
                 self._lanes.give_back(pick)  # its server has left meanwhile
 
-    def _picked(self) -> Iterator[tuple[int, Pick]]:
-        """What each lane gets now. The others' stock, and what each works on, is ahead of it."""
+    def _due(self) -> Callable[[], Dealt] | None:
+        """The large deal that some lane waits for."""
+        ahead = self._ahead()
+        return self._lanes.due([lane for lane in self._ready if ahead[lane] <= READY_LINES_MAX], ahead)
+
+    def _ahead(self) -> list[int]:
+        """By lane: its stock, and what it works on."""
         ahead = [0] * self._lanes.slot_count
         for lane, ready in self._ready.items():
             ahead[lane] = len(ready) + 1
+        return ahead
+
+    def _picked(self) -> Iterator[tuple[int, Pick]]:
+        """What each lane gets now."""
+        ahead = self._ahead()
         for _ in range(READY_LINES_MAX):
             for lane in self._ready:
                 has_room = ahead[lane] <= READY_LINES_MAX
@@ -165,14 +210,17 @@ class Stock:
             return None
         return self._item(lane, *fullest.pop())
 
-    def _item(self, lane: int, pick: Pick, row: LineRow) -> Item:
-        return Item(pick.index, row, pick.run, lane, self)
+    def _item(self, lane: int, pick: Pick, line: Ready) -> Item:
+        return Item(pick.index, line, pick.run, lane, self)
 
-    async def _intend(self, indices: list[int]) -> list[LineRow]:
+    def _lines(self, indices: Sequence[int]) -> list[Ready]:
+        return [made_ready(row, self._read) for row in self._journal.read_lines(indices)]
+
+    async def _intend(self, indices: list[int]) -> list[Ready]:
         try:
             async with asyncio.timeout(INTEND_TIMEOUT_S):
                 failpoints.reach("intents.begun")
-                rows = await asyncio.to_thread(self._journal.read_lines, indices)
+                lines = await asyncio.to_thread(self._lines, indices)
         except TimeoutError:
             raise _no_answer() from None
         intended = self._journal.intend(indices)
@@ -182,7 +230,7 @@ class Stock:
                 raise _no_answer()
         intended.result()
         failpoints.reach("intents.done")
-        return rows
+        return lines
 
 
 def _no_answer() -> JournalError:

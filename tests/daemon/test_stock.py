@@ -2,20 +2,26 @@
 
 import asyncio
 import contextlib
+import threading
 from array import array
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchd.core.dealer import Dealer, Dealt
+from batchd.core.fault import LineFault
 from batchd.core.lanes import Lanes
 from batchd.core.lifecycle import Phase
 from batchd.core.model import Source, Usage
 from batchd.core.record import NO_REUSE, Group, LineRow, NewLine, Plan
-from batchd.daemon.stock import READY_LINES_MAX, Item, Stock
+from batchd.daemon.stock import READY_LINES_MAX, Item, Ready, Stock
 from batchd.errors import JournalError
 from tests.fakes.memory_journal import MemoryJournal
+
+#: What stands in the lines is of no account here.
+UNREAD = LineFault(1, "unread", "Nobody reads it.")
 
 
 def journal_of(sizes: Sequence[int], prefix: int = 10) -> MemoryJournal:
@@ -37,7 +43,8 @@ def _group_of(sizes: Sequence[int]) -> list[int]:
 
 def stock_of(journal: MemoryJournal, slots: int, taken: bytearray | None = None) -> Stock:
     plan = journal.plan()
-    stock = Stock(journal, Lanes(plan.groups, plan.order, taken or bytearray(plan.line_count), 0))
+    lanes = Lanes(plan.groups, plan.order, taken or bytearray(plan.line_count), 0)
+    stock = Stock(journal, lanes, lambda row: UNREAD)
     assert stock.join(slots) == list(range(slots))
     return stock
 
@@ -196,7 +203,7 @@ async def test_a_beginning_that_is_never_reused_is_said_and_becomes_a_decision()
             item.learn(Usage(500, 5, 2, Source.ENGINE, 1.0, 1.0), 7.0)
     [event] = journal.events()
     assert (event.name, event.old, event.new, event.at) == (NO_REUSE, "400", "2", 7.0)
-    Item(0, LineRow(0, 0, 0, 0, 1)).learn(Usage(500, 5, 2, Source.ENGINE, 1.0, 1.0), 7.0)
+    Item(0, Ready(LineRow(0, 0, 0, 0, 1), None)).learn(Usage(500, 5, 2, Source.ENGINE, 1.0, 1.0), 7.0)
     assert len(journal.events()) == 1
 
 
@@ -238,3 +245,53 @@ async def test_a_server_that_comes_back_begins_with_empty_slots_and_the_numbers_
     stock.leave([0, 1])
     assert stock.join(2) == [0, 1]
     assert stock.join(1) == [2]
+
+
+async def test_a_large_deal_is_made_off_the_event_loop_and_every_line_is_given_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dealers: set[threading.Thread] = set()
+    for name in ("dealt", "improved"):
+        make = getattr(Dealer, name)
+
+        def made(self: Dealer, *numbers: int, make: Callable[..., Dealt] = make) -> Dealt:
+            dealers.add(threading.current_thread())
+            return make(self, *numbers)
+
+        monkeypatch.setattr(Dealer, name, made)
+    sizes = [1 + number % 3 for number in range(400)]
+    stock = stock_of(journal_of(sizes), 4)
+    given = await emptied(stock, 4)
+    assert sorted(given) == list(range(sum(sizes)))
+    assert dealers
+    assert threading.main_thread() not in dealers
+
+
+async def test_a_server_that_leaves_during_a_large_deal_makes_it_void(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_dealing, may_end = threading.Event(), threading.Event()
+    dealt = Dealer.dealt
+
+    def slow(self: Dealer, slot: int, left: int, turn: int) -> Dealt:
+        is_dealing.set()
+        assert may_end.wait(20)
+        return dealt(self, slot, left, turn)
+
+    monkeypatch.setattr(Dealer, "dealt", slow)
+    stock = stock_of(journal_of([2] * 200), 4)
+    others = stock.join(4)
+    given: set[int] = set()
+    async with filling(stock):
+        while not is_dealing.is_set():  # noqa: ASYNC110 - a thread sets it
+            await asyncio.sleep(0.001)
+        stock.leave([0, 1, 2, 3])
+        may_end.set()
+        async with asyncio.timeout(20):
+            while len(given) < 400:
+                items = [item for lane in others if (item := stock.take(lane)) is not None]
+                assert given.isdisjoint(item.index for item in items)
+                given.update(item.index for item in items)
+                if not items:
+                    await stock.wait(0.05)
+    assert given == set(range(400))
