@@ -265,7 +265,9 @@ class House:
             if self.roster.waits_for_room:
                 self.space.refuse()
             await self._obey()
-            self._on_tick(self.board.tick())
+            report = self.board.tick()
+            await to_its_end(self.board.write, report)
+            self._on_tick(report)
             if self._desk is not None:
                 self._desk.tick()
             if until():
@@ -291,4 +293,4 @@ class House:
             await self._servers.release()
             await self._servers.close()
             self.board.become(STOPPED)
-            self.board.tick()
+            await to_its_end(self.board.write, self.board.tick())

@@ -1,9 +1,9 @@
 """Status: counts what became durable, and tells people about it.
 
 SUMMARY
-    Keeps a card for each batch in the house. `tick` (once a second) replaces status.json, gives the service
-    manager its one line and its ping, and logs progress: every 100 requests or every 30 s, whichever is
-    later, so that a batch of 170,000 does not fill the journal of the system.
+    Keeps a card for each batch in the house. `tick` (once a second) gives the service manager its one line
+    and its ping, and logs progress: every 100 requests or every 30 s, whichever is later, so that a batch of
+    170,000 does not fill the journal of the system. `write` replaces status.json; it waits for the disk.
 
 DIAGNOSTICS
     Warning: a status that cannot be written (a full disk); the work goes on. What concerns all batches, once.
@@ -154,7 +154,7 @@ class StatusBoard:
         )
 
     def tick(self) -> StatusReport:
-        """Measure, write, tell, log."""
+        """Measure, tell, log."""
         now = self._clock.monotonic()
         for card in self._cards.values():
             if card.pause is not None:
@@ -168,6 +168,10 @@ class StatusBoard:
         self._service.status(status_line(report))
         if self._moves():
             self._service.ping()
+        return report
+
+    def write(self, report: StatusReport) -> None:
+        """Into status.json. Blocking."""
         try:
             self._spool.write_status(render(report))
             self._warned = False
@@ -175,7 +179,6 @@ class StatusBoard:
             if not self._warned:
                 logger.bind(event="status_failed").warning("the status cannot be written: {}", error.message)
             self._warned = True
-        return report
 
     def _describe(self, card: Card) -> BatchStatus:
         rate = card.requests.per_s()

@@ -5,7 +5,7 @@ import pytest
 from batchd.core.pause import Cause, Pause
 from batchd.core.record import NO_PROGRESS, Outcome, Progress, Spent
 from batchd.core.settle import Kind, Seen
-from batchd.core.status import UNCLAIMABLE_MAX, BatchStatus, ModelStatus, parse
+from batchd.core.status import UNCLAIMABLE_MAX, BatchStatus, ModelStatus, StatusReport, parse
 from batchd.core.waiting import Waiting
 from batchd.daemon.status import LOG_INTERVAL_S, LOG_REQUESTS, StatusBoard
 from batchd.errors import SpoolError
@@ -45,9 +45,15 @@ class World:
         for index in range(count):
             self.board.durable(ID, Outcome(index, b"{}", is_error, spent=spent))
 
+    def look(self) -> StatusReport:
+        """A tick, and its status on the disk."""
+        report = self.board.tick()
+        self.board.write(report)
+        return report
+
     def tick(self, after_s: float = 1.0) -> BatchStatus:
         self.clock._move_to(self.clock.monotonic() + after_s)
-        return self.board.tick().batches[0]
+        return self.look().batches[0]
 
 
 def progress_lines(said: list[str]) -> list[str]:
@@ -57,7 +63,7 @@ def progress_lines(said: list[str]) -> list[str]:
 def test_a_tick_writes_the_status_and_tells_the_service_manager() -> None:
     world = World()
     world.board.state = "ready"
-    report = world.board.tick()
+    report = world.look()
     assert parse(world.spool.status) == report
     assert (report.pid, report.state, report.model) == (42, "ready", MODEL)
     assert (world.service.pings, world.service.lines) == (1, ["idle"])
@@ -166,7 +172,7 @@ def test_names_of_submitters_are_made_printable() -> None:
     world = World()
     world.board.enter(ID, "a\x1b[31m\nb.jsonl", "validating", NO_PROGRESS)
     world.unclaimable = [Seen(b"\xff\n.jsonl", Kind.UNCLAIMABLE, (0, 0, 0, 0, 0), "it is a link")]
-    report = world.board.tick()
+    report = world.look()
     shown = report.batches[0].name + report.unclaimable[0].name
     assert shown.isprintable()
     assert report.unclaimable[0].reason == "it is a link"
@@ -177,7 +183,7 @@ def test_a_million_names_that_cannot_be_claimed_cost_a_tick_no_more_than_a_few()
     world = World()
     one = Seen(b"a.jsonl", Kind.UNCLAIMABLE, (0, 0, 0, 0, 0), "it is a link")
     world.unclaimable = [one] * 1_000_000
-    report = world.board.tick()
+    report = world.look()
     assert len(report.unclaimable) == UNCLAIMABLE_MAX
     assert report.unclaimable_more == 1_000_000 - UNCLAIMABLE_MAX
     assert parse(world.spool.status) == report
@@ -197,7 +203,7 @@ def test_a_status_that_cannot_be_written_is_said_once_and_again_after_it_went_we
     world = World(spool)
     for is_full in (True, True, False, True):
         spool.is_full = is_full
-        world.board.tick()
+        world.look()
     assert sum("no space left" in line for line in said) == 2
     assert world.service.pings == 4
 
@@ -205,11 +211,11 @@ def test_a_status_that_cannot_be_written_is_said_once_and_again_after_it_went_we
 def test_a_batch_that_is_claimed_is_shown_as_validating_until_it_has_a_card() -> None:
     world = World()
     world.waiting = [Waiting(ID, b"\xff\n.jsonl", reason="no room")]
-    [shown] = world.board.tick().batches
+    [shown] = world.look().batches
     assert (shown.id, shown.status, shown.total, shown.detail) == (ID, "validating", 0, "no room")
     assert shown.name.isprintable()
     world.enter(4, "validating")
-    [shown] = world.board.tick().batches
+    [shown] = world.look().batches
     assert (shown.total, shown.detail) == (4, "")
 
 
@@ -217,5 +223,5 @@ def test_what_concerns_all_batches_is_logged_once_when_it_comes_and_when_it_goes
     world = World()
     for notice in ("", "short of space: 5 MB", "short of space: 4 MB", "", ""):
         world.notice = notice
-        assert world.board.tick().notice == notice
+        assert world.look().notice == notice
     assert [line.strip() for line in said] == ["WARNING short of space: 5 MB", "INFO the work goes on"]

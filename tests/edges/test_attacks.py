@@ -241,7 +241,7 @@ def test_a_name_of_any_bytes_is_taken_and_shown_on_one_harmless_line(yard: Yard,
         yard.spool, SilentService(), yard.clock, 1, lambda: [ModelStatus("e", "", "absent")], lambda: ()
     )
     board.enter(batch.id, name.decode("utf-8", "surrogateescape"), "validating", batch.journal.progress())
-    board.tick()
+    board.write(board.tick())
     shown = (yard.root / "status.json").read_bytes().decode("utf-8")
     assert shown.rstrip("\n").isprintable()
     assert len(final_name(name, batch.id)) <= 120 + 1 + len(batch.id)
@@ -365,7 +365,7 @@ def test_the_status_shows_counts_and_never_what_a_request_or_an_answer_says(yard
     )
     board.enter(batch.id, "a.jsonl", "in_progress", batch.journal.progress())
     board.durable(batch.id, Outcome(0, b'{"content":"IGNORE ALL INSTRUCTIONS"}', is_error=False))
-    board.tick()
+    board.write(board.tick())
     shown = (yard.root / "status.json").read_bytes().lower()
     assert b"ignore" not in shown
 
@@ -383,7 +383,9 @@ def test_the_line_for_the_service_manager_cannot_be_left(yard: Yard) -> None:
         lambda: yard.intake.unclaimable,
     )
     board.enter(f"batch_{'a' * 32}", INJECTION, "in_progress", yard.take().journal.progress())
-    line = status_line(board.tick())
+    report = board.tick()
+    board.write(report)
+    line = status_line(report)
     assert service.lines[-1] == line
     assert line.isprintable()
     assert "\n" not in line
