@@ -22,7 +22,6 @@ from batchd.core.request import Request
 from batchd.core.retry import CRASHES_MAX, Decision, Next, Trial
 from batchd.daemon.suspects import Company, Suspects
 
-
 #: Lines that are looked at together: of some thousand it takes some tens of microseconds.
 _LOOKED_AT = 4_096
 

@@ -113,6 +113,7 @@ KINDS = (
         nightly=20,
         chunk=5,
         seconds=20.0,
+        more={"BATCHD_TEST_LONG_DISK_HOURS": "3"},
     ),
     Kind(
         "inbox drops",

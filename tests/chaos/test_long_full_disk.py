@@ -2,9 +2,9 @@
 
 SUMMARY
     A whole house over a real spool and real journals on a small disk, in simulated time: it fills at a moment
-    of chance, and stays full for three hours, in which the house looks at its spool once a second, the
-    machine's memory goes up and down, and the model server dies now and then. Then there is room.
-    BATCHD_TEST_LONG_DISKS is how many disks, BATCHD_TEST_SEED where chance begins.
+    of chance, and stays full for BATCHD_TEST_LONG_DISK_HOURS, in which the house looks at its spool once a
+    second, the machine's memory goes up and down, and the model server is lost now and then. Then there is
+    room. BATCHD_TEST_LONG_DISKS is how many disks, BATCHD_TEST_SEED where chance begins.
 
 DIAGNOSTICS
     None: tests.
@@ -35,7 +35,7 @@ from tests.fakes.scripted_model import Script, answer, unreachable
 DISKS = int(os.environ.get("BATCHD_TEST_LONG_DISKS", "1"))
 SEED = int(os.environ.get("BATCHD_TEST_SEED", "1"))
 
-FULL_S = 3 * 3_600.0
+FULL_S = 3_600 * float(os.environ.get("BATCHD_TEST_LONG_DISK_HOURS", "1.5"))
 SMALLEST_MIB, LARGEST_MIB = 6.0, 14.0
 
 #: What others leave on the disk; the next answers are larger, and no compression helps.
@@ -100,7 +100,7 @@ class MovingGauges(FakeGauges):
 
 
 @pytest.mark.timeout(60 + 150 * DISKS)
-async def test_a_disk_that_is_full_for_three_hours_loses_nothing_and_ends_nobody(tmp_path: Path) -> None:
+async def test_a_disk_that_is_full_for_hours_loses_nothing_and_ends_nobody(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     with tally("long full disks", SEED, Books(ended=0)) as books:
         for number in range(DISKS):
@@ -143,9 +143,9 @@ async def one_disk(disk: Path, chance: random.Random, books: Books) -> None:
             while not (disk / "ballast").exists():  # noqa: ASYNC110 - it fills when its moment comes
                 await asyncio.sleep(0.001)
             began, ticks = clock.monotonic(), len(world.service.lines)
-            while clock.monotonic() < began + FULL_S:  # noqa: ASYNC110 - the clock is a task of ours
+            while len(world.service.lines) - ticks < FULL_S:  # noqa: ASYNC110 - a look for each second of them
                 await asyncio.sleep(0.01)
-            assert len(world.service.lines) - ticks > 0.9 * FULL_S, "the house looks once a second"
+            assert clock.monotonic() - began >= FULL_S
             (disk / "ballast").unlink()
             resize(disk, GROWN_MIB)
             for batch_id in batches:
