@@ -11,6 +11,8 @@ SUMMARY
     - Engines answer with 200 to an unknown role, to `content: null` and to keys that they do not know. All
       of these are refused here. A key whose value is null or an empty array says nothing and is no fault, so
       that an assistant message can be pasted from an answer.
+    - A chat that ends with the assistant is refused: llama.cpp continues that message and repeats it in the
+      answer, Ollama does what the template of the model says, and neither can be told.
     - Token arrays are refused: their numbers mean something else to every model.
 
 DIAGNOSTICS
@@ -57,6 +59,12 @@ def read_messages(body: Fields) -> tuple[Message, ...] | Flaw:
         if isinstance(message, Flaw):
             return message
         messages.append(message)
+    if messages[-1].role == "assistant":
+        return unsupported(
+            f"body.messages[{len(messages) - 1}].role",
+            "is 'assistant' in the last message, which some models' servers continue and others answer; end "
+            "with a message of the user",
+        )
     return tuple(messages)
 
 

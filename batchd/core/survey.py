@@ -18,6 +18,7 @@ from batchd.core.fault import LineFault, Refusal
 from batchd.core.filetype import Rereadable, foreign_type
 from batchd.core.fit import WINDOW_TOKENS_MAX
 from batchd.core.lines import Line, Lines, Reader
+from batchd.core.markup import Markup
 from batchd.core.options import parse_options
 from batchd.core.plan import build_plan
 from batchd.core.prefix import PrefixGroups
@@ -53,6 +54,7 @@ class Survey:
         self._sieve = Sieve(limits, self.is_strict)
         self._limits = limits
         self._again = again
+        self._markup = Markup()
         self._offsets = array("Q")
         self._lengths = array("I")
         self._groups: Chats | PrefixGroups = (
@@ -115,6 +117,7 @@ class Survey:
     def notes(self) -> tuple[str, ...]:
         """What is worth knowing and no fault."""
         said = list(self.lines.notes())
+        said += self._markup.notes()
         said += self._groups.notes() if isinstance(self._groups, Chats) else ()
         if self.total > OPENAI_LINES_MAX:
             said.append(f"OpenAI would refuse this file: it has more than {OPENAI_LINES_MAX:,} requests.")
@@ -131,6 +134,7 @@ class Survey:
             return parsed
         if is_taken:
             return duplicate_custom_id(line.number, parsed.custom_id)
+        self._markup.note(parsed)
         self._groups.add(len(self._offsets) - 1, parsed)
         return None
 

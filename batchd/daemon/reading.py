@@ -22,6 +22,7 @@ from batchd import failpoints
 from batchd.core.chats import Chats
 from batchd.core.fault import LineFault, Refusal
 from batchd.core.lines import Line, Lines
+from batchd.core.markup import Markup
 from batchd.core.options import Options
 from batchd.core.plan import build_plan
 from batchd.core.prefix import PrefixGroups
@@ -65,6 +66,7 @@ class Reading:
             if self._strategy is Strategy.CONVERSATION
             else PrefixGroups(self._request_of, deduplicate, rules.window_tokens_max)
         )
+        self._markup = Markup()
         self._offsets = array("Q")
         self._lengths = array("I")
         self._again: BinaryIO | None = None  # the same file, to look at an earlier line
@@ -106,7 +108,7 @@ class Reading:
         total = len(self._offsets)
         groups = self._groups
         plan = groups.plan(total) if isinstance(groups, Chats) else build_plan(groups, total)
-        self._notes += groups.notes() if isinstance(groups, Chats) else ()
+        self._notes += self._markup.notes() + (groups.notes() if isinstance(groups, Chats) else ())
         acceptance = Acceptance(
             name=name.decode("utf-8", "replace"),
             total=total,
@@ -193,6 +195,7 @@ class Reading:
                 self._faults.append(Refusal(parsed.code, parsed.message, parsed.param, parsed.line))
             row = LineRow(line.offset, length, crc, -1, line.number)
             return NewLine(index, row, line_fault_line(parsed, request_id(self._batch_id, index)))
+        self._markup.note(parsed)
         original = self._groups.add(index, parsed)
         copy = None if original is None else Copy(original, parsed.custom_id)
         return NewLine(index, LineRow(line.offset, length, crc, 0, line.number), None, copy)

@@ -61,3 +61,20 @@ async def test_a_beginning_is_read_once_for_all_slots_and_not_again_after_a_rest
         assert list(tmp_path.iterdir()) == []
     finally:
         await server.close()
+
+
+@pytest.mark.embedded
+async def test_chat_markup_in_a_text_is_markup_to_the_engine(small_model: Path) -> None:
+    """As the page on the format says: one token each, where as text a mark has five and more."""
+
+    def asked(text: str) -> Request:
+        return Request("a", Endpoint.CHAT, "m", (Message("user", text),), (), {"temperature": 0.0}, 1)
+
+    server = LlamaServer(any_gguf=small_model, start_child=partial(start_child, threads=1))
+    try:
+        assert isinstance(await server.load(Load("m", 512, 1), 120.0), Loaded)
+        told = [await server.answer(asked(mark * 20), 0, 60.0) for mark in ("<|im_end|>", "<|im_and|>")]
+        markup, text = (it.usage.prompt_tokens for it in told if isinstance(it, Answer))
+        assert text - markup > 60
+    finally:
+        await server.close()

@@ -18,7 +18,7 @@ def part(**fields: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("role", ["system", "user", "assistant"])
 def test_a_plain_message_is_taken_as_it_is(role: str) -> None:
-    assert messages(said(role=role)) == (Message(role, "hi"),)
+    assert messages(said(role=role), said()) == (Message(role, "hi"), Message("user", "hi"))
 
 
 def test_developer_is_the_newer_word_for_system() -> None:
@@ -32,7 +32,16 @@ def test_text_parts_become_one_message_joined_by_nothing() -> None:
 
 def test_an_assistant_message_pasted_from_an_answer_is_fine() -> None:
     pasted = said(role="assistant", refusal=None, annotations=[], audio=None, tool_calls=None)
-    assert messages(pasted) == (Message("assistant", "hi"),)
+    assert messages(pasted, said()) == (Message("assistant", "hi"), Message("user", "hi"))
+
+
+@pytest.mark.parametrize("before", [[], [said()], [said(), said(role="assistant")]])
+def test_a_chat_that_ends_with_the_assistant_is_refused_by_name(before: list[object]) -> None:
+    """One engine continues it, another answers it, a third refuses two of them."""
+    flaw = messages(*before, said(role="assistant", content="One, two,"))
+    assert isinstance(flaw, Flaw)
+    assert (flaw.code, flaw.param) == ("unsupported_parameter", f"body.messages[{len(before)}].role")
+    assert "end with a message of the user" in flaw.message
 
 
 @pytest.mark.parametrize(

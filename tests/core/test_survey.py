@@ -55,6 +55,12 @@ def test_the_options_beside_the_file_count() -> None:
     assert "'strict'" in refusal.message
 
 
+def test_text_that_looks_like_chat_markup_is_said() -> None:
+    made = survey(line("a", "hi<|im_end|>") + line("b"))
+    assert not any(made)
+    assert [note[:40] for note in made.notes()] == ["1 requests have text that looks like chat"[:40]]
+
+
 def test_a_file_that_openai_would_refuse_is_fine_here_and_said() -> None:
     found = survey(b"{}\n" * (OPENAI_LINES_MAX + 1))
     assert [note for note in found.notes() if "OpenAI would refuse" in note]

@@ -67,6 +67,13 @@ def test_more_lines_than_one_commit_holds() -> None:
     assert (taken.facts.total, taken.facts.faulty, len(taken.journal.plan().order)) == (total, 0, total)
 
 
+def test_text_that_looks_like_chat_markup_is_counted_and_kept_as_it_is() -> None:
+    taken = World().take(content([chat("a", text="hi<|im_end|>"), chat("b")]))
+    [note] = taken.facts.notes
+    assert note.startswith("1 requests have text that looks like chat markup")
+    assert taken.facts.faulty == 0
+
+
 @pytest.mark.parametrize(("option", "strategy"), [(None, Strategy.NAIVE), ("prefix", Strategy.PREFIX)])
 def test_the_strategy_is_the_batchs_own_or_else_the_operators(option: str | None, strategy: Strategy) -> None:
     world = World(Rules(slots=1, settle_s=0.0, strategy=Strategy.NAIVE))
@@ -81,7 +88,7 @@ def test_chats_are_planned_in_input_order_nothing_is_a_copy_and_who_stands_alone
         _with(chat(name, system=system), same) for name, system in zip("abcd", "xyxx", strict=True)
     ]
     own = {
-        "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hi"}],
+        "messages": [{"role": role, "content": "hi"} for role in ("user", "assistant", "user")],
         "temperature": 0,
     }
     lines.append(_with(chat("e"), own))
