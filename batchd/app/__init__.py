@@ -201,6 +201,7 @@ def _rules(settings: Settings, spool: Spool, engines: Sequence[Engine], is_run: 
         idle_unload_s=settings.idle_unload_s,
         completion_tokens_default=settings.completion_tokens_default,
         line_bytes_max=settings.line_bytes_max,
+        lines_max=settings.lines_max,
         attempts_max=settings.attempts_max,
         pilot=settings.pilot,
         strict=settings.strict,

@@ -1,9 +1,9 @@
 """The doorway: sweeps the inbox, takes claimed files in, and holds what is accepted until it is worked on.
 
 SUMMARY
-    `run` is one task: sweep and claim, accept what was claimed and what waited long enough, wait for the bell
-    or for some seconds. At most `ACTIVE_BATCHES_MAX` accepted batches wait; the others stay in the inbox.
-    Claimed ones that cannot be taken in yet do not count.
+    `run` is one task: sweep and claim, take in what was claimed and what waited long enough (a slice of each
+    in turn), wait for the bell or for some seconds. At most `ACTIVE_BATCHES_MAX` accepted batches wait; the
+    others stay in the inbox. Claimed ones that cannot be taken in yet do not count.
 
 DIAGNOSTICS
     Fatal: SpoolError, JournalError.
@@ -11,9 +11,12 @@ DIAGNOSTICS
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 from batchd.app.blocking import to_its_end
+from batchd.daemon.arrival import Turn
 from batchd.daemon.intake import Intake
 from batchd.daemon.ports import Batch, Bell
 from batchd.daemon.status import StatusBoard
@@ -44,6 +47,7 @@ class Doorway:
         self._board = board
         self._hold = hold
         self._on_accepted = on_accepted
+        self._coming: deque[str] = deque()  # claimed, and being read
         self._accepted: asyncio.Queue[Batch] = asyncio.Queue(ACTIVE_BATCHES_MAX)
 
     async def run(
@@ -51,17 +55,22 @@ class Doorway:
     ) -> None:
         """Until `is_stopping`. `recovered` counts the batches of an earlier run that still take room."""
         is_first = True
-        while not is_stopping():
-            room = max(0, ACTIVE_BATCHES_MAX - self._accepted.qsize() - recovered())
-            # What waited may wait on, so it takes no room from the claims; what comes in takes it later.
-            due = self._intake.due()[:room]
-            fresh = await to_its_end(self._intake.sweep, room)
-            if is_first:
-                on_ready()
-                is_first = False
-            for batch_id in (*due, *fresh):
-                await self._take_in(batch_id)
-            await self._bell.wait(min(SWEEP_INTERVAL_S, max(self._intake.settle_s, SWEEP_PAUSE_S)))
+        try:
+            while not is_stopping():
+                room = max(0, ACTIVE_BATCHES_MAX - self._accepted.qsize() - recovered() - len(self._coming))
+                # What waited may wait on, so it takes no room from the claims; what comes in takes it later.
+                due = [batch_id for batch_id in self._intake.due() if batch_id not in self._coming][:room]
+                fresh = await to_its_end(self._intake.sweep, room)
+                if is_first:
+                    on_ready()
+                    is_first = False
+                self._coming.extend((*due, *fresh))
+                pause_s = min(SWEEP_INTERVAL_S, max(self._intake.settle_s, SWEEP_PAUSE_S))
+                await self._take_turns(pause_s, is_stopping)
+                if not self._coming:
+                    await self._bell.wait(pause_s)
+        finally:
+            await to_its_end(self._intake.close)
 
     async def next_accepted(self, timeout_s: float) -> Batch | None:
         """The next accepted batch; None after a while without one."""
@@ -70,18 +79,29 @@ class Doorway:
                 return await self._accepted.get()
         return None
 
-    async def _take_in(self, batch_id: str) -> None:
+    async def _take_turns(self, duration_s: float, is_stopping: Callable[[], bool]) -> None:
+        """One slice of each in turn, until none is left or it is time to sweep: no file holds up another."""
+        now = asyncio.get_running_loop().time
+        until = now() + duration_s
+        while self._coming and now() < until and not is_stopping():
+            batch_id = self._coming.popleft()
+            if await self._take_in(batch_id):
+                self._coming.append(batch_id)
+
+    async def _take_in(self, batch_id: str) -> bool:
+        """One slice. Whether there is more of it."""
         batch = await to_its_end(self._take, batch_id)
-        if batch is not None:
+        if isinstance(batch, Batch):
             progress = await to_its_end(batch.journal.progress)
             name = batch.name.decode("utf-8", "replace")
             self._board.enter(batch_id, name, "validating", progress)
             self._on_accepted(batch)
             await self._accepted.put(batch)
+        return batch is Turn.OVER
 
-    def _take(self, batch_id: str) -> Batch | None:
+    def _take(self, batch_id: str) -> Batch | Literal[Turn.OVER] | None:
         """In the thread, so that a cancellation cannot come between the two and leave a journal open."""
-        batch = self._intake.accept(batch_id)
-        if batch is not None:
+        batch = self._intake.advance(batch_id)
+        if isinstance(batch, Batch):
             self._hold(batch)
         return batch

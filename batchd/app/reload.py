@@ -27,6 +27,7 @@ CHANGEABLE = frozenset(
         "archive_days",
         "input_bytes_max",
         "owner_bytes_max",
+        "lines_max",
         "request_timeout_s",
         "give_up_s",
         "idle_unload_s",

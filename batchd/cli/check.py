@@ -83,7 +83,13 @@ def check(
 def _checked(source: Source, settings: Settings, as_json: bool) -> int:
     limits = LineLimits(settings.line_bytes_max, settings.completion_tokens_default)
     path = source.given
-    ways = settings.strict, options_beside(path), settings.strategy, settings.window_tokens_max
+    ways = (
+        settings.strict,
+        options_beside(path),
+        settings.strategy,
+        settings.window_tokens_max,
+        settings.lines_max,
+    )
     with opened(source.path) as file, opened(source.path) as again:
         survey = Survey(file, again, limits, *ways)
         faults = _with_bar(survey, source.path.stat().st_size)

@@ -24,6 +24,7 @@ class Rules:
     idle_unload_s: float = 300.0
     completion_tokens_default: int = 1_024
     line_bytes_max: int = 8 * 2**20
+    lines_max: int = 5_000_000
     attempts_max: int = 3
     strict: bool = False
     deduplicate: bool = True

@@ -13,6 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 
+from batchd.core.bulk import LINES_MAX, Bulk
 from batchd.core.chats import Chats
 from batchd.core.fault import LineFault, Refusal
 from batchd.core.filetype import Rereadable, foreign_type
@@ -44,7 +45,9 @@ class Survey:
         options_raw: bytes | None,
         strategy: Strategy = Strategy.PREFIX,
         window_tokens_max: int = WINDOW_TOKENS_MAX,
+        lines_max: int = LINES_MAX,
     ) -> None:
+        self._lines_max = lines_max
         options, self._options_refusals = parse_options(options_raw)
         self.is_strict = is_strict if options.strict is None else options.strict
         self.strategy = settled(options.strategy, strategy)
@@ -71,8 +74,10 @@ class Survey:
         return f"<Survey {self.total} requests, {self.faulty} faulty>"
 
     def __iter__(self) -> Iterator[LineFault | None]:
-        """The fault of each line that is not blank, None for a good one."""
+        """The fault of each line that is not blank, None for a good one; of too many lines the first ones."""
         for line in self.lines if self.foreign is None else ():
+            if self.lines.line_count > self._lines_max:
+                return
             self.total += 1
             fault = self._fault(line)
             if fault is not None:
@@ -111,6 +116,9 @@ class Survey:
         """Why the batch would fail as a whole; empty when it would run."""
         if self.foreign is not None:
             return [self.foreign.refusal()]
+        too_much = Bulk(self._lines_max, self.lines.line_count, self.lines.read_bytes).refusal()
+        if too_much is not None:
+            return [too_much]
         refusal = whole_refusal(self.total, self.faulty, self.is_strict)
         return self._options_refusals or ([] if refusal is None else [refusal])
 

@@ -81,6 +81,7 @@ class Waiting:
     reason: str = ""
     signature: Signature | None = None  # of the last look that found it changing
     unsettled_since: float | None = None
+    lines: int | None = None  # counted by a copy for which there was no room
 
 
 def is_still(waiting: Waiting, original: Original) -> bool:

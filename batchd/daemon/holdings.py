@@ -60,9 +60,9 @@ class Holdings:
         """Why a settled file must stay in the inbox for now; empty when it may come."""
         return kept_out(item, dict(self._held), waiting, rules.input_bytes_max, rules.owner_bytes_max)
 
-    def outgrown(self, batch_id: str, original: Original, rules: Rules) -> str:
+    def outgrown(self, batch_id: str, original: Original, lines: int, rules: Rules) -> str:
         """Asked again at accept: why a claimed batch must wait for others of its owner; empty when not."""
         self.claimed(batch_id, original)  # as it is now: it may have grown since
         self.measure()
-        needed = original.size_bytes + bytes_to_come(original.lines)
+        needed = original.size_bytes + bytes_to_come(lines)
         return outgrown(original.uid, needed, dict(self._held), rules.owner_bytes_max)

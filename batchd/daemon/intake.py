@@ -16,17 +16,17 @@ DIAGNOSTICS
 """
 
 from collections.abc import Callable, Sequence, Set
-from contextlib import ExitStack
 from dataclasses import replace
+from typing import Literal
 
 from loguru import logger
 
 from batchd.core.fault import Refusal
-from batchd.core.filetype import foreign_type
-from batchd.core.options import Options, parse_options, peek_batch_id
+from batchd.core.options import peek_batch_id
 from batchd.core.rules import Rules
 from batchd.core.settle import Seen, Watched, observe, turns, unclaimable
 from batchd.core.space import Space
+from batchd.core.summary import Acceptance
 from batchd.core.waiting import (
     CANCELLED_UNREAD,
     OVERGROWN,
@@ -38,9 +38,9 @@ from batchd.core.waiting import (
     is_given_up,
     is_still,
 )
+from batchd.daemon.arrival import Arrivals, NoRoomError, Slices, Turn
 from batchd.daemon.holdings import Holdings
 from batchd.daemon.ports import Batch, Clock, Journal, Spool
-from batchd.daemon.reading import Reading
 from batchd.errors import (
     FullJournalError,
     InputChangedError,
@@ -73,7 +73,6 @@ class Intake:
         self._clock = clock
         self._rules = rules
         self._space = space
-        self._create_journal = create_journal
         self._new_batch_id = new_batch_id
         self._only = only
         self._watched: dict[bytes, Watched] = {}
@@ -81,6 +80,7 @@ class Intake:
         self._waiting: dict[str, Waiting] = {}
         self._holdings = Holdings(spool)
         self._cancelled: set[str] = set()
+        self._arrivals = Arrivals(spool, clock, create_journal, self._no_room_for)
         self._is_stopping = False
         #: Replaced whole, never changed: the event loop shows them.
         self.unclaimable: Sequence[Seen] = ()
@@ -115,9 +115,9 @@ class Intake:
         self._space.release(batch_id)
 
     def cancel(self, batch_id: str) -> None:
-        """A batch that waits for its writer or for room ends unread. For the event loop: it only notes it."""
+        """A batch that waits, or is being read, ends unread. For the event loop: it only notes it."""
         waiting = self._waiting.get(batch_id)
-        if waiting is not None and waiting.reason:
+        if waiting is not None and (waiting.reason or batch_id in self._arrivals):
             self._cancelled.add(batch_id)
 
     def sweep(self, room: int) -> list[str]:
@@ -156,34 +156,67 @@ class Intake:
         return [waiting.batch_id for waiting in sorted(due, key=lambda waiting: waiting.look_at)]
 
     def accept(self, batch_id: str) -> Batch | None:
-        """Take a claimed batch in. None when it must wait, or we stop: it stays claimed, for later."""
-        waiting = self._waiting[batch_id]
+        """Take a claimed batch in, to its end. None when it must wait, or we stop: it stays claimed."""
+        while (coming := self.advance(batch_id)) is Turn.OVER:
+            pass
+        return coming
+
+    def advance(self, batch_id: str) -> Batch | Literal[Turn.OVER] | None:
+        """One slice of `accept`, after which others have their turn."""
+        waiting, now = self._waiting[batch_id], self._clock.monotonic()
         try:
-            return self._look(waiting, self._clock.monotonic())
+            if batch_id in self._cancelled and self._arrivals.is_read(batch_id):
+                self._arrivals.give_up(batch_id)
+                self._spool.reset_intake(batch_id)
+            slices = self._arrivals.get(batch_id) or self._look(waiting, now)
+            if slices is None:
+                return None
+            next(slices)
+            if not self._is_stopping:
+                return Turn.OVER
+            self._arrivals.give_up(batch_id)
+        except StopIteration as end:
+            taken: tuple[Batch, Acceptance] = end.value
+            self._space.promise(batch_id, taken[1].total)
+            self._holdings.accepted(batch_id, taken[1].total)
+            del self._waiting[batch_id]
+            self.waiting = tuple(self._waiting.values())
+            self._arrivals.end(batch_id)
+            return taken[0]
         except (NoSpaceError, FullJournalError) as error:
             self._spool.reset_intake(batch_id)
-            reason = f"the disk is full: {error.message}"
-            self._hold(hold_without_room(waiting, self._clock.monotonic(), reason))
-            return None
+            lines = error.lines if isinstance(error, NoRoomError) else None
+            reason = error.message if lines else f"the disk is full: {error.message}"
+            self._hold(replace(hold_without_room(waiting, now, reason), lines=lines))
+            self._arrivals.end(batch_id)
+        except InputChangedError:
+            self._spool.reset_intake(batch_id)
+            self._arrivals.end(batch_id)
+            if self._unsettled(waiting, now) is not None:
+                return Turn.OVER
+        return None
 
-    def _look(self, waiting: Waiting, now: float) -> Batch | None:
+    def close(self) -> None:
+        """Give up all that is being read: it stays claimed, and the next start begins it again."""
+        self._arrivals.close()
+
+    def _look(self, waiting: Waiting, now: float) -> Slices | None:
         if waiting.batch_id in self._cancelled:
-            return self._take(waiting, CANCELLED_UNREAD)
+            return self._slices(waiting, CANCELLED_UNREAD)
         original = self._spool.original(waiting.batch_id)
         # With a journal to salvage from, our copy was made and is kept: the original is not read again.
         fresh = None if self._spool.journals_aside(waiting.batch_id) else original
         if fresh is not None and not is_still(waiting, fresh):
             return self._unsettled(waiting, now)
         if fresh is not None and fresh.size_bytes > self._rules.owner_bytes_max:
-            return self._take(waiting, OVERGROWN)
-        if original is not None and (reason := self._no_room(waiting.batch_id, original)):
-            self._hold(hold_without_room(waiting, now, reason))
+            return self._slices(waiting, OVERGROWN)
+        if original is not None and (reason := self._no_room(waiting.batch_id, original, waiting.lines)):
+            self._hold(replace(hold_without_room(waiting, now, reason), lines=waiting.lines))
             return None
-        try:
-            return self._take(waiting, None)
-        except InputChangedError:
-            self._spool.reset_intake(waiting.batch_id)
-            return self._unsettled(waiting, now)
+        return self._slices(waiting, None)
+
+    def _slices(self, waiting: Waiting, refusal: Refusal | None) -> Slices:
+        return self._arrivals.begin(waiting, self._rules, refusal)
 
     def _claim(self, item: Seen) -> str | None:
         name = item.name
@@ -224,18 +257,27 @@ class Intake:
         self._warned = (self._warned | {item.name for item in stays}) & in_inbox
         self.unclaimable = stays
 
-    def _unsettled(self, waiting: Waiting, now: float) -> Batch | None:
+    def _unsettled(self, waiting: Waiting, now: float) -> Slices | None:
         if is_given_up(waiting, now):
             batch_id = waiting.batch_id
             logger.bind(event="unsettled", batch_id=batch_id).warning("{} never settles and fails", batch_id)
-            return self._take(waiting, UNSETTLED)
+            return self._slices(waiting, UNSETTLED)
         if (original := self._spool.original(waiting.batch_id)) is not None:
             self._hold(hold_unsettled(waiting, now, original))
         return None
 
-    def _no_room(self, batch_id: str, original: Original) -> str:
-        reason = self._holdings.outgrown(batch_id, original, self._rules)
-        return reason or self._space.refusal(original.size_bytes, original.lines, self._spool.free_bytes())
+    def _no_room(self, batch_id: str, original: Original, lines: int | None) -> str:
+        """For the copy, and for what comes of it as soon as its lines were counted."""
+        reason = self._holdings.outgrown(batch_id, original, lines or 0, self._rules)
+        return reason or self._space.refusal(original.size_bytes, lines or 0, self._spool.free_bytes())
+
+    def _no_room_for(self, batch_id: str, lines: int) -> str:
+        """Its copy is made."""
+        original = self._spool.original(batch_id)
+        if original is None:
+            return ""
+        reason = self._holdings.outgrown(batch_id, original, lines, self._rules)
+        return reason or self._space.refusal(0, lines, self._spool.free_bytes())
 
     def _hold(self, waiting: Waiting) -> None:
         if self._waiting[waiting.batch_id].reason != waiting.reason:
@@ -243,58 +285,6 @@ class Intake:
             logger.bind(event="waits", batch_id=batch_id).warning("{} waits: {}", batch_id, waiting.reason)
         self._keep(waiting)
 
-    def _take(self, waiting: Waiting, refusal: Refusal | None) -> Batch | None:
-        """Copy, journal, accept; with a refusal nothing is read. The batch fails for each reason."""
-        batch_id, name = waiting.batch_id, waiting.name
-        options, refusals = self._options(name, batch_id)
-        if refusal is None:
-            sha256, size, unusable = self._copy(batch_id)
-        else:
-            sha256, size = self._spool.copy_nothing(batch_id)
-            unusable = [refusal]
-        with ExitStack() as undo:
-            # Before anything is accepted: even to open a file may fail.
-            file = undo.enter_context(self._spool.open_input(batch_id))
-            journal = self._create_journal(self._spool.journal_path(batch_id))
-            undo.callback(journal.close)
-            reading = Reading(self._spool, journal, batch_id, self._rules, options)
-            if (foreign := foreign_type(file, self._rules.line_bytes_max)) is not None:
-                unusable = [foreign.refusal()]  # one reason in place of one for each line
-            elif not reading.run(lambda: self._is_stopping):
-                return None
-            acceptance = reading.accept(name, unusable or refusals, sha256, size, self._clock.now())
-            undo.pop_all()
-        self._space.promise(batch_id, acceptance.total)
-        self._holdings.accepted(batch_id, acceptance.total)
-        self._forget(batch_id)
-        logger.bind(event="accepted", batch_id=batch_id).info(
-            "{} accepted: {} lines, {} of them faulty, {} bytes, prefix groups: {}, strategy: {}{}",
-            batch_id,
-            acceptance.total,
-            acceptance.faulty,
-            size,
-            acceptance.group_count,
-            acceptance.strategy,
-            "".join(f"; {note}" for note in acceptance.notes),
-        )
-        return Batch(batch_id, name, journal, file)
-
-    def _copy(self, batch_id: str) -> tuple[str, int, list[Refusal]]:
-        try:
-            return *self._spool.copy_input(batch_id), []
-        except NotUsableError as error:
-            return *self._spool.copy_nothing(batch_id), [Refusal("invalid_request", error.message)]
-
-    def _options(self, name: bytes, batch_id: str) -> tuple[Options, list[Refusal]]:
-        try:
-            return parse_options(self._spool.read_options(name, batch_id))
-        except NotUsableError as error:
-            return Options(), [Refusal("invalid_options", error.message)]
-
     def _keep(self, waiting: Waiting) -> None:
         self._waiting[waiting.batch_id] = waiting
-        self.waiting = tuple(self._waiting.values())
-
-    def _forget(self, batch_id: str) -> None:
-        del self._waiting[batch_id]
         self.waiting = tuple(self._waiting.values())

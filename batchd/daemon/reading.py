@@ -12,7 +12,7 @@ DIAGNOSTICS
 
 import zlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
@@ -79,8 +79,8 @@ class Reading:
         self._added: Future[None] | None = None  # those before them, on their way into the journal
         self._notes: tuple[str, ...] = ()
 
-    def run(self, is_stopping: Callable[[], bool]) -> bool:
-        """Journal every line; False when we were stopped before the end."""
+    def slices(self) -> Iterator[None]:
+        """Journal every line. Between two slices others have their turn; to close it is to give it up."""
         opened = self._spool.open_input
         # The journal commits one block while the next is read here: its disk is not waited for.
         with (
@@ -94,13 +94,11 @@ class Reading:
                 self._block_bytes += line.length_bytes
                 if len(self._block) == LINES_PER_COMMIT or self._block_bytes >= BYTES_PER_COMMIT:
                     self._hand_over(journal)
-                    if is_stopping():
-                        return False
+                    yield
             self._hand_over(journal)
             self._enter_claimed(journal)
             self._await_added()
         self._notes = lines.notes()
-        return True
 
     def accept(self, name: bytes, refusals: list[Refusal], sha256: str, size: int, now: float) -> Acceptance:
         """The plan and the facts; with them the phase `ready`."""

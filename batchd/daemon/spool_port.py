@@ -62,8 +62,13 @@ class Spool(Protocol):
     def copy_nothing(self, batch_id: str) -> tuple[str, int]:
         """An empty input.jsonl, for a file that cannot be read as one; else as `copy_input`."""
 
-    def copy_input(self, batch_id: str) -> tuple[str, int]:
+    def copy_input(
+        self, batch_id: str, on_block: Callable[[bytes], bool] = lambda block: True
+    ) -> tuple[str, int]:
         """Copy orig/NAME to our own input.jsonl, durable. Returns its SHA-256 (hex) and its bytes.
+
+        `on_block` sees each piece; when it returns False the copy is given up with NotUsableError. It sees
+        nothing of a copy that is kept for a damaged journal.
 
         Raises InputChangedError when the original changed while it was read, NoSpaceError for a full disk;
         the copy is gone then.

@@ -163,6 +163,8 @@ class Settings(BaseSettings):
     model: str | None = Field(default=None, min_length=1)
     allow_remote_models: bool = False
     line_bytes_max: int = Field(default=8 << 20, ge=1 << 10, le=1 << 30)
+    # Lines of one batch file: some 150 bytes of memory each, and 2 GB of journal for so many.
+    lines_max: int = Field(default=5_000_000, ge=1, le=1_000_000_000)
     # Input of all batches in the house, and of one owner's; what is beyond waits in the inbox. One file may
     # have 64 GiB, so none is kept out for ever by its own size alone.
     input_bytes_max: int = Field(default=256 << 30, ge=1 << 20, le=1 << 50)

@@ -9,6 +9,7 @@ import pytest
 
 from batchd.app.doorway import ACTIVE_BATCHES_MAX
 from batchd.core.status import StatusReport, parse
+from batchd.daemon import reading
 from batchd.errors import NoSpaceError
 from tests.app.premises import Premises, batch_of, codes
 from tests.fakes.made_batch import chat
@@ -179,3 +180,19 @@ async def test_on_a_small_disk_what_does_not_fit_waits_until_there_is_room(small
             assert len(codes(await world.result(large))) == 1_000
     finally:
         world.spool.close()
+
+
+async def test_a_large_file_holds_up_nobodys_and_a_cancellation_ends_it(
+    premises: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LINES_PER_COMMIT", 1)
+    world = premises()
+    large = world.drop([chat(f"r{number}") for number in range(20_000)], "large.jsonl")
+    async with world.at_work():
+        await world.until(lambda: large in details(world))
+        small = world.drop([chat("a")], "small.jsonl")
+        assert codes(await world.result(small)) == {"a": "answered"}
+        assert large in details(world)
+        world.control(large)
+        batch = batch_of(await world.result(large))
+    assert (batch["status"], batch["request_counts"]["total"]) == ("cancelled", 0)

@@ -80,3 +80,10 @@ def test_a_whole_file_of_the_wrong_type_is_one_refusal_and_no_line_of_it_is_read
     found = survey((line("a") + line("b")).decode().encode("utf-16"))
     assert (found.total, found.faulty, found.codes.total()) == (0, 0, 0)
     assert [refusal.code for refusal in found.refusals()] == ["wrong_file_type"]
+
+
+def test_what_makes_too_much_of_itself_is_one_reason_as_at_intake() -> None:
+    content = b"x\n" * 9
+    survey = Survey(io.BytesIO(content), io.BytesIO(content), LineLimits(), False, None, lines_max=4)
+    assert len(list(survey)) == 4
+    assert [refusal.code for refusal in survey.refusals()] == ["too_many_lines"]

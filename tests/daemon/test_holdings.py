@@ -29,10 +29,10 @@ def test_what_is_to_come_counts_from_the_moment_of_acceptance() -> None:
     other, rules = f"batch_{2:032x}", Rules(slots=1, owner_bytes_max=20 + 2 * bytes_to_come(1) - 1)
     holdings.claimed(ID, original(10))
     holdings.claimed(other, original(10))
-    assert holdings.outgrown(other, original(10), rules) == ""
+    assert holdings.outgrown(other, original(10), 1, rules) == ""
     holdings.accepted(ID, 1)
-    assert "owner_bytes_max" in holdings.outgrown(other, original(10), rules)
-    assert holdings.outgrown(other, original(10, uid=2), rules) == ""
+    assert "owner_bytes_max" in holdings.outgrown(other, original(10), 1, rules)
+    assert holdings.outgrown(other, original(10, uid=2), 1, rules) == ""
 
 
 def test_what_lies_on_the_disk_counts_where_it_is_more_than_was_foretold() -> None:
@@ -44,6 +44,6 @@ def test_what_lies_on_the_disk_counts_where_it_is_more_than_was_foretold() -> No
     holdings.accepted(ID, 1)
     rules = Rules(slots=1, owner_bytes_max=100_000)
     other = f"batch_{2:032x}"
-    assert holdings.outgrown(other, original(10), rules) == ""
+    assert holdings.outgrown(other, original(10), 1, rules) == ""
     spool.grown = 100_000
-    assert holdings.outgrown(other, original(10), rules) != ""
+    assert holdings.outgrown(other, original(10), 1, rules) != ""

@@ -1,5 +1,6 @@
 """The intake: what each kind of file becomes."""
 
+from collections.abc import Callable
 from hashlib import sha256
 
 import pytest
@@ -189,11 +190,13 @@ def test_a_file_that_changes_while_it_is_copied_is_tried_again(said: list[str]) 
             self.resets += 1
             super().reset_intake(batch_id)
 
-        def copy_input(self, batch_id: str) -> tuple[str, int]:
+        def copy_input(
+            self, batch_id: str, on_block: Callable[[bytes], bool] = lambda block: True
+        ) -> tuple[str, int]:
             if self.changes:
                 self.changes -= 1
                 raise InputChangedError("It grew.")
-            return super().copy_input(batch_id)
+            return super().copy_input(batch_id, on_block)
 
     world = World()
     world.spool.__class__ = Changing

@@ -89,9 +89,11 @@ def test_a_file_with_a_writer_is_looked_at_with_growing_pauses_and_never_copied(
     class Counting(MemorySpool):
         copies = 0
 
-        def copy_input(self, batch_id: str) -> tuple[str, int]:
+        def copy_input(
+            self, batch_id: str, on_block: Callable[[bytes], bool] = lambda block: True
+        ) -> tuple[str, int]:
             self.copies += 1
-            return super().copy_input(batch_id)
+            return super().copy_input(batch_id, on_block)
 
     world = World()
     world.spool.__class__ = Counting
@@ -221,14 +223,14 @@ def test_room_that_was_promised_to_one_batch_is_not_given_to_the_next() -> None:
 def test_a_disk_that_fills_while_a_file_is_taken_in_makes_the_batch_wait(
     refused: str, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    works: Callable[[MemorySpool, str], object] = getattr(MemorySpool, refused)
+    works: Callable[..., object] = getattr(MemorySpool, refused)
     calls: list[str] = []
 
-    def fail(spool: MemorySpool, batch_id: str) -> object:
+    def fail(spool: MemorySpool, batch_id: str, *more: object) -> object:
         calls.append(batch_id)
         if len(calls) % at == 0:
             raise NoSpaceError("No space left on device.")
-        return works(spool, batch_id)
+        return works(spool, batch_id, *more)
 
     world = World()
     batch_id = claimed(world)

@@ -38,7 +38,7 @@ def test_a_batch_with_a_damaged_journal_is_taken_in_again_and_keeps_its_whole_an
         journal.salvageable_uses = uses  # type: ignore[attr-defined]
         return journal
 
-    world.intake._create_journal = create
+    world.intake._arrivals._create_journal = create
     again = world.intake.accept(batch.id)
     assert again is not None
     assert {index: line for index, _, line in again.journal.results()}[1] == ANSWER

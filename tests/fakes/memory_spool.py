@@ -151,7 +151,9 @@ class MemorySpool:
         signature: Signature = (1, 1, len(content), touched, touched)
         return Original(name, directory.uid, signature, name in self.writers, content.count(b"\n"))
 
-    def copy_input(self, batch_id: str) -> tuple[str, int]:
+    def copy_input(
+        self, batch_id: str, on_block: Callable[[bytes], bool] = lambda block: True
+    ) -> tuple[str, int]:
         name = self.original_name(batch_id)
         directory = self._directory(batch_id)
         if directory.aside and directory.copy is not None:
@@ -160,6 +162,8 @@ class MemorySpool:
             raise SpoolError("There is nothing to copy, or a copy already.")
         if name in self.unusable:
             raise NotUsableError(self.unusable[name])
+        if not on_block(directory.orig[name]):
+            raise NotUsableError("The batch file is not read to its end.")
         directory.copy = directory.orig[name]
         return hashlib.sha256(directory.copy).hexdigest(), len(directory.copy)
 

@@ -133,7 +133,8 @@ class EndlessSpool(MemorySpool):
 def test_a_line_longer_than_a_row_can_say_is_one_bad_line(tmp_path: Path) -> None:
     journal = LmdbJournal.create(str(tmp_path / "journal"))
     rules = Rules(slots=1, line_bytes_max=1_000)
-    assert Reading(EndlessSpool(), journal, f"batch_{0:032x}", rules, Options()).run(lambda: False)
+    for _ in Reading(EndlessSpool(), journal, f"batch_{0:032x}", rules, Options()).slices():
+        pass
     [(_, is_error, line)] = journal.results()
     assert is_error
     assert json.loads(line)["error"]["message"].startswith(f"This line has {5 * 2**30} bytes")

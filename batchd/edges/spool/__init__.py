@@ -123,8 +123,10 @@ class Spool:
         return disk.bytes_below(checked_id(batch_id), self._layout.processing, but="orig")
 
     @translated("a batch file was copied")
-    def copy_input(self, batch_id: str) -> tuple[str, int]:
-        return self._aside.kept_copy(batch_id) or self._processing.copy_input(batch_id)
+    def copy_input(
+        self, batch_id: str, on_block: Callable[[bytes], bool] = lambda block: True
+    ) -> tuple[str, int]:
+        return self._aside.kept_copy(batch_id) or self._processing.copy_input(batch_id, on_block)
 
     @translated("an empty copy was made")
     def copy_nothing(self, batch_id: str) -> tuple[str, int]:

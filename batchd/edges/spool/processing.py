@@ -14,7 +14,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -86,8 +86,8 @@ class Processing:
         signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         return Original(name, found.st_uid, signature, has_writer, lines)
 
-    def copy_input(self, batch_id: str) -> tuple[str, int]:
-        """One pass: read, hash, write. A copy that did not succeed is removed again."""
+    def copy_input(self, batch_id: str, on_block: Callable[[bytes], bool]) -> tuple[str, int]:
+        """One pass: read, count, hash, write. A copy that did not succeed is removed again."""
         name = self.original_name(batch_id)
         if name is None:
             raise SpoolError(f"There is no batch file in processing/{batch_id}/orig.")
@@ -98,7 +98,7 @@ class Processing:
                 target = _created_copy(place)
                 try:
                     failpoints.reach("copy.made")
-                    digest, size_bytes = _copied(source, target)
+                    digest, size_bytes = _copied(source, target, on_block)
                 except BaseException:
                     os.unlink("input.jsonl", dir_fd=place)
                     raise
@@ -260,7 +260,7 @@ def _created_copy(place: int) -> int:
     return os.open("input.jsonl", flags, 0o400, dir_fd=place)
 
 
-def _copied(source: int, target: int) -> tuple[str, int]:
+def _copied(source: int, target: int, on_block: Callable[[bytes], bool]) -> tuple[str, int]:
     before = os.fstat(source)
     digest = hashlib.sha256()
     block, other = (memoryview(bytearray(_BLOCK_BYTES)) for _ in range(2))
@@ -271,6 +271,8 @@ def _copied(source: int, target: int) -> tuple[str, int]:
         while count := os.readv(source, [block]):
             if hashed is not None:
                 hashed.result()
+            if not on_block(bytes(block[:count])):
+                raise NotUsableError("The batch file is not read to its end.")
             hashed = beside.submit(digest.update, block[:count])
             disk.write_all(target, block[:count])
             size_bytes += count
