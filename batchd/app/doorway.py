@@ -27,6 +27,9 @@ ACTIVE_BATCHES_MAX = 16
 #: A sweep is the truth about the inbox; the bell only makes it come sooner.
 SWEEP_INTERVAL_S = 5.0
 
+#: After a sweep of an inbox with a million names.
+SWEEP_PAUSE_S_MAX = 30.0
+
 #: However short a file must lie still: a foreground run would list its inbox for nothing all the time.
 SWEEP_PAUSE_S = 0.25
 
@@ -54,20 +57,25 @@ class Doorway:
         self, is_stopping: Callable[[], bool], on_ready: Callable[[], None], recovered: Callable[[], int]
     ) -> None:
         """Until `is_stopping`. `recovered` counts the batches of an earlier run that still take room."""
-        is_first = True
+        is_first, now = True, asyncio.get_running_loop().time
         try:
             while not is_stopping():
                 room = max(0, ACTIVE_BATCHES_MAX - self._accepted.qsize() - recovered() - len(self._coming))
                 # What waited may wait on, so it takes no room from the claims; what comes in takes it later.
                 due = [batch_id for batch_id in self._intake.due() if batch_id not in self._coming][:room]
+                began = now()
                 fresh = await to_its_end(self._intake.sweep, room)
+                # Whatever lies there, a sweep takes a fifth of the time at most.
+                least_s = min(SWEEP_PAUSE_S_MAX, 4 * (now() - began))
                 if is_first:
                     on_ready()
                     is_first = False
                 self._coming.extend((*due, *fresh))
-                pause_s = min(SWEEP_INTERVAL_S, max(self._intake.settle_s, SWEEP_PAUSE_S))
+                pause_s = max(least_s, min(SWEEP_INTERVAL_S, max(self._intake.settle_s, SWEEP_PAUSE_S)))
                 await self._take_turns(pause_s, is_stopping)
-                if not self._coming:
+                if not self._coming and least_s > SWEEP_PAUSE_S:
+                    await asyncio.sleep(least_s)  # whoever fills the inbox rings the bell all the time
+                elif not self._coming:
                     await self._bell.wait(pause_s)
         finally:
             await to_its_end(self._intake.close)

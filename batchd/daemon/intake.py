@@ -52,6 +52,10 @@ from batchd.errors import (
 #: Claims of one sweep; the rest waits for the next, so that a million small files do not hold up the work.
 CLAIMS_PER_SWEEP_MAX = 16
 
+#: Of what stays in the inbox there is one line in the log, and then silence for so long: anybody may make a
+#: million such names.
+STAYS_SILENCE_S = 60.0
+
 
 class Intake:
     """Claims files and turns them into batches. All methods block; run them beside the event loop.
@@ -77,6 +81,7 @@ class Intake:
         self._only = only
         self._watched: dict[bytes, Watched] = {}
         self._warned: set[bytes] = set()
+        self._silent_until = 0.0
         self._waiting: dict[str, Waiting] = {}
         self._holdings = Holdings(spool)
         self._cancelled: set[str] = set()
@@ -249,12 +254,17 @@ class Intake:
         return self._spool.is_at_work(batch_id) or self._spool.result_path(batch_id) is not None
 
     def _list(self, stays: Sequence[Seen], in_inbox: Set[bytes]) -> None:
-        for item in stays:
-            if item.name not in self._warned:
-                name = item.name.decode("utf-8", "replace")
-                logger.bind(event="stays_in_inbox").warning("stays in the inbox: {}: {}", name, item.reason)
+        new = [item for item in stays if item.name not in self._warned]
         # As long as the name is there: whether a limit is looked at hangs on the room that there is.
-        self._warned = (self._warned | {item.name for item in stays}) & in_inbox
+        self._warned &= in_inbox
+        now = self._clock.monotonic()
+        if new and now >= self._silent_until:
+            name = new[0].name.decode("utf-8", "replace")
+            more = f"; and {len(new) - 1:,} more (batchd status)" if len(new) > 1 else ""
+            words = f"{new[0].reason}{more}"
+            logger.bind(event="stays_in_inbox").warning("stays in the inbox: {}: {}", name, words)
+            self._warned |= {item.name for item in new}
+            self._silent_until = now + STAYS_SILENCE_S
         self.unclaimable = stays
 
     def _unsettled(self, waiting: Waiting, now: float) -> Slices | None:

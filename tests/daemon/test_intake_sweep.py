@@ -2,7 +2,7 @@
 
 from batchd.core.json import dumps
 from batchd.core.rules import Rules
-from batchd.daemon.intake import CLAIMS_PER_SWEEP_MAX
+from batchd.daemon.intake import CLAIMS_PER_SWEEP_MAX, STAYS_SILENCE_S
 from tests.daemon.inlet import NAME, WANTED, World
 from tests.fakes.made_batch import chat, content
 from tests.fakes.memory_spool import MemorySpool
@@ -90,3 +90,26 @@ def test_a_file_that_has_gone_since_the_sweep_is_no_batch() -> None:
     world.spool.__class__ = Vanishing
     world.spool.drop(NAME, b"x\n")
     assert world.intake.sweep(16) == []
+
+
+def test_what_stays_is_one_line_a_minute_however_much_it_is(said: list[str]) -> None:
+    world = World()
+
+    def lines() -> int:
+        return sum("stays in the inbox" in line for line in said)
+
+    for number in range(500):
+        world.spool.drop(b"%03d" % number, b"", reason="it is a link")
+    world.intake.sweep(16)
+    assert lines() == 1
+    assert "and 499 more" in said[-1]
+    for number in range(500, 600):
+        world.spool.drop(b"%03d" % number, b"", reason="it is a link")
+        world.intake.sweep(16)
+    assert lines() == 1
+    world.clock._move_to(world.clock.monotonic() + STAYS_SILENCE_S)
+    world.intake.sweep(16)
+    world.intake.sweep(16)
+    assert lines() == 2
+    assert "and 99 more" in said[-1]
+    assert len(world.intake.unclaimable) == 600

@@ -18,6 +18,7 @@ import errno
 import os
 import re
 import stat
+from bisect import insort
 from dataclasses import dataclass, field
 
 from loguru import logger
@@ -37,10 +38,23 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 OPTIONS_BYTES_MAX = 2**20
 
 
+#: Batch files of one owner that a sweep looks at: the rest is looked at when these are claimed. Many times
+#: what is claimed at a time, and 400 bytes of memory each.
+BATCHES_LISTED_MAX = 2_048
+
+#: Owners: members of the submit group are few.
+OWNERS_MAX = 256
+
+#: Names of anything else; the status shows half as many.
+OTHERS_LISTED_MAX = 2_048
+
 #: What opening a link, an unreadable file, a socket, or a file that its owner holds answers.
 _SUBMITTERS_FAULT = frozenset(
     {errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.EAGAIN, errno.ENODEV}
 )
+
+#: In place of a name: a slash stands in none.
+NOT_LISTED = b"(and/more)"
 
 #: What a name answers on which another user has mounted a file system of his own (FUSE), alive or dead.
 _NOT_SHOWN = frozenset({errno.EACCES, errno.EPERM, errno.ENOTCONN, errno.ESTALE, errno.ELOOP})
@@ -51,6 +65,19 @@ _LITTER = re.compile(r"\.(submit-[0-9a-f]{16}\.(options|batch)|(probe|returned)-
 LITTER_AGE_S = 36 * 3_600.0
 
 
+class _First:
+    """The first so many names, in their order: the same ones in each sweep, as long as they are there."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.names: list[bytes] = []
+
+    def add(self, name: bytes) -> None:
+        if len(self.names) < self._most or name < self.names[-1]:
+            insort(self.names, name)
+            del self.names[self._most :]
+
+
 @dataclass(frozen=True, slots=True)
 class Inbox:
     """Sweeps and claims."""
@@ -59,13 +86,35 @@ class Inbox:
     _said: set[str] = field(default_factory=set)
 
     def sweep(self) -> list[Seen]:
-        """One `Seen` for each name, in the order of names."""
+        """One `Seen` for each name, in the order of names; of very many only the first of each owner."""
         if not self._is_there():
             return []
+        batches, others, unlisted = self._first_names()
+        # The options of each batch that is listed, whatever is left out of the others.
+        beside = {name for name in map(options_name, batches) if len(name) <= NAME_BYTES_MAX}
+        names = sorted({*batches, *others, *beside})
+        seen = [item for item in map(self._seen, names) if item is not None]
+        return [*([_not_listed(unlisted, len(others))] if unlisted else []), *seen]
+
+    def _first_names(self) -> tuple[list[bytes], list[bytes], int]:
+        """Names of batch files; of anything else; and how many of these there are besides.
+
+        Anybody may make a million of either: only so many are held, whatever lies here.
+        """
+        batches: dict[int, _First] = {}
+        others, count = _First(OTHERS_LISTED_MAX), 0
         with os.scandir(self.layout.inbox) as entries:
-            names = sorted(os.fsencode(entry.name) for entry in entries)
-        seen = (self._seen(name) for name in names if not _is_unfinished(name))
-        return [item for item in seen if item is not None]
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                if _is_unfinished(name):
+                    continue
+                if not name.endswith(b".jsonl"):
+                    count += 1
+                    others.add(name)
+                elif (uid := _owner(entry)) in batches or len(batches) < OWNERS_MAX:
+                    batches.setdefault(uid, _First(BATCHES_LISTED_MAX)).add(name)
+        found = [name for first in batches.values() for name in first.names]
+        return found, others.names, count - len(others.names)
 
     def has_writer(self, name: bytes) -> bool | None:
         """None where the file has gone, or the kernel would not tell."""
@@ -170,6 +219,19 @@ class Inbox:
 
 def _is_unfinished(name: bytes) -> bool:
     return name.startswith(b".") or name.endswith(_UNFINISHED_SUFFIXES)
+
+
+def _owner(entry: "os.DirEntry[str]") -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_uid
+    except OSError:
+        return -1  # gone, or hidden: whoever looks more closely will say so
+
+
+def _not_listed(count: int, listed: int) -> Seen:
+    """Stands for them all, under a name that no file can have."""
+    reason = f"{count:,} more names that are no batch files are not listed, beside {listed:,}: take them away"
+    return Seen(NOT_LISTED, Kind.UNCLAIMABLE, (0, 0, 0, 0, 0), reason, -1)
 
 
 def _signature(found: os.stat_result) -> Signature:
