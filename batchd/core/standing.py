@@ -46,6 +46,10 @@ class Trouble:
     fault: ModelFault | None = None
     since: float | None = None
 
+    def of_load(self, fault: ModelFault) -> ModelFault:
+        """Nor does a refused load, whatever it calls itself: only what is said of the model is believed."""
+        return fault if fault.category is Category.MODEL else self.of_canary(fault)
+
     def of_canary(self, fault: ModelFault) -> ModelFault:
         """A refused canary says nothing about a request: the model is broken, and may come back; or not."""
         self.refusals += not fault.is_temporary

@@ -201,7 +201,7 @@ class Supervisor:
                 return await self._prove(wish)
             case Command.RESTART:
                 fault = await self._server.restart(RESTART_TIMEOUT_S)
-                return Event.RESTARTED if fault is None else self._failed(fault, wish)
+                return Event.RESTARTED if fault is None else self._failed(wish.trouble.of_load(fault), wish)
             case Command.COOL:
                 return await self._cool(wish)
             case Command.REPORT:
@@ -226,9 +226,9 @@ class Supervisor:
         self.standing = Standing(State.LOADING, load.model)
         loaded = await self._server.load(load, LOAD_TIMEOUT_S)
         if isinstance(loaded, ModelFault):
-            return self._failed(loaded, wish)
+            return self._failed(wish.trouble.of_load(loaded), wish)
         if isinstance(described := await self._server.describe(DESCRIBE_TIMEOUT_S), ModelFault):
-            return self._failed(described, wish)
+            return self._failed(wish.trouble.of_load(described), wish)
         self.description = described
         if self.standing.state is not State.LOADING:  # it was lost or put out meanwhile
             return Event.LOADED

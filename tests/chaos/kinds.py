@@ -172,4 +172,15 @@ KINDS = (
         chunk=200,
         seconds=0.3,
     ),
+    Kind(
+        "odd answers",
+        "odd",
+        ("tests/chaos/test_odd_answers.py",),
+        "BATCHD_TEST_ODD_ANSWERS",
+        full=100_000,
+        nightly=100_000,
+        chunk=10_000,
+        seconds=0.02,
+        begin_s=10.0,
+    ),
 )

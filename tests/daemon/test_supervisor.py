@@ -522,6 +522,14 @@ async def test_each_load_is_told_with_what_its_canary_read() -> None:
     assert world.changes[0].new == "m sha256:1 Q4_1, window 1024 tokens, 4 slots, scripted 1.0"
 
 
+async def test_one_odd_refusal_of_a_load_is_no_judgement_on_every_request() -> None:
+    odd = ModelFault(Category.CONTEXT_LENGTH, "m", is_temporary=False, code="context_length_exceeded")
+    world = World(Script().loads(odd, odd))
+    assert isinstance(await world.ensure(), Loaded)
+    world = World(Script().loads(odd, odd, odd))
+    assert await world.ensure() == odd
+
+
 async def test_what_a_server_says_at_length_is_shortened() -> None:
     world = World(Script().loads(ModelFault(Category.MODEL, "x" * 5_000, is_temporary=False)))
     await world.ensure()

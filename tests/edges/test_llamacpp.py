@@ -227,6 +227,18 @@ async def test_a_server_that_tells_nonsense_of_itself_is_not_used(
     assert (fault.category, fault.is_temporary) == (Category.SERVER, True)
 
 
+@pytest.mark.parametrize("status", [400, 404, 501])
+async def test_a_server_that_cannot_tell_what_it_is_is_a_matter_of_its_address(
+    script: ScriptedLlama, status: int
+) -> None:
+    script.replies["/props"] = (status, {"error": {"message": "m", "type": "exceed_context_size_error"}})
+    server = LlamaServer(url=script.address)
+    fault = fault_of(await server.load(Load("little", 512, 1), 5))
+    await server.close()
+    assert (fault.category, fault.is_temporary, fault.needs_operator) == (Category.MODEL, True, True)
+    assert "llamacpp.url" in fault.message
+
+
 @pytest.mark.parametrize("digits", ["9" * 5_000, "9" * 10])
 async def test_an_error_with_an_impossible_number_has_no_number(
     script: ScriptedLlama, by_url: LlamaServer, digits: str

@@ -85,6 +85,13 @@ def out_of_order(text: str) -> ModelFault:
     return ModelFault(Category.MODEL, text, is_temporary=True, is_server_lost=True, needs_operator=True)
 
 
+def of_set_up(fault: ModelFault) -> ModelFault:
+    """What a server says that does not know its own description is about its address, not a request."""
+    if fault.is_temporary:
+        return fault
+    return out_of_order(f"{fault.message} (it is no llama-server, or llamacpp.url has a wrong path)")
+
+
 def is_oom(text: str) -> bool:
     """Whether a text speaks of memory that was not to be had."""
     lowered = text.lower()

@@ -112,10 +112,10 @@ class Route:
     async def props(self, timeout_s: float) -> Props | ModelFault:
         props = await self.question("GET", "/props", timeout_s=timeout_s)
         if isinstance(props, ModelFault):
-            return props
+            return faults.of_set_up(props)
         listing = await self.question("GET", "/v1/models", timeout_s=timeout_s)
         if isinstance(listing, ModelFault):
-            return listing
+            return faults.of_set_up(listing)
         return guarded(lambda: props_of(props, listing))
 
     async def question(
