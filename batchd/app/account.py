@@ -28,6 +28,7 @@ from batchd.core.limits import LOADED, Change
 from batchd.core.model import Answer, Load, Loaded
 from batchd.core.provenance import USES, Account, account_of, agreed
 from batchd.core.request import Request
+from batchd.core.vectors import LENGTHS, held
 from batchd.daemon.ports import Journal
 
 #: The meta value with the names of the servers, in the order of their numbers.
@@ -45,6 +46,7 @@ class BatchAccount:
         self._seats = seats
         self._account = Account()
         self._digests: dict[str, str] = {}
+        self._lengths: dict[str, int] = {}
         self._choosing = asyncio.Lock()
         self.names: list[str] = []
 
@@ -60,6 +62,8 @@ class BatchAccount:
         if len(self.names) > max(known, 1):
             self._journal.note(SERVERS, dumps(self.names).decode())
 
+        lengths = loads(meta[LENGTHS].encode()) if LENGTHS in meta else {}
+        self._lengths = dict(lengths) if isinstance(lengths, dict) else {}
         edges = loads(meta[EDGES].encode()) if EDGES in meta else {}
         for seat in self._seats:
             seat.supervisor.steering.remember(edges.get(seat.name, {}) if isinstance(edges, dict) else {})
@@ -78,6 +82,14 @@ class BatchAccount:
         self._account = self._account.used(loaded, now, new_loads, canary_tokens, seat.name)
         # The queue of the journal keeps its order: this is durable no later than the first answer.
         self._journal.note(USES, self._account.to_meta())
+
+    def vectors_held(self, request: Request, answer: Answer, length: int | None) -> Answer | ModelFault:
+        """An answer with vectors, held against what this batch has of its model; `length`: its canary's."""
+        if request.model not in self._lengths:
+            self._lengths[request.model] = length or len(answer.embeddings[0])
+            # The queue of the journal keeps its order: this is durable no later than the answer.
+            self._journal.note(LENGTHS, dumps(self._lengths).decode())
+        return held(request, answer, self._lengths[request.model])
 
     async def digest_of(self, model: str) -> str:
         """The digest that this model has in this batch: that of what answered before, else the one that most
@@ -157,7 +169,14 @@ class AccountedModel:
 
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         """One request in one slot."""
-        return await self._judging.ask(self._model.answer, request, slot, timeout_s)
+        return await self._judging.ask(self._sent, request, slot, timeout_s)
+
+    async def _sent(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
+        answer = await self._model.answer(request, slot, timeout_s)
+        if isinstance(answer, ModelFault) or not answer.embeddings:
+            return answer
+        length = self._entered.vector_length if self._entered is not None else None
+        return self._account.vectors_held(request, answer, length)
 
     async def count_tokens(self, request: Request) -> int | None:
         """The prompt's tokens, exactly."""

@@ -35,6 +35,7 @@ def outcome_of_copy(original: Outcome, index: int, custom_id: str, number: int) 
         empty_answers=original.spent.empty_answers,
         cut_answers=original.spent.cut_answers,
         lowered_answers=original.spent.lowered_answers,
+        zero_answers=original.spent.zero_answers,
         deduplicated_answers=int(not original.is_error),
     )
     line = copied_line(original.line, index, custom_id, number)

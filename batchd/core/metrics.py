@@ -25,6 +25,7 @@ from batchd.core.record import LANES_EACH, NO_REUSE, Event, Group, Progress, Sha
 from batchd.core.runaway import Extra
 from batchd.core.summary import Acceptance
 from batchd.core.talk import notes_of
+from batchd.core.vectors import ZEROS
 
 #: Of the layout of `metrics.json`. A reader refuses a higher one.
 METRICS_VERSION = 1
@@ -113,6 +114,7 @@ def build_metrics(
             "empty": progress.spent.empty_answers,
             "cut_at_bound": progress.spent.cut_answers,
             "lowered_bounds": progress.spent.lowered_answers,
+            "zero_vectors": progress.spent.zero_answers,
             "deduplicated": progress.spent.deduplicated_answers,
             "asked_again": asdict(run.extra),
         },
@@ -155,6 +157,8 @@ def _notes(acceptance: Acceptance, progress: Progress, events: Sequence[Event]) 
         notes.append(f"{progress.spent.cut_answers} answers were cut at their bound: finish_reason 'length'.")
     if lowered := progress.spent.lowered_answers:
         notes.append(f"{lowered} {LOWERED}: response.lowered_bound.")
+    if zeros := progress.spent.zero_answers:
+        notes.append(f"{zeros} {ZEROS}.")
     return notes
 
 

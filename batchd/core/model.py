@@ -45,6 +45,7 @@ class Loaded:
     window_tokens_max: int | None  # the model's own maximum, from its metadata
     load_s: float
     memory_window_tokens_max: int | None = None  # larger ones did not fit in memory; None = none failed
+    vector_length: int | None = None  # numbers in each vector of the canary; None = it had none
     is_window_fixed: bool = False  # the server was started with it; `window_tokens_max` is the same then
 
 
@@ -101,3 +102,8 @@ class Answer:
     usage: Usage
     embeddings: tuple[tuple[float, ...], ...] = ()
     reload_s: float = 0.0
+
+    @property
+    def has_zeros(self) -> bool:
+        """Whether one of its vectors is nothing but zeros."""
+        return any(not any(vector) for vector in self.embeddings)

@@ -64,7 +64,7 @@ _PACE = struct.Struct(">dd")
 _AT = struct.Struct(">d")
 
 #: Counters of `Spent` that the first journals of this schema do not have. A new one is only entered here.
-_LATER = ("lowered_answers",)
+_LATER = ("lowered_answers", "zero_answers")
 
 #: The numbers are on disk: never give one a new meaning. 0 is no category.
 _CATEGORIES: tuple[Category, ...] = (

@@ -109,6 +109,7 @@ class Spent:
     cold_answers: int = 0  # the group's beginning was not in the slot
     deduplicated_answers: int = 0  # of copies, without those of errors
     lowered_answers: int = 0  # the largest window left less than the request's bound
+    zero_answers: int = 0  # of embeddings, with a vector of nothing but zeros
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from batchd.core.json import loads
 from batchd.core.record import NO_SPENT, Spent
+from batchd.core.vectors import zeros_in
 
 
 def read_back(line: bytes) -> tuple[str | None, Spent]:
@@ -41,6 +42,7 @@ def read_back(line: bytes) -> tuple[str | None, Spent]:
         unknown_answers=int(source not in ("engine", "log", "estimate", "deduplicated")),
         deduplicated_answers=int(source == "deduplicated"),
         lowered_answers=int(isinstance(_at(response, "lowered_bound"), int)),
+        zero_answers=int(zeros_in(_at(body, "data"))),
     )
     return _text(custom_id), spent
 

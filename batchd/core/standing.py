@@ -12,7 +12,7 @@ DIAGNOSTICS
 from dataclasses import dataclass, replace
 
 from batchd.core.fault import Category, ModelFault
-from batchd.core.model import Load, Loaded
+from batchd.core.model import Answer, Load, Loaded
 from batchd.core.request import Endpoint, Message, Request
 from batchd.core.serverstate import PROVEN, State
 from batchd.errors import UnavailableError
@@ -62,6 +62,13 @@ def canary(load: Load) -> Request:
         return Request("canary", Endpoint.EMBEDDINGS, load.model, (), ("ready?",), {}, 0)
     messages = (Message("user", "Say: ready."),)
     return Request("canary", Endpoint.CHAT, load.model, messages, (), {"temperature": 0}, 1)
+
+
+def proven(standing: Standing, answer: Answer) -> Standing:
+    """With what the canary's answer told of the model: how long its vectors are."""
+    if standing.loaded is None or not answer.embeddings:
+        return standing
+    return replace(standing, loaded=replace(standing.loaded, vector_length=len(answer.embeddings[0])))
 
 
 def given_up(after_s: float, detail: str, fault: ModelFault | None) -> ModelFault:

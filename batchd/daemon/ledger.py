@@ -232,4 +232,5 @@ def _spent(success: Success, prefix_tokens: int) -> Spent:
         unknown_answers=int(usage.cached_source is Source.UNKNOWN),
         cold_answers=int(is_cold(usage.cached_tokens, prefix_tokens)),
         lowered_answers=int(success.lowered_bound is not None),
+        zero_answers=int(answer.has_zeros),
     )

@@ -32,6 +32,7 @@ from batchd.core.overflow import LOWERED
 from batchd.core.record import LineRow
 from batchd.core.result import BatchFacts, batch_object
 from batchd.core.tally import Tally
+from batchd.core.vectors import ZEROS
 from batchd.daemon.ports import Batch, Spool
 from batchd.errors import JournalError, NoSpaceError, SpoolError
 
@@ -112,6 +113,10 @@ class Publisher:
         if spent.lowered_answers:
             logger.bind(event="lowered_bounds", batch_id=batch.id).warning(
                 "{}: {} {}", batch.id, spent.lowered_answers, LOWERED
+            )
+        if spent.zero_answers:
+            logger.bind(event="zero_vectors", batch_id=batch.id).warning(
+                "{}: {} {}", batch.id, spent.zero_answers, ZEROS
             )
         draft = _Draft(self._spool, batch)
         try:

@@ -2,8 +2,7 @@
 
 SUMMARY
     Walks the table of `core/serverstate`: what is done next stands there, what came of it is the next event.
-    `ensure` walks until a load is proven by a canary, as long as somebody wants it. How much is asked for is
-    the governor's decision (`steering`).
+    `ensure` walks until a canary proves a load, as long as somebody wants it; `steering` says of what size.
 
     A server that is gone, that dies too often, or that a person must mend, is waited for with pauses that
     grow; the standing says why, and when the next try is. With `give_up_s` that has an end.
@@ -23,7 +22,7 @@ from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.request import Request
 from batchd.core.retry import backoff_s
 from batchd.core.serverstate import PROVEN, Command, Event, State, step
-from batchd.core.standing import Standing, Trouble, canary, given_up, shortened, unusable
+from batchd.core.standing import Standing, Trouble, canary, given_up, proven, shortened, unusable
 from batchd.daemon.ports import Clock, ModelServer
 from batchd.daemon.steering import Steering
 from batchd.daemon.voice import voice
@@ -255,6 +254,7 @@ class Supervisor:
             self._canary_s = None
             return Event.LOST
         self.steering.fitted(load, self._clock.monotonic() - self._began)
+        self.standing = proven(self.standing, answer)
         self._on_change(after_load(loaded, described, answer.usage.prompt_tokens))
         self._log.bind(event="model_ready").info(
             "model {} ready: window {} tokens, {} slots, loaded in {:.1f} s",

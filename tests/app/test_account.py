@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from batchd.core.model import Answer, Source, Usage
 from batchd.edges.spool import final_name
 from batchd.errors import SpoolError
-from tests.app.premises import Premises, batch_of, metrics_of
+from tests.app.premises import Premises, batch_of, codes, metrics_of
 from tests.batches import write_batch
-from tests.fakes.made_batch import chat
-from tests.fakes.scripted_model import Script, answer, crash
+from tests.fakes.made_batch import chat, embed
+from tests.fakes.scripted_model import Script, ScriptedServer, answer, crash
 from tests.house import LivingDaemon
 from tests.simulator.child import ChildSimulator
 
@@ -141,3 +142,39 @@ async def test_another_life_of_the_daemon_does_not_meet_the_same_limit_again(pre
     assert loads_of(world) == ["load m 1024x1"]
     names = [decision["name"] for decision in metrics["decisions"]]
     assert [name for name in names if name.startswith("slots")] == ["slots_halved", "slots_remembered"]
+
+
+def vectors(*numbers: float) -> Answer:
+    return Answer("", None, "stop", Usage(5, 0, 0, Source.ENGINE, 0.01, 0.0), (numbers,))
+
+
+async def test_a_vector_of_another_length_is_no_success_and_zeros_are_counted_and_said(
+    premises: Build,
+) -> None:
+    short = [vectors(0.5)] * 3  # as many as there are attempts, and before any good one
+    world = premises(Script().answers("a", *short).answers("b", vectors(0.0, 0.0)))
+    batch_id = world.drop([embed("a"), embed("b"), embed("c")], deduplicate=False)
+    async with world.at_work():
+        result = await world.result(batch_id)
+    assert codes(result) == {"a": "server", "b": "answered", "c": "answered"}
+    assert "have 1 numbers, and those of this model have 2" in (result / "errors.jsonl").read_text()
+    metrics = metrics_of(result)
+    assert metrics["answers"]["zero_vectors"] == 1
+    assert any("vector of zeros" in note for note in metrics["notes"])
+
+
+async def test_the_length_of_a_batchs_vectors_outlives_the_daemon(premises: Build) -> None:
+    world = premises(Script().holds("b"))
+    world.drain_s = 0.05
+    world.set_rules(slots=1)
+    world.build()
+    batch_id = world.drop([embed("a"), embed("b")], deduplicate=False)
+    async with world.at_work():
+        await world.until(lambda: "b" in world.server.sent)
+    other = [vectors(0.5, 0.5, 0.5)] * 10  # the model has been replaced meanwhile
+    world.server = ScriptedServer(Script().answers("canary", *other).answers("b", *other))
+    world.build()
+    async with world.at_work():
+        result = await world.result(batch_id)
+    assert codes(result) == {"a": "answered", "b": "server"}
+    assert "have 3 numbers, and those of this model have 2" in (result / "errors.jsonl").read_text()
