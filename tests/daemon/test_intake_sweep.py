@@ -36,7 +36,7 @@ def test_an_id_that_is_taken_gets_a_fresh_one_and_it_is_said(said: list[str]) ->
     world.spool.outbox[f"reviews.{WANTED}"] = {"batch.json": b"{}"}
     taken = world.take(content([chat("a")]), {"batch_id": WANTED})
     assert taken.id == f"batch_{1:032x}"
-    assert any(f"the id {WANTED} is taken" in line for line in said)
+    assert any(f"the id {WANTED} is taken: the batch of user 0 gets batch_" in line for line in said)
 
 
 def test_no_more_is_claimed_than_there_is_room_for() -> None:
