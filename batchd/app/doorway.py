@@ -51,7 +51,8 @@ class Doorway:
         self._hold = hold
         self._on_accepted = on_accepted
         self._coming: deque[str] = deque()  # claimed, and being read
-        self._accepted: asyncio.Queue[Batch] = asyncio.Queue(ACTIVE_BATCHES_MAX)
+        self._accepted: dict[str, Batch] = {}
+        self._came = asyncio.Event()
 
     async def run(
         self, is_stopping: Callable[[], bool], on_ready: Callable[[], None], recovered: Callable[[], int]
@@ -60,7 +61,7 @@ class Doorway:
         is_first, now = True, asyncio.get_running_loop().time
         try:
             while not is_stopping():
-                room = max(0, ACTIVE_BATCHES_MAX - self._accepted.qsize() - recovered() - len(self._coming))
+                room = max(0, ACTIVE_BATCHES_MAX - len(self._accepted) - recovered() - len(self._coming))
                 # What waited may wait on, so it takes no room from the claims; what comes in takes it later.
                 due = [batch_id for batch_id in self._intake.due() if batch_id not in self._coming][:room]
                 began = now()
@@ -80,12 +81,21 @@ class Doorway:
         finally:
             await to_its_end(self._intake.close)
 
-    async def next_accepted(self, timeout_s: float) -> Batch | None:
-        """The next accepted batch; None after a while without one."""
+    @property
+    def accepted_ids(self) -> list[str]:
+        """Those that wait for their turn, in the order in which they came in."""
+        return list(self._accepted)
+
+    def take(self, batch_id: str) -> Batch | None:
+        """It has its turn; None where it does not wait here."""
+        return self._accepted.pop(batch_id, None)
+
+    async def wait_accepted(self, timeout_s: float) -> None:
+        """Until one comes in, or for so long."""
+        self._came.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                return await self._accepted.get()
-        return None
+                await self._came.wait()
 
     async def _take_turns(self, duration_s: float, is_stopping: Callable[[], bool]) -> None:
         """One slice of each in turn, until none is left or it is time to sweep: no file holds up another."""
@@ -104,7 +114,8 @@ class Doorway:
             name = batch.name.decode("utf-8", "replace")
             self._board.enter(batch_id, name, "validating", progress)
             self._on_accepted(batch)
-            await self._accepted.put(batch)
+            self._accepted[batch_id] = batch
+            self._came.set()
         return batch is Turn.OVER
 
     def _take(self, batch_id: str) -> Batch | Literal[Turn.OVER] | None:

@@ -27,6 +27,7 @@ from batchd.app.outside import Outside
 from batchd.app.pulse import Pulse
 from batchd.app.roster import Roster
 from batchd.app.servers import Servers
+from batchd.app.turns import Turns
 from batchd.core.limits import Change
 from batchd.core.rules import Rules
 from batchd.core.space import Space
@@ -40,9 +41,6 @@ from batchd.daemon.status import StatusBoard
 from batchd.edges.journal import Journal as LmdbJournal
 
 TICK_S = 1.0
-
-#: While nothing is at work, it is looked this often whether a batch was resumed.
-RESUMED_CHECK_S = 1.0
 
 
 class House:
@@ -111,6 +109,7 @@ class House:
             self.roster.hold,
             lambda batch: self.roster.obey_one(batch, None),
         )
+        self._turns = Turns(spool, self.roster, self._doorway, self._intake.holdings.owner_of)
         self.published: dict[str, str] = {}  # with `only`: result directories by batch id
         self._desk: Desk | None = None
         self._stopping = asyncio.Event()
@@ -156,6 +155,7 @@ class House:
         """Run until stopped, or until `until` says that all that was wanted is done."""
         try:
             await self._chores.begin()
+            await self._turns.begin()
             await self._recover()
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -212,17 +212,18 @@ class House:
 
     async def _work(self) -> None:
         while not self._stopping.is_set():
-            batch = await self._next_batch()
+            batch = await self._turns.next_batch(self._rules.idle_unload_s)
             if batch is None:
                 await self._servers.release()
                 continue
             if self._stopping.is_set():
                 return
             path = await self._work_on(batch)
+            if path is None and self._stopping.is_set():
+                return
+            self._turns.ended()
             if path is not None:
                 await self._leave_with(batch, path)
-            elif self._stopping.is_set():
-                return
             else:
                 await self.roster.put_away(batch)
 
@@ -246,18 +247,6 @@ class House:
     def _keep_path(self, batch_id: str, path: str) -> None:
         if self._only is not None:
             self.published[batch_id] = path
-
-    async def _next_batch(self) -> Batch | None:
-        """The next accepted batch; None after a while without one."""
-        left_s = self._rules.idle_unload_s
-        while left_s > 0:
-            batch = self.roster.next_ready() or await self._doorway.next_accepted(
-                min(left_s, RESUMED_CHECK_S)
-            )
-            if batch is not None:
-                return batch
-            left_s -= RESUMED_CHECK_S
-        return None
 
     async def _tick(self, until: Callable[[], bool]) -> None:
         while True:

@@ -105,9 +105,17 @@ class Roster:
             insort(self._ready, (created_at, batch.id))
         return progress.total
 
-    def next_ready(self) -> Batch | None:
-        """The oldest of those that wait for their turn."""
-        return self.held[self._ready.pop(0)[1]] if self._ready else None
+    @property
+    def ready_ids(self) -> list[str]:
+        """Those that wait for their turn, the oldest first."""
+        return [batch_id for _, batch_id in self._ready]
+
+    def take(self, batch_id: str) -> Batch | None:
+        """It has its turn; None where it does not wait here."""
+        if batch_id not in self.ready_ids:
+            return None
+        self._ready = [entry for entry in self._ready if entry[1] != batch_id]
+        return self.held[batch_id]
 
     async def put_away(self, batch: Batch) -> None:
         """A paused batch: what it noted is durable, its journal is closed, and the next one has its turn."""

@@ -39,6 +39,11 @@ class Holdings:
             taken_bytes = held.input_bytes + bytes_to_come(lines)
             self._held[batch_id] = replace(held, taken_bytes=taken_bytes, is_accepted=True)
 
+    def owner_of(self, batch_id: str) -> int:
+        """-1: not known. For the event loop."""
+        held = self._held.get(batch_id)
+        return -1 if held is None else held.uid
+
     def leave(self, batch_id: str) -> None:
         """It is published."""
         self._held.pop(batch_id, None)

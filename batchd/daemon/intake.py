@@ -83,7 +83,7 @@ class Intake:
         self._warned: set[bytes] = set()
         self._silent_until = 0.0
         self._waiting: dict[str, Waiting] = {}
-        self._holdings = Holdings(spool)
+        self.holdings = Holdings(spool)
         self._cancelled: set[str] = set()
         self._arrivals = Arrivals(spool, clock, create_journal, self._no_room_for)
         self._is_stopping = False
@@ -107,15 +107,15 @@ class Intake:
         """A batch that was claimed before this start."""
         if (original := self._spool.original(batch_id)) is None:
             return
-        self._holdings.claimed(batch_id, original)
+        self.holdings.claimed(batch_id, original)
         if is_accepted:
-            self._holdings.accepted(batch_id, original.lines)
+            self.holdings.accepted(batch_id, original.lines)
         else:
             self._keep(Waiting(batch_id, original.name))
 
     def leave(self, batch_id: str) -> None:
         """It is published. For the event loop: it only forgets."""
-        self._holdings.leave(batch_id)
+        self.holdings.leave(batch_id)
         self._cancelled.discard(batch_id)
         self._space.release(batch_id)
 
@@ -131,11 +131,11 @@ class Intake:
         self._watched, settled = observe(self._watched, seen, now, rules.settle_s)
         stays = unclaimable(self._watched, seen, now)
         claimed: list[str] = []
-        for item in turns(settled, self._holdings.counts()):
+        for item in turns(settled, self.holdings.counts()):
             if len(claimed) >= min(room, CLAIMS_PER_SWEEP_MAX):
                 break
             held = {batch_id for batch_id, waiting in self._waiting.items() if waiting.reason}
-            reason = self._holdings.kept_out(item, held, rules)
+            reason = self.holdings.kept_out(item, held, rules)
             if reason:
                 stays.append(Seen(item.name, item.kind, item.signature, reason, item.uid))
             # What stays where it is (a writer holds it, it is not of `only`) takes no room from the others.
@@ -183,7 +183,7 @@ class Intake:
         except StopIteration as end:
             taken: tuple[Batch, Acceptance] = end.value
             self._space.promise(batch_id, taken[1].total)
-            self._holdings.accepted(batch_id, taken[1].total)
+            self.holdings.accepted(batch_id, taken[1].total)
             del self._waiting[batch_id]
             self.waiting = tuple(self._waiting.values())
             self._arrivals.end(batch_id)
@@ -243,7 +243,7 @@ class Intake:
         except NoSpaceError as error:
             # Ours, and without its options another batch: only recovery may go on with it.
             raise SpoolError(error.message, error.next_step) from error
-        self._holdings.claimed(batch_id, self._spool.original(batch_id) or item)  # as it was moved
+        self.holdings.claimed(batch_id, self._spool.original(batch_id) or item)  # as it was moved
         self._keep(Waiting(batch_id, name))
         shown = name.decode("utf-8", "replace")
         logger.bind(event="claimed", batch_id=batch_id).info("{} claimed: {}", batch_id, shown)
@@ -278,7 +278,7 @@ class Intake:
 
     def _no_room(self, batch_id: str, original: Original, lines: int | None) -> str:
         """For the copy, and for what comes of it as soon as its lines were counted."""
-        reason = self._holdings.outgrown(batch_id, original, lines or 0, self._rules)
+        reason = self.holdings.outgrown(batch_id, original, lines or 0, self._rules)
         return reason or self._space.refusal(original.size_bytes, lines or 0, self._spool.free_bytes())
 
     def _no_room_for(self, batch_id: str, lines: int) -> str:
@@ -286,7 +286,7 @@ class Intake:
         original = self._spool.original(batch_id)
         if original is None:
             return ""
-        reason = self._holdings.outgrown(batch_id, original, lines, self._rules)
+        reason = self.holdings.outgrown(batch_id, original, lines, self._rules)
         return reason or self._space.refusal(0, lines, self._spool.free_bytes())
 
     def _hold(self, waiting: Waiting) -> None:

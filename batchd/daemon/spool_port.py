@@ -143,6 +143,12 @@ class Spool(Protocol):
     def remove_litter(self, now: float) -> int:
         """Delete what submitters of ours left unfinished in the inbox more than a day and a half ago."""
 
+    def turns(self) -> bytes:
+        """What `keep_turns` kept last; empty where there is nothing that can be read."""
+
+    def keep_turns(self, content: bytes) -> None:
+        """Who was served, for after a restart. Not synced: a lost one costs somebody a turn."""
+
     def write_status(self, content: bytes) -> None:
         """Replace status.json whole."""
 

@@ -75,6 +75,7 @@ class MemorySpool:
         self.writers: set[bytes] = set()
         self.unusable: dict[bytes, str] = {}
         self.status = b""
+        self.kept_turns = b""
         self.free = self.size = 10**12
         self.grown = 0  # bytes of each journal
         self.archived_at = 0.0
@@ -277,6 +278,12 @@ class MemorySpool:
     ) -> int:
         old = [batch_id for batch_id, (at, _) in self.archived.items() if now - at > older_than_s]
         return sum(is_wanted() and bool(self.archived.pop(batch_id)) for batch_id in old)
+
+    def turns(self) -> bytes:
+        return self.kept_turns
+
+    def keep_turns(self, content: bytes) -> None:
+        self.kept_turns = content
 
     def write_status(self, content: bytes) -> None:
         self.status = content

@@ -236,6 +236,14 @@ class Spool:
     def remove_litter(self, now: float) -> int:
         return self._inbox.remove_litter(now)
 
+    @translated("the order of owners was read")
+    def turns(self) -> bytes:
+        return self._board.turns()
+
+    @translated("the order of owners was kept")
+    def keep_turns(self, content: bytes) -> None:
+        self._board.keep_turns(content)
+
     @translated("the status was written")
     def write_status(self, content: bytes) -> None:
         self._board.write_status(content)

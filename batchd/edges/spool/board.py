@@ -32,6 +32,9 @@ _TAIL_BYTES = 2**16
 #: Controls listed in one call: the younger ones wait for a later one.
 _CONTROLS_MAX = 1000
 
+#: Some hundred user ids.
+_TURNS_BYTES_MAX = 8_192
+
 _VERBS = frozenset({"cancel", "pause", "resume"})
 
 
@@ -73,6 +76,27 @@ class Board:
         failpoints.reach("status.written")
         os.replace(".status.json", "status.json", src_dir_fd=self.layout.root, dst_dir_fd=self.layout.root)
         failpoints.reach("status.done")
+
+    def turns(self) -> bytes:
+        """What was kept, of a plain file of ours; anything else is nothing."""
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open("turns", flags, dir_fd=self.layout.root)
+        except OSError:
+            return b""
+        try:
+            return os.read(fd, _TURNS_BYTES_MAX) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        finally:
+            os.close(fd)
+
+    def keep_turns(self, content: bytes) -> None:
+        """In place: a torn one is none, and costs somebody a turn."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open("turns", flags, 0o600, dir_fd=self.layout.root)
+        try:
+            disk.write_all(fd, content)
+        finally:
+            os.close(fd)
 
     def control_at(self, batch_id: str, verb: str) -> float | None:
         """A link counts, for what it points to is never looked at; a directory does not."""

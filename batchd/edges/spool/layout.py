@@ -70,6 +70,7 @@ This directory is the spool of batchd. batchd owns it, and only batchd renames o
   processing/  batches at work: leave it alone
   archive/     the files as they were handed in, kept for a while
   status.json  what `batchd status` shows
+  turns        whose batch began last, so that owners take turns
   lock         held while batchd runs
 """
 
