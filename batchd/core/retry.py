@@ -58,13 +58,17 @@ class Next(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What happens next, and what is charged: the counts as they are from now on."""
+    """What happens next, and what is charged: the counts as they are from now on.
+
+    `is_late`: not before all others had their turn. It hung, and may hang again, for as long.
+    """
 
     next: Next
     attempts: int
     crashes: int
     wait_s: float = 0.0
     window_tokens: int = 0
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,14 @@ def decide(fault: ModelFault, trial: Trial, attempts_max: int, chance: float) ->
     if fault.category in DEADLY and fault.is_server_lost:
         crashes = crashes + 1 if trial.is_alone else max(crashes, 1)
         is_guilty = crashes >= CRASHES_MAX
-        return Decision(Next.GIVE_UP if is_guilty else Next.SUSPECT, attempts, crashes)
+        is_late = fault.category is Category.TIMEOUT and not is_guilty
+        return Decision(Next.GIVE_UP if is_guilty else Next.SUSPECT, attempts, crashes, is_late=is_late)
     if not fault.is_temporary or attempts + 1 >= attempts_max:
         return Decision(Next.GIVE_UP, attempts + 1, crashes)
     is_refused = fault.category is Category.NETWORK
     wait_s = _busy_s(fault, attempts, chance) if is_refused else backoff_s(attempts, chance)
-    return Decision(Next.AGAIN, attempts + 1, crashes, wait_s=wait_s)
+    is_late = fault.category is Category.TIMEOUT
+    return Decision(Next.AGAIN, attempts + 1, crashes, wait_s=wait_s, is_late=is_late)
 
 
 def is_proof_due(fault: ModelFault, spared: int) -> bool:

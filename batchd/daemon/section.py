@@ -27,38 +27,46 @@ _LOOKED_AT = 4_096
 
 
 class Queue:
-    """Lines that wait for their moment, the earliest first."""
+    """Lines that wait for their moment, the earliest first; late ones wait for all others, too."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []
+        self._late: list[tuple[float, int]] = []
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) + len(self._late)
 
     def __iter__(self) -> Iterator[int]:
-        return (index for _, index in self._heap)
+        return (index for heap in (self._heap, self._late) for _, index in heap)
 
-    def put(self, index: int, due: float) -> None:
+    def put(self, index: int, due: float, is_late: bool = False) -> None:
         """This line, from that moment on."""
-        heapq.heappush(self._heap, (due, index))
+        heapq.heappush(self._late if is_late else self._heap, (due, index))
 
-    def take(self, now: float, fits: Callable[[int], bool] = lambda index: True) -> int | None:
+    def take(
+        self, now: float, fits: Callable[[int], bool] = lambda index: True, may_be_late: bool = True
+    ) -> int | None:
         """A line whose wait is over, and that this server can hold."""
-        passed: list[tuple[float, int]] = []
-        found = None
-        while found is None and self._heap and self._heap[0][0] <= now:
-            entry = heapq.heappop(self._heap)
-            if fits(entry[1]):
-                found = entry[1]
-            else:
-                passed.append(entry)
-        for entry in passed:
-            heapq.heappush(self._heap, entry)
-        return found
+        found = _taken(self._heap, now, fits)
+        return _taken(self._late, now, fits) if found is None and may_be_late else found
 
     def left_s(self, now: float) -> float:
         """Seconds until the next one is due; 0 when there is none."""
-        return max(0.0, self._heap[0][0] - now) if self._heap else 0.0
+        return max(0.0, min((heap[0][0] for heap in (self._heap, self._late) if heap), default=now) - now)
+
+
+def _taken(heap: list[tuple[float, int]], now: float, fits: Callable[[int], bool]) -> int | None:
+    passed: list[tuple[float, int]] = []
+    found = None
+    while found is None and heap and heap[0][0] <= now:
+        entry = heapq.heappop(heap)
+        if fits(entry[1]):
+            found = entry[1]
+        else:
+            passed.append(entry)
+    for entry in passed:
+        heapq.heappush(heap, entry)
+    return found
 
 
 @dataclass(slots=True)
@@ -209,9 +217,9 @@ class Section:
         self.counts[index] = (decision.attempts, decision.crashes)
         match decision.next:
             case Next.AGAIN:
-                self._put(index, now + decision.wait_s)
+                self._put(index, now + decision.wait_s, decision.is_late)
             case Next.SUSPECT:
-                self.suspects.note(index)
+                self.suspects.note(index, decision.is_late)
             case Next.REFIT:
                 self.too_long.append(index)
                 self.window_needed = max(self.window_needed, decision.window_tokens)
@@ -242,12 +250,12 @@ class Section:
         """The largest window that operator, model and memory of any server allow."""
         return max(_largest(item, window_tokens_max) for item in (loaded, *self.loads.values()))
 
-    def _put(self, index: int, due: float) -> None:
+    def _put(self, index: int, due: float, is_late: bool = False) -> None:
         # Whatever else befalls a suspect, it stays one until it has its outcome.
         if self.counts.get(index, (0, 0))[1] > 0:
             self.suspects.put([index], due)
         else:
-            self.again.put(index, due)
+            self.again.put(index, due, is_late)
 
 
 def _largest(loaded: Loaded, window_tokens_max: int) -> int:

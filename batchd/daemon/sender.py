@@ -58,6 +58,7 @@ class Sender:
         self._loaded: Loaded | None = None
         self._asked_tokens = self._answers = 0
         self._is_deadly = False  # of the loss: whether a request may have caused it
+        self._is_hung = False  # and whether it was a silence
         self._is_trial = self._is_alone = False
         self.lost = asyncio.Event()
         self.turn = asyncio.Event()
@@ -75,8 +76,10 @@ class Sender:
         holds for this load."""
         self._asked_tokens = asked_tokens
         self._tempo.begin(loaded.slots, self._clock.monotonic())
-        if loaded != self._loaded:
-            self._loaded, self._pace = loaded, Pace()
+        before, self._loaded = self._loaded, loaded
+        # After a restart the same load is as fast: what hung is not given the operator's limit again.
+        if before is None or replace(before, load_s=0.0) != replace(loaded, load_s=0.0):
+            self._pace = Pace()
 
     @contextmanager
     def trial(self, is_alone: bool) -> Iterator[None]:
@@ -108,7 +111,7 @@ class Sender:
             answer = await self._asked(section, item.index, served, slot, limit_s)
         except asyncio.CancelledError:
             if is_sent and self.lost.is_set() and self._is_deadly:
-                section.suspects.note(item.index)  # it was held as well, and never let go
+                section.suspects.note(item.index, self._is_hung)  # it was held as well, and never let go
             else:
                 section.requeue(item.index, self._clock.monotonic())
             raise
@@ -232,7 +235,7 @@ class Sender:
     def _lose(self, section: Section, fault: ModelFault) -> None:
         is_deadly = fault.category in DEADLY and not fault.needs_operator
         if not self.lost.is_set():
-            self._is_deadly = is_deadly
+            self._is_deadly, self._is_hung = is_deadly, fault.category is Category.TIMEOUT
             if is_deadly and not self._is_trial:
                 section.suspects.died(self._model.number)
         self._model.suspect(fault, self._is_trial)

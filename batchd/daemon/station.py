@@ -19,6 +19,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from loguru import logger
 
@@ -85,7 +86,7 @@ class Station:
 
     async def _turn(self, section: Section, stock: Stock) -> ModelFault | None:
         """The model made ready, and used until it is lost, must change, or nothing is left for it."""
-        company = self._company(section)
+        company = self._company(section, stock)
         loaded = await self._ready(section, company)
         if not isinstance(loaded, Loaded):
             return loaded
@@ -207,8 +208,12 @@ class Station:
         if self._is_paused(section):
             return None
         now = self._clock.monotonic()
-        index = section.again.take(now, lambda waiting: section.fits(waiting, loaded))
-        return stock.take(lane) if index is None else await self._fetch(section, index)
+        fits = partial(section.fits, loaded=loaded)
+        index = section.again.take(now, fits, may_be_late=False)
+        item = stock.take(lane) if index is None else None
+        if index is None and item is None and stock.is_exhausted:
+            index = section.again.take(now, fits)
+        return item if index is None else await self._fetch(section, index)
 
     async def _sleep_s(self, left_s: float) -> None:
         if left_s > 0:
@@ -226,13 +231,12 @@ class Station:
             return None
         return item
 
-    def _company(self, section: Section) -> Company | None:
-        """Suspects that this server may try now."""
+    def _company(self, section: Section, stock: Stock) -> Company | None:
+        """Suspects that this server may try now. Those that hung wait until nobody else does."""
         loaded = section.loads.get(self._model.number)
-        now = self._clock.monotonic()
-        if loaded is None:
-            return section.suspects.first(now)
-        return section.suspects.first(now, lambda index: section.fits(index, loaded))
+        is_last = stock.is_exhausted and not section.again
+        fits = (lambda index: True) if loaded is None else partial(section.fits, loaded=loaded)
+        return section.suspects.first(self._clock.monotonic(), fits, may_be_late=is_last)
 
     def _refit(self, section: Section, loaded: Loaded) -> None:
         count = section.widen(self._clock.monotonic())

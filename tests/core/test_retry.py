@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,3 +148,11 @@ def test_a_gateway_is_asked_at_once_and_a_crowded_server_seldom_what_it_does_for
         assert due == [SPARED_TRIES - 1, 2 * SPARED_TRIES - 1]
     away = fault(Category.NETWORK, is_server_lost=True)
     assert not any(is_proof_due(other, 7) for other in (away, fault(Category.SERVER), fault(Category.CRASH)))
+
+
+@pytest.mark.parametrize("is_server_lost", [True, False])
+def test_what_hung_is_late_and_nothing_else_is(is_server_lost: bool) -> None:
+    trial = Trial(0, 0, 8, 1_024, 1_024)
+    for category in (Category.TIMEOUT, Category.CRASH, Category.SERVER):
+        fault = ModelFault(category, "x", is_temporary=True, is_server_lost=is_server_lost)
+        assert decide(fault, trial, 3, 0.5).is_late is (category is Category.TIMEOUT)

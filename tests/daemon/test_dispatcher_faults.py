@@ -15,11 +15,13 @@ from batchd.core.request import Request
 from batchd.core.retry import CRASHES_MAX, SPARED_TRIES
 from batchd.core.rules import Rules
 from batchd.daemon.station import LOST_GRACE_S
+from batchd.daemon.suspects import LATE_MAX
 from batchd.errors import SpoolError
 from tests.daemon.bench import Bench
 from tests.fakes.made_batch import chat, made_batch
 from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.scripted_model import (
+    Played,
     Script,
     ScriptedModel,
     answer,
@@ -122,6 +124,51 @@ async def test_a_request_that_takes_too_long_while_others_are_answered_is_charge
     assert await bench.work()
     assert bench.outcomes()["slow"] == "late"
     assert (bench.model.suspects, bench.model.judgements) == ([], [])
+
+
+class TimedModel(ScriptedModel):
+    """Keeps the limits of each request."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
+        self.limits_s: dict[str, list[float]] = {}
+
+    async def answer(self, request: Request, slot: int, timeout_s: float) -> Played:
+        self.limits_s.setdefault(request.custom_id, []).append(timeout_s)
+        return await super().answer(request, slot, timeout_s)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+async def test_what_hung_once_is_tried_again_after_all_others_and_for_as_long_as_their_speed_says(
+    place: int,
+) -> None:
+    """Whether the server was lost with it, or answered others meanwhile."""
+    others = [f"r{number}" for number in range(20)]
+    names = [*others[:place], "slow", *others[place:]]
+    script = Script().answers("slow", hung(), hung(), hung())
+    for name in others:
+        script.answers(name, answer(prompt=40, completion=40))
+    model = TimedModel(script)
+    bench = Bench([chat(name) for name in names], models=[model], slots=1)
+    assert await bench.work()
+    assert bench.outcomes() == {"slow": "timeout", **dict.fromkeys(others, "yes")}
+    sent = [name for name in model.sent if name in names]
+    assert sent == [*names, *["slow"] * (len(sent) - len(names))]
+    assert model.limits_s["slow"][0] == 300.0
+    assert set(model.limits_s["slow"][1:]) == {30.0}
+
+
+async def test_a_server_that_hangs_under_everything_is_seen_to_before_the_end() -> None:
+    names = [f"r{number}" for number in range(60)]
+    script = Script()
+    for name in names:
+        script.answers(name, *[hung()] * 4)
+    bench = Bench([chat(name) for name in names], script, slots=1)
+    assert await bench.work() is False or bench.outcomes()
+    tried_twice = next(
+        place for place, name in enumerate(bench.model.sent) if name in bench.model.sent[:place]
+    )
+    assert tried_twice <= LATE_MAX + 2
 
 
 async def test_another_chunk_ends_the_lanes_and_asks_for_the_model_again() -> None:

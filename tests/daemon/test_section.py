@@ -115,3 +115,15 @@ def test_a_trial_leaves_room_for_the_tokens_that_the_engine_does_not_use() -> No
         16,
         0,
     )
+
+
+def test_a_late_line_waits_for_all_others_too() -> None:
+    queue = Queue()
+    queue.put(1, 0.0, is_late=True)
+    queue.put(2, 5.0)
+    assert (len(queue), sorted(queue)) == (2, [1, 2])
+    assert queue.left_s(0.0) == 0.0
+    assert queue.take(0.0, may_be_late=False) is None
+    assert queue.take(5.0) == 2
+    assert queue.take(5.0) == 1
+    assert len(queue) == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -73,6 +74,19 @@ async def test_another_load_has_a_speed_of_its_own() -> None:
     post.sender.begin(loaded(post.section.load, 9_999), 1_024)
     await post.send(9)
     assert post.model.limits_s[-2:] == [30.0, 300.0]
+
+
+async def test_the_same_load_after_a_restart_is_as_fast() -> None:
+    """What hung is not given the operator's limit again, because of a restart."""
+    script = Script()
+    for number in range(10):
+        script.answers(f"r{number}", answer(prompt=40, completion=40))
+    post = Post(10, script)
+    for index in range(9):
+        await post.send(index)
+    post.sender.begin(replace(post.loaded, load_s=7.0), 1_024)
+    await post.send(9)
+    assert post.model.limits_s[-2:] == [30.0, 30.0]
 
 
 async def test_a_death_closes_the_sender_until_the_model_is_asked_for_again() -> None:

@@ -1,6 +1,6 @@
 """Suspects, halved until one is alone."""
 
-from batchd.daemon.suspects import Suspects, Verdict
+from batchd.daemon.suspects import LATE_MAX, Suspects, Verdict
 
 
 def tried(suspects: Suspects, guilty: set[int]) -> list[tuple[int, ...]]:
@@ -61,3 +61,31 @@ def test_the_verdict_is_said_once_when_none_is_left() -> None:
     suspects.convict("a")
     assert suspects.verdict() == Verdict(("a",), {0: 1})
     assert suspects.verdict() is None
+
+
+def test_those_that_hung_come_last_and_are_nobodys_verdict_until_then() -> None:
+    suspects = Suspects()
+    suspects.note(1, is_late=True)
+    suspects.note(2)
+    suspects.split()
+    company = suspects.first(0.0, may_be_late=False)
+    assert company is not None
+    assert company.members == (2,)
+    suspects.take(company)
+    assert suspects.verdict() == Verdict((), {})
+    assert suspects.first(0.0, may_be_late=False) is None
+    assert list(suspects) == [1]
+    late = suspects.first(0.0)
+    assert late is not None
+    suspects.take(late)
+    suspects.convict("slow")
+    assert suspects.verdict() == Verdict(("slow",), {})
+
+
+def test_too_many_of_them_do_not_wait() -> None:
+    suspects = Suspects()
+    for index in range(LATE_MAX + 1):
+        suspects.note(index, is_late=True)
+    assert suspects.first(0.0, may_be_late=False) is None
+    suspects.split()
+    assert suspects.first(0.0, may_be_late=False) is not None
