@@ -18,7 +18,18 @@ from typing import TypeVar
 
 from batchd.app.account import SERVERS, AccountedModel, BatchAccount, servers_of
 from batchd.app.blocking import to_its_end, with_room
-from batchd.app.closing import CANCELLED, CLOSING, ENDED, EXPIRED, REFUSED, close_early, go_on, pause_batch
+from batchd.app.closing import (
+    CANCELLED,
+    EXPIRED,
+    OUTGROWN,
+    REFUSED,
+    close_early,
+    closings_of,
+    facts_at_end,
+    fault_of,
+    go_on,
+    pause_batch,
+)
 from batchd.app.judging import Judging
 from batchd.app.piloting import Piloting
 from batchd.app.servers import Servers
@@ -35,11 +46,11 @@ from batchd.core.provenance import account_of, render
 from batchd.core.readings import Reading
 from batchd.core.record import Event, Outcome, Progress
 from batchd.core.report import report
-from batchd.core.result import BatchFacts, batch_object
+from batchd.core.result import batch_object
 from batchd.core.rules import Rules
 from batchd.core.runaway import extra_of
 from batchd.core.strategy import Strategy
-from batchd.core.summary import Acceptance, facts_of, from_meta
+from batchd.core.summary import Acceptance, from_meta
 from batchd.core.talk import counts_of
 from batchd.daemon.dispatcher import Dispatcher
 from batchd.daemon.ports import Batch, Clock, Spool
@@ -90,6 +101,7 @@ class Desk:
             tools.on_full,
             lambda reason: self.pause(Pause(Cause.BREAKER, reason, tools.clock.now())),
         )
+        self.acceptance: Acceptance | None = None  # while it is at work
         self._is_working = False
         self._is_publishing = self._is_stopped = False
         self._counted_at, self._was_ready = 0.0, False  # on the clock that nobody sets
@@ -109,6 +121,12 @@ class Desk:
         """End what is pending as cancelled; too late for a batch that is being published."""
         if not self._is_publishing:
             close_early(self.batch, CANCELLED, self._tools.clock.now())
+
+    def outgrow(self) -> bool:
+        """End what is pending, because the batch takes too much; False where it is too late for that."""
+        if not self._is_publishing:
+            close_early(self.batch, OUTGROWN, self._tools.clock.now())
+        return not self._is_publishing
 
     def pause(self, pause: Pause) -> None:
         """Send nothing new; `work` returns when what is in flight has ended. Too late for publishing."""
@@ -159,6 +177,7 @@ class Desk:
         tools = self._tools
         tools.servers.begin_account()
         acceptance, progress, closed_before = await to_its_end(self._begin)
+        self.acceptance = acceptance
         if acceptance.refusals:
             self.batch.closing = REFUSED
         self.batch.closing = closed_before or self.batch.closing
@@ -172,7 +191,7 @@ class Desk:
             self._is_working = False
         if not is_finished and not self._is_done_though_paused():
             return None
-        self._is_publishing = True
+        self._is_publishing, self.acceptance = True, None
         go_on(self.batch, tools.clock.now())
         tools.board.enter(
             self.batch.id, acceptance.name, "finalizing", tools.board.progress_of(self.batch.id)
@@ -224,12 +243,8 @@ class Desk:
         self._peaks = Peaks.from_meta(journal.meta().get(_PEAKS))
         if self._tools.rules.enforce_window:
             self._left_s = window_s(acceptance.options.completion_window) - progress.worked_s
-        closings = self._closings()
-        words = {word: fault for fault, word in ENDED.items()}
-        return acceptance, progress, words[closings[0].new] if closings else None
-
-    def _closings(self) -> list[Event]:
-        return [event for event in self.batch.journal.events() if event.name == CLOSING]
+        closings = closings_of(self.batch)
+        return acceptance, progress, fault_of(closings[0]) if closings else None
 
     def _durable(self, outcome: Outcome) -> None:
         self._tools.board.durable(self.batch.id, outcome)
@@ -240,7 +255,7 @@ class Desk:
             return tools.publisher.finish(self.batch)
         journal.flush()  # the last second of work, the latest decision
         progress, plan, meta = journal.progress(), journal.plan(), journal.meta()
-        facts = self._facts(acceptance, progress)
+        facts = facts_at_end(self.batch, acceptance, progress, tools.clock.now())
         account = account_of(meta)
         shares = journal.shares(listed_groups(plan.groups))
         shared = measure_shared(plan, token_scale(acceptance, progress), self._samples())
@@ -278,15 +293,3 @@ class Desk:
             cached = None if is_error else cached_tokens(line)
             if cached is not None:
                 yield index, cached
-
-    def _facts(self, acceptance: Acceptance, progress: Progress) -> BatchFacts:
-        journal, now = self.batch.journal, self._tools.clock.now()
-        status = ENDED[self.batch.closing]
-        moments = {
-            "in_progress_at": float(journal.meta()["in_progress_at"]),
-            "finalizing_at": now,
-            f"{status}_at": now,
-        }
-        if self.batch.closing is CANCELLED:
-            moments["cancelling_at"] = next((event.at for event in self._closings()), now)
-        return facts_of(self.batch.id, acceptance, progress, status, moments)

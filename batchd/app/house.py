@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from batchd.app.appetite import Appetite
 from batchd.app.blocking import to_its_end
 from batchd.app.chores import Chores
 from batchd.app.desk import Desk, Tools
@@ -109,6 +110,7 @@ class House:
             self.roster.hold,
             lambda batch: self.roster.obey_one(batch, None),
         )
+        self._appetite = Appetite(spool, self.space)
         self._turns = Turns(spool, self.roster, self._doorway, self._intake.holdings.owner_of)
         self.published: dict[str, str] = {}  # with `only`: result directories by batch id
         self._desk: Desk | None = None
@@ -259,6 +261,7 @@ class House:
             self._on_tick(report)
             if self._desk is not None:
                 self._desk.tick()
+            await self._appetite.look(self._desk)
             if until():
                 self.stop()
                 return

@@ -24,6 +24,9 @@ RESERVE_SHARE_MAX = 1 / 8
 #: Paused below the reserve, on again above this many times the reserve.
 RESUME_FACTOR = 1.5
 
+#: Long answers take some times what is guessed for them; a batch that took more than that is another kind.
+OUTGROWN_FACTOR = 4
+
 #: So many looks after a write was refused, sending is tried again: often enough for who has made room, and
 #: seldom enough to cost nothing.
 REFUSED_LOOKS = 5
@@ -62,6 +65,7 @@ class Space:
 
     def __init__(self, disk_bytes: int, reserve_bytes: int | None = None) -> None:
         self._is_known = disk_bytes > 0
+        self._disk_bytes = disk_bytes
         self.reserve_bytes = default_reserve_bytes(disk_bytes) if reserve_bytes is None else reserve_bytes
         self._promised: dict[str, int] = {}
         self._free_bytes = disk_bytes
@@ -113,6 +117,24 @@ class Space:
             f"there is no room on the disk: it needs {in_units(needed)}{beside} and a reserve of "
             f"{in_units(self.reserve_bytes)}, and {in_units(free_bytes)} are free"
         )
+
+    def never(self, input_bytes: int, line_count: int) -> str:
+        """Why this batch finds no room even if everything else is taken away; empty when it may."""
+        needed = input_bytes + bytes_to_come(line_count) + self.reserve_bytes
+        if not self._is_known or needed <= self._disk_bytes:
+            return ""
+        return (
+            f"The batch needs {in_units(needed)} with the reserve, and the whole disk has "
+            f"{in_units(self._disk_bytes)}: hand it in in parts."
+        )
+
+    def is_outgrown(self, taken_bytes: int, input_bytes: int, line_count: int) -> bool:
+        """Whether the disk is short because of this batch: it took several times what it was promised, and if
+        it had kept to that, there would be room."""
+        promised = input_bytes + bytes_to_come(line_count)
+        without = self._free_bytes + taken_bytes - promised
+        is_its_doing = without >= self.reserve_bytes * RESUME_FACTOR
+        return self.is_short and taken_bytes > OUTGROWN_FACTOR * promised and is_its_doing
 
     def promise(self, batch_id: str, line_count: int) -> None:
         """Keep room for what is to come of this batch, until `release`."""

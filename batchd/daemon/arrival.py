@@ -61,7 +61,7 @@ class NoRoomError(NoSpaceError):
 
 class Arrival:
     """One batch. `no_room` says why there is none for so many lines, empty when there is; `may_read` whether
-    so many may be read now."""
+    so many may be read now; `never` why so many bytes and lines find no room on this disk at all."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Arrival:
         create_journal: Callable[[str], Journal],
         no_room: Callable[[int], str],
         may_read: Callable[[int], bool],
+        never: Callable[[int, int], str],
     ) -> None:
         self._spool = spool
         self._clock = clock
@@ -80,6 +81,7 @@ class Arrival:
         self._create_journal = create_journal
         self._no_room = no_room
         self._may_read = may_read
+        self._never = never
         self._bulk = Bulk(rules.lines_max)
         self._is_given_up = False
 
@@ -133,6 +135,8 @@ class Arrival:
         too_much = bulk.refusal()
         if too_much is not None:
             return *copied, [too_much]
+        if reason := self._never(copied[1], bulk.line_count):
+            return *copied, [Refusal("too_large_for_disk", reason)]
         if reason := self._no_room(bulk.line_count):
             raise NoRoomError(reason, bulk.line_count)
         return *copied, []
@@ -168,11 +172,13 @@ class Arrivals:
         clock: Clock,
         create_journal: Callable[[str], Journal],
         no_room: Callable[[str, int], str],
+        never: Callable[[int, int], str],
     ) -> None:
         self._spool = spool
         self._clock = clock
         self._create_journal = create_journal
         self._no_room = no_room
+        self._never = never
         self._slices: dict[str, Slices] = {}
         self._unread: set[str] = set()  # those that fail whatever is in them
         self._large: str | None = None
@@ -194,6 +200,7 @@ class Arrivals:
             self._create_journal,
             lambda lines: self._no_room(batch_id, lines),
             lambda lines: self._may_read(batch_id, lines),
+            self._never,
         )
         self._slices[batch_id] = arrival.slices(refusal)
         if refusal is not None:

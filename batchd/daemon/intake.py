@@ -85,7 +85,7 @@ class Intake:
         self._waiting: dict[str, Waiting] = {}
         self.holdings = Holdings(spool)
         self._cancelled: set[str] = set()
-        self._arrivals = Arrivals(spool, clock, create_journal, self._no_room_for)
+        self._arrivals = Arrivals(spool, clock, create_journal, self._no_room_for, space.never)
         self._is_stopping = False
         #: Replaced whole, never changed: the event loop shows them.
         self.unclaimable: Sequence[Seen] = ()

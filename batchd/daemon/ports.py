@@ -80,6 +80,9 @@ class Journal(Protocol):
     def accept(self, plan: Plan, meta: Mapping[str, str]) -> None:
         """End of intake: groups, order and `meta` durable, and with them the phase `ready`."""
 
+    def is_nearly_full(self) -> bool:
+        """Whether it comes near to the largest size that it can have; what is pending can still be ended."""
+
     def phase(self) -> Phase | None:
         """None: intake did not finish."""
 

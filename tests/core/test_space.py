@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchd.core.space import (
+    OUTGROWN_FACTOR,
     REFUSED_LOOKS,
     RESULT_LINE_BYTES,
     Space,
@@ -102,3 +103,24 @@ def test_a_size_is_said_in_few_digits(size: int) -> None:
 
 def test_results_stand_in_the_journal_twice_and_in_the_outbox_once() -> None:
     assert bytes_to_come(2) == 2 * 3 * RESULT_LINE_BYTES
+
+
+def test_what_a_whole_disk_does_not_hold_never_finds_room() -> None:
+    space = Space(100_000_000, reserve_bytes=10_000_000)
+    lines = 20_000  # 72 MB to come
+    assert space.never(10_000_000, lines) == ""
+    assert space.never(30_000_000, lines) == (
+        "The batch needs 112 MB with the reserve, and the whole disk has 100 MB: hand it in in parts."
+    )
+    assert Space(0, reserve_bytes=10).never(10**12, lines) == ""
+
+
+def test_a_batch_is_to_blame_only_for_a_disk_that_would_have_room_without_it() -> None:
+    space = Space(10**9, reserve_bytes=10**8)
+    promised = 10_000 + bytes_to_come(10)
+    space.measure(10**8 - 1)
+    assert space.is_outgrown(10**8, 10_000, 10)
+    assert not space.is_outgrown(OUTGROWN_FACTOR * promised, 10_000, 10)  # within what was promised, about
+    assert not space.is_outgrown(10**7, 10_000, 10)  # others filled it
+    space.measure(9 * 10**8)
+    assert not space.is_outgrown(10**8, 10_000, 10)  # there is room

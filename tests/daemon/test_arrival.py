@@ -147,3 +147,12 @@ def test_room_is_asked_for_with_the_lines_that_were_counted_and_copied_once_for_
     assert world.journals == []
     world.spool.free = 10**12
     assert accepted(world, batch_id).facts.total == 100
+
+
+def test_a_batch_that_the_whole_disk_does_not_hold_fails_and_does_not_wait_for_ever() -> None:
+    world = World()
+    world.space.reserve_bytes = world.spool.size - 100_000
+    world.spool.free = 10**15
+    batch = accepted(world, claimed(world, NAME, lines(100)))
+    assert refusals(batch) == ["too_large_for_disk"]
+    assert world.journals[0].commits == []

@@ -49,6 +49,7 @@ class MemoryJournal:
         self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
         self._plan: Plan | None = None
         self._phase: Phase | None = None
+        self.nearly_full = False
         self._meta: dict[str, str] = {}
         self._progress = NO_PROGRESS
         self._is_closed = False
@@ -77,6 +78,9 @@ class MemoryJournal:
     def accept(self, plan: Plan, meta: Mapping[str, str]) -> None:
         self._change_phase(Phase.READY, meta)
         self._plan = plan
+
+    def is_nearly_full(self) -> bool:
+        return self.nearly_full
 
     def phase(self) -> Phase | None:
         return self._phase

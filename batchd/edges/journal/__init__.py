@@ -85,6 +85,9 @@ class Journal:
         self._writer.run(lambda rows: rows.accept(plan, meta))
         self._is_accepted = True
 
+    def is_nearly_full(self) -> bool:
+        return self._environment.is_nearly_full()
+
     def phase(self) -> Phase | None:
         with self._environment.read() as rows:
             return rows.phase()

@@ -34,6 +34,8 @@ from batchd.errors import DamagedJournalError, JournalError, JournalVersionError
 
 #: Address space, not disk: so large that growing, which would end every open transaction, is never needed.
 MAP_BYTES = 64 * 1024**3
+#: What of it is kept for the end of a batch: an error line of some 300 bytes for each line that is pending.
+_MAP_LEFT_SHARE = 1 / 8
 #: Results whose CRC is checked at open: enough to notice a bad disk, in well under 0.1 s.
 CHECKED_RESULTS = 1000
 #: Results taken in one read transaction: none lives long, for pages that a reader sees cannot be used again.
@@ -165,6 +167,12 @@ class Environment:
             self._environment.close()
             self._environment, self._tables = self._load()
         self.check()
+
+    def is_nearly_full(self) -> bool:
+        """Whether an eighth of the map is left, or less."""
+        with self._reading:
+            pages, page_bytes = self._environment.info()["last_pgno"], self._environment.stat()["psize"]
+            return bool(pages * page_bytes > (1 - _MAP_LEFT_SHARE) * self._environment.info()["map_size"])
 
     def has_no_room(self, error: lmdb.Error) -> bool:
         """Whether the disk is full, or so nearly that the largest commit finds no place."""
