@@ -34,8 +34,9 @@ from batchd.errors import NoSpaceError, NotUsableError
 
 _T = TypeVar("_T")
 
-#: How long a slice waits for what runs beside it: the others' turns come often enough.
-SLICE_S = 0.1
+#: How long a slice waits for what runs beside it: a small file comes in at once, in the order of claims, also on
+#: a slow disk, and the turns of the others come often enough.
+SLICE_S = 1.0
 
 
 #: Of a file with more lines some 150 bytes of each are held while it is read: one such file at a time.
