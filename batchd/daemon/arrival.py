@@ -34,8 +34,8 @@ from batchd.errors import NoSpaceError, NotUsableError
 
 _T = TypeVar("_T")
 
-#: How long a slice waits for what runs beside it: a small file comes in at once, in the order of claims, also on
-#: a slow disk, and the turns of the others come often enough.
+#: How long a slice waits for what runs beside it: a small file comes in at once, in the order of the claims,
+#: also on a slow disk, and the turns of the others come often enough.
 SLICE_S = 1.0
 
 
