@@ -103,6 +103,20 @@ def test_the_commands_can_be_read() -> None:
     assert {"setup", "fix", "check"} <= set(done.stdout.split())
 
 
+def test_nothing_of_ours_runs_between_fork_and_exec() -> None:
+    """The process has threads: what they held at the fork is held there for ever."""
+    forks = {"preexec_fn", "fork", "forkpty"}
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        if path.is_relative_to(ROOT / "batchd")
+        for node in ast.walk(parsed(path))
+        if (isinstance(node, ast.keyword) and node.arg in forks)
+        or (isinstance(node, ast.Attribute) and node.attr in forks)
+    ]
+    assert found == []
+
+
 # --- the files -------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source
 from batchd.edges.ollama import OllamaServer
 from batchd.edges.ollama_server import OwnOllama, choose_mode, find_mode
+from batchd.edges.ollama_server.child import _BECOME, spawn
 from batchd.edges.ollama_server.mode import is_answering
 from batchd.edges.sockets import Held, held_by
 from batchd.errors import ConfigError
@@ -246,9 +247,44 @@ async def test_one_that_does_not_come_up_is_a_fault_with_its_last_words(tmp_path
     assert "no usable driver here" in fault.message
 
 
-async def test_a_program_that_cannot_be_started_is_a_wrong_setting(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError):
-        await OwnOllama(str(tmp_path / "ollama"), 1, PATH, RealClock(), held_by).ensure()
+@pytest.mark.parametrize(
+    ("content", "mode", "why"),
+    [
+        (None, 0, "No such file"),
+        (b"#!/bin/sh\n", 0o644, "Permission denied"),
+        (b"\0no program", 0o755, "Exec format error"),
+    ],
+    ids=["absent", "not executable", "not a program"],
+)
+async def test_a_program_that_cannot_be_started_is_a_wrong_setting(
+    tmp_path: Path, content: bytes | None, mode: int, why: str
+) -> None:
+    program = tmp_path / "ollama"
+    if content is not None:
+        program.write_bytes(content)
+        program.chmod(mode)
+    with pytest.raises(ConfigError, match=why):
+        await OwnOllama(str(program), 1, PATH, RealClock(), held_by).ensure()
+
+
+async def test_the_kernel_ends_the_program_itself_in_a_group_of_its_own_and_not_one_before_it(
+    tmp_path: Path,
+) -> None:
+    """The process that was started becomes the program: number, group and arguments are its own."""
+    script = tmp_path / "ollama"
+    script.write_text("#!/bin/sh\necho $$ $0 $* $(ps -o pgid= -p $$)\nexit 3\n")
+    script.chmod(0o755)
+    lines: list[str] = []
+    child = await spawn("ollama", {"PATH": f"{tmp_path}:/usr/bin:/bin"}, lines.append)
+    assert await child.wait(20)
+    child.close()
+    assert lines == [f"{child.pid} {script} serve {child.pid}"]
+    assert not child.was_refused
+
+
+def test_a_child_whose_parent_is_gone_already_does_not_become_the_program() -> None:
+    command = [sys.executable, "-I", "-S", "-c", _BECOME, str(os.getppid()), "/bin/echo", "here"]
+    assert subprocess.run(command, capture_output=True, timeout=20, check=True).stdout == b""
 
 
 async def test_what_its_death_leaves_behind_is_killed_too(tmp_path: Path) -> None:

@@ -6,14 +6,20 @@ SUMMARY
 
     Runners that outlive it are killed at once: they would hold the GPU's memory.
 
+    That the kernel ends it must be said by the child itself, before it becomes the program. It is said by a
+    small Python of its own: what runs between fork and exec in a process with threads may wait for ever for a
+    lock that one of them held.
+
 DIAGNOSTICS
-    OSError: the program cannot be started.
+    OSError: the program cannot be started; where only the kernel finds that out, `was_refused` says so.
 """
 
 import asyncio
-import ctypes
+import errno
 import os
+import shutil
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,8 +33,23 @@ LOG_LINES_MAX = 200
 #: A line without an end is cut here: the log must not grow in memory.
 LOG_LINE_BYTES_MAX = 16_384
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+#: The exit status of a child that could not become the program, as a shell has it.
+_REFUSED = 126
+
+#: Asks the kernel for SIGTERM (so that the program takes its runners along) at the death of who started it,
+#: and becomes the program. The other one may have died before it was asked.
+_BECOME = f"""
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    os._exit(0)
+try:
+    os.execv(sys.argv[2], sys.argv[2:])
+except OSError as error:
+    print(error.strerror, flush=True)
+    os._exit({_REFUSED})
+"""
 
 
 class Child(asyncio.SubprocessProtocol):
@@ -71,6 +92,11 @@ class Child(asyncio.SubprocessProtocol):
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether the kernel would not run the program; the last line says why."""
+        return self.has_exited and self.transport.get_returncode() == _REFUSED
+
     async def wait(self, timeout_s: float) -> bool:
         try:
             async with asyncio.timeout(timeout_s):
@@ -86,19 +112,23 @@ class Child(asyncio.SubprocessProtocol):
 async def spawn(binary: str, environment: Mapping[str, str], on_line: Callable[[str], None]) -> Child:
     transport, child = await asyncio.get_running_loop().subprocess_exec(
         lambda: Child(on_line),
-        binary,
+        *(sys.executable, "-I", "-S", "-c", _BECOME, str(os.getpid())),
+        _program(binary, environment),
         "serve",
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env=environment,
         process_group=0,
-        preexec_fn=_die_with_parent,
     )
     child.transport = transport
     return child
 
 
-def _die_with_parent() -> None:
-    """Runs in the child before the program. SIGTERM, so that it takes its runners along."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _program(binary: str, environment: Mapping[str, str]) -> str:
+    """Its path, by the PATH that it will have."""
+    found = shutil.which(binary, path=environment.get("PATH", os.defpath))
+    if found is None:
+        number = errno.EACCES if os.path.lexists(binary) else errno.ENOENT
+        raise OSError(number, os.strerror(number), binary)
+    return found

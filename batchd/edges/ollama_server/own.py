@@ -162,15 +162,18 @@ class OwnOllama:
             ours |= dict.fromkeys(_CARD_VARIABLES, self._gpu) | _CARD_ORDER
         return {**self._inherited, **ours}
 
+    def _not_started(self, why: str) -> ConfigError:
+        return ConfigError(
+            f"The program '{self._binary}' cannot be started: {why}.",
+            "Install Ollama, or name its program with ollama.binary.",
+        )
+
     async def _start(self) -> str | ModelFault:
         try:
             self._timings = Timings()
             child = await spawn(self._binary, self.child_environment(), self._timings.note)
         except OSError as error:
-            raise ConfigError(
-                f"The program '{self._binary}' cannot be started: {error.strerror}.",
-                "Install Ollama, or name its program with ollama.binary.",
-            ) from error
+            raise self._not_started(error.strerror or "unknown") from error
         self._child = child
         deadline = self._clock.monotonic() + START_S
         while not child.has_exited and self._clock.monotonic() < deadline:
@@ -184,5 +187,8 @@ class OwnOllama:
                     return socket.address
             await self._clock.sleep(LOOK_S)
         said = " | ".join(list(child.lines)[-LOG_LINES_SHOWN:])
+        was_refused = child.was_refused
         await self.stop()
+        if was_refused:
+            raise self._not_started(said)
         return ModelFault(Category.SERVER, f"Our own Ollama did not come up: {said}", is_temporary=True)
