@@ -78,6 +78,12 @@ class Dispatcher:
 
         The latest failures of `only` wait in the fuse: the next `work` records them.
         """
+        try:
+            return await self._work(only)
+        finally:
+            await self._ledger.leave()
+
+    async def _work(self, only: Sequence[int] | None) -> bool:
         self._ledger.let_go()
         await self._ledger.drain()
         journal = self._batch.journal

@@ -9,16 +9,13 @@ SUMMARY
 DIAGNOSTICS
     Fatal: JournalError of the writer, raised at the next `room` or `drain`.
     Bug: what the callbacks for durable outcomes raise, at the same place.
-    Warning: a partial file that cannot be written; the journal has the answers. On a full disk its lines
-    wait, and whoever sends is told to pause.
+    Warning: as in `partial`.
 """
 
 import asyncio
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-
-from loguru import logger
 
 from batchd import failpoints
 from batchd.core.fault import Category, LineFault, ModelFault
@@ -29,8 +26,9 @@ from batchd.core.request import Prefix, Request
 from batchd.core.result import line_fault_line, model_fault_line, request_id, result_line
 from batchd.core.retry import Decision
 from batchd.core.strategy import Strategy
+from batchd.daemon.partial import Partial
 from batchd.daemon.ports import Batch, Spool
-from batchd.errors import JournalError, NoSpaceError, SpoolError
+from batchd.errors import JournalError
 
 #: Outcomes that may wait for a commit. A commit takes 0.3 to 10 ms and up to 256 outcomes, so this is some
 #: tens of milliseconds of a fast server; what is waiting is lost in a crash and computed again.
@@ -38,10 +36,6 @@ UNACKNOWLEDGED_MAX = 256
 
 #: Durable answers that may wait to be written to `partial/` with one call, while others are not durable yet.
 PARTIAL_LINES_MAX = 64
-
-#: Durable answers that may wait while the disk is full. Sending pauses then, so these are what was in flight;
-#: beyond it they stay out of `partial/`.
-PARTIAL_KEPT_MAX = 4_096
 
 #: The longest that a commit may take before we say that the disk is gone. The journal retries for less.
 DURABLE_TIMEOUT_S = 120.0
@@ -84,16 +78,13 @@ class Ledger:
         on_full: Callable[[], None] = lambda: None,
     ) -> None:
         self._batch = batch
-        self._on_full = on_full
-        self._spool = spool
         self._on_durable = on_durable
         self._waiting: set[asyncio.Future[None]] = set()
         self._plan = Plan(0, (), array("I"))
         self._group_of = self._plan.group_of()
         self.strategy = Strategy.PREFIX
         self._fault: BaseException | None = None
-        self._partial: list[bytes] = []
-        self._warned = False
+        self._partial = Partial(spool, batch.id, on_full)
 
     def __repr__(self) -> str:
         return f"Ledger({len(self._waiting)} unacknowledged)"
@@ -153,7 +144,11 @@ class Ledger:
         if self._waiting:
             await self._wait(asyncio.ALL_COMPLETED)
         self._raise_fault()
-        self._show()  # what waited for room: here it is tried for the last time
+        await self._partial.settle()  # what waited for room: here it is tried for the last time
+
+    async def leave(self) -> None:
+        """Whatever ended the work: nobody closes the spool under a thread that still appends."""
+        await self._partial.ended()
 
     async def _wait(self, until: str) -> None:
         left: set[asyncio.Future[None]] = set()
@@ -190,31 +185,15 @@ class Ledger:
 
     def _append(self, outcome: Outcome) -> None:
         if outcome.line is not None:
-            self._partial.append(outcome.line)
+            self._partial.add(outcome.line)
         # A commit acknowledges many at once: they are written with one call, at the last of them.
         if not self._waiting or len(self._partial) >= PARTIAL_LINES_MAX:
-            self._show()
-
-    def _show(self) -> None:
-        if not self._partial:
-            return
-        lines, self._partial = self._partial, []
-        try:
-            self._spool.append_partial(self._batch.id, b"".join(line + b"\n" for line in lines))
-            failpoints.reach("partial.done")
-        except SpoolError as error:
-            if isinstance(error, NoSpaceError):
-                self._partial = lines[:PARTIAL_KEPT_MAX]
-                self._on_full()
-            if not self._warned:
-                logger.bind(event="partial_failed", batch_id=self._batch.id).warning(
-                    "partial answers of {} are not written: {}", self._batch.id, error
-                )
-            self._warned = True
+            self._partial.show()
 
     def _raise_fault(self) -> None:
-        if self._fault is not None:
-            raise self._fault
+        fault = self._fault or self._partial.fault
+        if fault is not None:
+            raise fault
 
 
 def _spent(success: Success, prefix_tokens: int) -> Spent:

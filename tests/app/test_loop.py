@@ -106,5 +106,4 @@ async def test_the_event_loop_is_held_by_nothing_for_long(
         result = await world.result(batch_id)
     assert batch_of(result)["request_counts"]["completed"] == len(lines)
     assert loop.longest_s < LONGEST_S, f"{loop.longest_s * 1_000:.0f} ms in {loop.longest}"
-    # The file in partial/ is opened once for each batch, and then only appended to.
-    assert loop.touched in ([], [("open", f"{batch_id}.jsonl")])
+    assert not loop.touched, loop.touched[:10]
