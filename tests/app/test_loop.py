@@ -98,7 +98,8 @@ async def test_the_event_loop_is_held_by_nothing_for_long(
     lines[700] = chat("long", text="word " * 1_500_000)
     batch_id = world.drop(lines)
     flood = [Seen(b"a.jsonl", Kind.UNCLAIMABLE, (0, 0, 0, 0, 0), "it is a link")] * 300_000
-    monkeypatch.setattr(type(house._intake), "unclaimable", flood, raising=False)
+    flooded = property(lambda intake: flood, lambda intake, found: None)
+    monkeypatch.setattr(type(house._intake), "unclaimable", flooded, raising=False)
     async with world.at_work():
         await world.until(lambda: world.service.told == ["ready"])
         with watched_loop(monkeypatch) as loop:
