@@ -21,6 +21,7 @@ STRUCK = {
     "system calls": 1_000,
     "inbox drops": 20_000,
     "fuzzed lines": 1_000_000,
+    "long full disks": 20,
 }
 
 
