@@ -241,7 +241,7 @@ class House:
 
     async def _leave_with(self, batch: Batch, path: str) -> None:
         """It is published."""
-        self.roster.leave(batch.id)
+        await self.roster.leave(batch.id)
         self._intake.leave(batch.id)
         await self._servers.forget(batch.id)
         self._keep_path(batch.id, path)

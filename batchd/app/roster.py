@@ -84,10 +84,10 @@ class Roster:
         with self._changing:
             self.held = {known: batch for known, batch in self.held.items() if known != batch_id}
 
-    def leave(self, batch_id: str) -> None:
+    async def leave(self, batch_id: str) -> None:
         """It is published."""
         self._let_go(batch_id)
-        self._controls.close(batch_id)
+        await to_its_end(self._controls.close, batch_id)
 
     async def recover(self, batch: Batch) -> int:
         """One of an earlier life of the daemon; its lines. A paused one is put away."""
@@ -127,7 +127,7 @@ class Roster:
         await to_its_end(batch.journal.close)
         self.paused[batch.id] = pause
         self._board.pause(batch.id, pause)
-        self._controls.done(batch.id, controls.PAUSE)
+        await to_its_end(self._controls.done, batch.id, controls.PAUSE)
 
     async def obey(self, desk: Desk | None) -> None:
         """Control files, of all accepted batches."""
@@ -165,7 +165,7 @@ class Roster:
         """The end of a pause: durable before its control file goes."""
         created_at = await to_its_end(self._end_pause, batch_id)
         if verb:
-            self._controls.done(batch_id, verb)
+            await to_its_end(self._controls.done, batch_id, verb)
         batch = await to_its_end(self.open, batch_id)
         del self.paused[batch_id]
         self._board.pause(batch_id, None)
