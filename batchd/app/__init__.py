@@ -43,6 +43,7 @@ from batchd.edges.clock import SystemClock
 from batchd.edges.inhibitor import SleepInhibitor
 from batchd.edges.spool import Spool, final_name
 from batchd.edges.systemd import Systemd
+from batchd.edges.validation import Validation
 from batchd.edges.watch import Bell
 from batchd.errors import BatchdError
 from batchd.settings import Settings, Surroundings
@@ -56,12 +57,12 @@ async def serve(read: Callable[[], Settings], around: Surroundings) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     settings = read()
     _log_for_service(settings, around)
-    spool = Spool.open(settings.spool)
+    spool, schemas = Spool.open(settings.spool), Validation()
     try:
         clock = SystemClock()
         engines = with_profiles(await build_engines(settings, clock), settings)
         service = _service(around)
-        house = _house(settings, service, spool, engines, None, lambda report: None)
+        house = _house(settings, service, spool, engines, schemas, None, lambda report: None)
 
         def adopt(changed: Settings) -> None:
             _log_for_service(changed, around)
@@ -72,6 +73,7 @@ async def serve(read: Callable[[], Settings], around: Surroundings) -> None:
         with await to_its_end(cards_held, settings, engines):
             await _until_stopped(house, house.run(), reload)
     finally:
+        await to_its_end(schemas.close)
         spool.close()
 
 
@@ -97,7 +99,7 @@ async def run_files(
     # The bar says what the log would, so only trouble is logged unless more was asked for.
     is_asked_for = "log_level" in settings.model_fields_set
     log.configure(settings.log_level if is_asked_for else "WARNING", sys.stderr, False)
-    spool, on_card = Spool.open(settings.spool, outbox), ExitStack()
+    spool, schemas, on_card = Spool.open(settings.spool, outbox), Validation(), ExitStack()
     try:
         clock = SystemClock()
         engines = with_profiles(await build_engines(settings, clock), settings)
@@ -106,7 +108,7 @@ async def run_files(
         versions = sorted({server.version for server in described})
         wanted = await _identified(settings, engines, ", ".join(versions), files, options)
         await to_its_end(hand_in, spool, settings.spool, wanted)
-        house = _house(settings, _service(around), spool, engines, wanted, on_tick)
+        house = _house(settings, _service(around), spool, engines, schemas, wanted, on_tick)
         finished: dict[str, str] = {}
 
         async def work() -> None:
@@ -122,6 +124,7 @@ async def run_files(
         ]
     finally:
         on_card.close()
+        await to_its_end(schemas.close)
         spool.close()
 
 
@@ -158,6 +161,7 @@ def _house(
     service: Systemd,
     spool: Spool,
     engines: Sequence[Engine],
+    schemas: Validation,
     wanted: Sequence[Wanted] | None,
     on_tick: OnTick,
 ) -> House:
@@ -173,6 +177,7 @@ def _house(
         provenance=provenance,
         gauges=MachineGauges(programs_of(settings)),
         inhibitor=SleepInhibitor(),
+        schemas=schemas,
         pid=os.getpid(),
     )
     only = None if wanted is None else frozenset(item.batch_id for item in wanted)
@@ -203,6 +208,8 @@ def _rules(settings: Settings, spool: Spool, engines: Sequence[Engine], is_run: 
         line_bytes_max=settings.line_bytes_max,
         lines_max=settings.lines_max,
         attempts_max=settings.attempts_max,
+        answers=settings.answers,
+        answer_attempts=settings.answer_attempts,
         pilot=settings.pilot,
         strict=settings.strict,
         deduplicate=settings.deduplicate,

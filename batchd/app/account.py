@@ -169,7 +169,7 @@ class AccountedModel:
 
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         """One request in one slot."""
-        return await self._judging.ask(self._sent, request, slot, timeout_s)
+        return await self._judging.ask(self._sent, request, slot, timeout_s, self._entered)
 
     async def _sent(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         answer = await self._model.answer(request, slot, timeout_s)

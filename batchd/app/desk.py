@@ -52,8 +52,9 @@ from batchd.core.runaway import extra_of
 from batchd.core.strategy import Strategy
 from batchd.core.summary import Acceptance, from_meta
 from batchd.core.talk import counts_of
+from batchd.core.validity import settled
 from batchd.daemon.dispatcher import Dispatcher
-from batchd.daemon.ports import Batch, Clock, Spool
+from batchd.daemon.ports import Batch, Clock, Schemas, Spool
 from batchd.daemon.publisher import Publisher
 from batchd.daemon.status import StatusBoard
 
@@ -77,6 +78,7 @@ class Tools:
     settings_shown: Mapping[str, object]
     may_send: Callable[[], bool]
     on_full: Callable[[], None]
+    schemas: Schemas
 
 
 class Desk:
@@ -85,7 +87,7 @@ class Desk:
     def __init__(self, tools: Tools, batch: Batch) -> None:
         self._tools = tools
         self.batch = batch
-        self._judging = Judging(batch.id, batch.journal, tools.clock, tools.rules.completion_tokens_default)
+        self._judging = Judging(batch.id, batch.journal, tools.clock, tools.rules, tools.schemas)
         seats = tools.servers.seats
         self._account = BatchAccount(batch.journal, seats)
         self._models = [AccountedModel(seat, self._account, self._judging) for seat in seats]
@@ -239,6 +241,7 @@ class Desk:
         self._account.begin(meta)
         acceptance = from_meta(meta)
         self._judging.extra = extra_of(meta)
+        self._judging.answers = settled(acceptance.options.answers, self._tools.rules.answers)
         progress = journal.progress()
         self._peaks = Peaks.from_meta(journal.meta().get(_PEAKS))
         if self._tools.rules.enforce_window:

@@ -86,6 +86,7 @@ class House:
             partial(LmdbJournal.create, may_wait=lambda: not self._is_leaving),
             outside.new_batch_id,
             only,
+            outside.schemas.refusal,
         )
         self.board = self._new_board()
         # For room on the disk nobody waits who leaves.
@@ -102,6 +103,7 @@ class House:
             settings_shown,
             self.outlook.may_send,
             self.space.refuse,
+            outside.schemas,
         )
         self._doorway = Doorway(
             self._intake,

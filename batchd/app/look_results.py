@@ -23,6 +23,7 @@ from batchd.core.audit.results import (
     ERRORS,
     METRICS,
     OUTPUT,
+    REJECTED,
     RETRY,
     ResultAudit,
     audit_files,
@@ -107,8 +108,10 @@ class ResultLook:
         for name in (OUTPUT, ERRORS):
             if name in tallies:
                 yield from audit.outcomes(name, self._lines(path, place, name, tallies[name]))
+        rejected = self._lines(path, place, REJECTED, tallies[REJECTED]) if REJECTED in tallies else ()
+        yield from audit.rejected(rejected)
         yield from audit.retry(self._lines(path, place, RETRY, tallies[RETRY]) if RETRY in tallies else ())
-        for name in tallies.keys() - {OUTPUT, ERRORS, RETRY}:
+        for name in tallies.keys() - {OUTPUT, ERRORS, REJECTED, RETRY}:
             for _ in tallies[name].passed(self._evidence.blocks(path / name)):
                 pass
         yield from audit.end(self._evidence.content(path / BATCH))
@@ -141,7 +144,7 @@ class ResultLook:
 
     def _lines(self, path: Path, place: str, name: str, tally: Tally) -> Iterator[bytes]:
         for line in tally.passed(self._evidence.lines(path / name)):
-            self._looked.result_lines += name != RETRY
+            self._looked.result_lines += name in (OUTPUT, ERRORS)
             self._saw(f"{place}/{name}", len(line))
             yield line
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from batchd.app.engines import Engine
 from batchd.app.servers import Describe, Tell
-from batchd.daemon.ports import Bell, Clock, Gauges, ServiceManager, SleepInhibitor, Spool
+from batchd.daemon.ports import Bell, Clock, Gauges, Schemas, ServiceManager, SleepInhibitor, Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,4 +27,5 @@ class Outside:
     provenance: Tell
     gauges: Gauges
     inhibitor: SleepInhibitor
+    schemas: Schemas
     pid: int

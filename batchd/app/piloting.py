@@ -61,6 +61,8 @@ class Piloting:
         """The lines have their outcomes; `failed` of them for good. Why the batch shall pause, or None."""
         assert self._acceptance is not None
         samples, self._judging.samples = self._judging.samples or [], None
+        # An answer that was rejected is a sample, and a failure.
+        failed -= self._judging.rejected_samples
         found = self.findings = conclude(samples, failed, self._lines, self._groups, slots)
         now = self._clock.now()
         self._journal.note(PILOT, found.to_meta())

@@ -13,6 +13,7 @@ DIAGNOSTICS
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +33,7 @@ from batchd.core.request import LineLimits
 from batchd.core.rules import Rules
 from batchd.core.strategy import Strategy
 from batchd.core.survey import Survey
+from batchd.edges.validation import Validation
 from batchd.settings import Settings, load_settings
 
 #: Bad lines shown for each code: what is wrong with the file is clear by then. JSON gets all.
@@ -90,8 +92,8 @@ def _checked(source: Source, settings: Settings, as_json: bool) -> int:
         settings.window_tokens_max,
         settings.lines_max,
     )
-    with opened(source.path) as file, opened(source.path) as again:
-        survey = Survey(file, again, limits, *ways)
+    with opened(source.path) as file, opened(source.path) as again, closing(Validation()) as schemas:
+        survey = Survey(file, again, limits, *ways, schemas.refusal)
         faults = _with_bar(survey, source.path.stat().st_size)
         if as_json:
             found = [asdict(fault) for fault in faults]

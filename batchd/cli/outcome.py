@@ -13,14 +13,15 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
+from batchd.core.flaws import flawed_answers
 from batchd.core.json import loads
 from batchd.edges.plain import METRICS_BYTES_MAX, read_plain
 from batchd.errors import SpoolError
 
-#: Settings that are options of a batch too: in its results they stand as they were for that batch.
 _OF_NOTHING = sha256().hexdigest()
 
-_OPTIONS_TOO = frozenset({"strict", "deduplicate", "strategy"})
+#: Settings that are options of a batch too: in its results they stand as they were for that batch.
+_OPTIONS_TOO = frozenset({"strict", "deduplicate", "strategy", "answers"})
 
 
 def find_result(outbox: Path, batch_id: str) -> Path | None:
@@ -75,6 +76,14 @@ def exit_code(result: Path, failed_share_max: float) -> int:
     return 0 if status == "completed" and failed <= failed_share_max * total else 1
 
 
+def closing_words(result: Path) -> list[str]:
+    """What there is to say of its answers; nothing of a result that somebody is collecting."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        read: Any = loads((result / "metrics.json").read_bytes())
+        return flawed_answers(read["answers"])
+    return []
+
+
 def read_result(result: Path) -> dict[str, object]:
     """A published batch in a few words, for a program."""
     status, total, failed = _summary(result)
@@ -86,6 +95,7 @@ def read_result(result: Path) -> dict[str, object]:
         "status": status,
         "request_counts": {"total": total, "completed": total - failed, "failed": failed},
         "tokens": metrics["tokens"],
+        "answers": metrics["answers"],
     }
 
 

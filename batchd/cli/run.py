@@ -21,11 +21,11 @@ import typer
 from batchd.app import Ended, run_files
 from batchd.cli.beside import checked_options
 from batchd.cli.engine import EngineOption, GgufOption, check_engine, engine_flags, only_this_file
-from batchd.cli.outcome import exit_code, find_earlier, read_result
+from batchd.cli.outcome import closing_words, exit_code, find_earlier, read_result
 from batchd.cli.paused import EXIT_PAUSED, as_json_of_paused, go_on
 from batchd.cli.progress import progress_display
 from batchd.cli.source import Source, refuse_foreign, sources
-from batchd.cli.terminal import ConfigOption, JsonOption, put, put_json
+from batchd.cli.terminal import ConfigOption, JsonOption, put, put_json, say
 from batchd.core.strategy import Strategy
 from batchd.edges.spool.private import opened_own
 from batchd.errors import UnavailableError, UsageError
@@ -135,6 +135,8 @@ def _told(batch: Ended, settings: Settings, is_json: bool) -> int:
         put_json(read_result(Path(batch.path)))
     else:
         put(batch.path)
+    for sentence in closing_words(Path(batch.path)):
+        say(sentence)
     return exit_code(Path(batch.path), settings.failed_share_max)
 
 

@@ -23,7 +23,7 @@ from typing import Annotated
 import typer
 
 from batchd.cli.beside import checked_options
-from batchd.cli.outcome import check_input, exit_code, find_result
+from batchd.cli.outcome import check_input, closing_words, exit_code, find_result
 from batchd.cli.source import Source, refuse_foreign, sources
 from batchd.cli.status import is_running, read_report
 from batchd.cli.terminal import SpoolOption, put, say
@@ -57,6 +57,8 @@ def submit(
     result = _awaited(settings.spool, settings.spool / "outbox", batch_id)
     check_input(result, sha256)
     put(str(result))
+    for sentence in closing_words(result):
+        say(sentence)
     return exit_code(result, settings.failed_share_max)
 
 

@@ -35,6 +35,10 @@ ALIKE_MIN = 18
 #: What the submitter must mend, line by line, and what somebody ordered.
 NOT_COUNTED = frozenset({Category.VALIDATION, Category.CONTEXT_LENGTH, Category.EXPIRED, Category.CANCELLED})
 
+#: What says nothing of the model server: it answered. These wait as other failures do, but stop nothing, for
+#: a batch of answers that are no good is what the pilot is for.
+NOT_ALIKE = frozenset({Category.INVALID_ANSWER})
+
 #: A text that stands in the status is read at a glance.
 _MESSAGE_CHARS_MAX = 120
 
@@ -95,6 +99,8 @@ class Breaker(Generic[_T]):
         self._borne[kind] += 1
         released = self._add(kind, item)
         alike = sum(other == kind for other, _ in self._latest)
+        if fault.category in NOT_ALIKE:
+            return released, None
         is_epidemic = len(self._latest) == WINDOW and alike >= ALIKE_MIN
         if not is_epidemic or self._borne[kind] < self._patience(kind):
             return released, None

@@ -14,6 +14,7 @@ from typing import Any
 
 from batchd.core.json import dumps_line, loads
 from batchd.core.record import Outcome, Spent
+from batchd.core.rejection import parted, with_rejected
 from batchd.core.result import INDEX_DIGITS
 
 #: The source of the counts in a copy's usage.
@@ -36,6 +37,8 @@ def outcome_of_copy(original: Outcome, index: int, custom_id: str, number: int) 
         cut_answers=original.spent.cut_answers,
         lowered_answers=original.spent.lowered_answers,
         zero_answers=original.spent.zero_answers,
+        not_json_answers=original.spent.not_json_answers,
+        broken_answers=original.spent.broken_answers,
         deduplicated_answers=int(not original.is_error),
     )
     line = copied_line(original.line, index, custom_id, number)
@@ -43,7 +46,8 @@ def outcome_of_copy(original: Outcome, index: int, custom_id: str, number: int) 
 
 
 def copied_line(original: bytes, index: int, custom_id: str, number: int) -> bytes:
-    """The finished line of the original, with what is the copy's own."""
+    """The finished line of the original, with what is the copy's own; what was rejected is told of both."""
+    original, rejected = parted(original)
     found: dict[str, Any] = loads(original)  # type: ignore[assignment]  # we wrote it
     name = _own(found["id"], index)
     found |= {"id": name, "custom_id": custom_id}
@@ -56,7 +60,11 @@ def copied_line(original: bytes, index: int, custom_id: str, number: int) -> byt
             body["id"] = _own(body["id"], index)
         if "usage" in body:
             body["usage"] = _NO_USAGE
-    return dumps_line(found)
+    line = dumps_line(found)
+    if rejected is None:
+        return line
+    kept: dict[str, Any] = loads(rejected)  # type: ignore[assignment]  # as above
+    return with_rejected(line, dumps_line(kept | {"custom_id": custom_id}))
 
 
 def _own(identity: str, index: int) -> str:

@@ -15,6 +15,8 @@ DIAGNOSTICS
 from dataclasses import dataclass
 from enum import StrEnum
 
+from batchd.core.schema import Breach
+
 
 class Category(StrEnum):
     """What kind of trouble it was, in the words of the results."""
@@ -30,6 +32,7 @@ class Category(StrEnum):
     SERVER = "server"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    INVALID_ANSWER = "invalid_answer"
 
 
 #: A server's text in a log and a status: enough to know it again.
@@ -47,6 +50,7 @@ UNANSWERED = frozenset(
         Category.SERVER,
         Category.EXPIRED,
         Category.CANCELLED,
+        Category.INVALID_ANSWER,
     }
 )
 
@@ -91,6 +95,18 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """An answer that is not what was asked for, and what is wrong with it; `core/validity` makes it."""
+
+    breach: Breach
+    text: str
+    reasoning: str | None
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFault:
     """One attempt without an answer.
 
@@ -99,6 +115,7 @@ class ModelFault:
     (a key, a damaged model file), so nothing will be answered until a person mends it, and no request is to
     blame. `code` is the code of the error line. The two token counts are given by an overflow answer: what
     the prompt has, what the window held. `taken_by`: the model of another client that has the memory.
+    `rejected`: the answer that there was, where it was no good.
 
     Of a server that refuses for now: `is_crowded` says that it has too many requests, `retry_after_s` how
     long it asked to be left alone; `is_own` was found afterwards: it worked for others meanwhile, so it is
@@ -114,6 +131,7 @@ class ModelFault:
     prompt_tokens: int | None = None
     window_tokens: int | None = None
     taken_by: str | None = None
+    rejected: Rejected | None = None
     is_crowded: bool = False
     retry_after_s: float | None = None
     is_own: bool = False

@@ -17,21 +17,23 @@ DIAGNOSTICS
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from batchd.core.flaws import counted_answers, flawed_answers
 from batchd.core.ideal import ideal_tokens
 from batchd.core.model import Source
-from batchd.core.overflow import LOWERED
 from batchd.core.provenance import Account
 from batchd.core.record import LANES_EACH, NO_REUSE, Event, Group, Progress, Share, Shares
 from batchd.core.runaway import Extra
 from batchd.core.summary import Acceptance
 from batchd.core.talk import notes_of
-from batchd.core.vectors import ZEROS
 
 #: Of the layout of `metrics.json`. A reader refuses a higher one.
 METRICS_VERSION = 1
 
 #: Groups listed one by one, largest first; the rest is in the sums.
 GROUPS_LISTED_MAX = 1_000
+
+#: Options that stand in the place of settings.
+_OPTIONS_TOO = ("deduplicate", "answers")
 
 #: The source of what we measured ourselves.
 CLOCK = "clock"
@@ -80,9 +82,9 @@ def build_metrics(
 ) -> dict[str, object]:
     """The whole of `metrics.json`."""
     options = acceptance.options
-    asked = {} if options.deduplicate is None else {"deduplicate": options.deduplicate}
+    asked = {name: value for name in _OPTIONS_TOO if (value := getattr(options, name)) is not None}
     if run.talk is not None:
-        asked = {"deduplicate": False}  # whatever was asked: no two of its requests read the same
+        asked["deduplicate"] = False  # whatever was asked: no two of its requests read the same
     return {
         "version": METRICS_VERSION,
         "batch_id": batch_id,
@@ -108,16 +110,7 @@ def build_metrics(
         "time": _time(progress, run),
         "rates": _rates(progress),
         "pace": {**asdict(run.shares.pace), "source": CLOCK},
-        "answers": {
-            "completed": progress.completed,
-            "failed": progress.failed,
-            "empty": progress.spent.empty_answers,
-            "cut_at_bound": progress.spent.cut_answers,
-            "lowered_bounds": progress.spent.lowered_answers,
-            "zero_vectors": progress.spent.zero_answers,
-            "deduplicated": progress.spent.deduplicated_answers,
-            "asked_again": asdict(run.extra),
-        },
+        "answers": counted_answers(progress, run.extra),
         "pilot": run.pilot,
         "conversation": run.talk,
         "memory": provenance.get("memory", {}),
@@ -143,8 +136,7 @@ def _notes(acceptance: Acceptance, progress: Progress, events: Sequence[Event]) 
         notes.append(
             f"The file has {acceptance.total} lines; OpenAI's Batch API would refuse more than 50,000."
         )
-    if progress.spent.empty_answers:
-        notes.append(f"{progress.spent.empty_answers} answers are empty.")
+    notes += flawed_answers(counted_answers(progress, Extra()))
     if copies := progress.spent.deduplicated_answers:
         notes.append(f"{copies} requests equal an earlier one and were not computed again.")
     lost = next((event for event in events if event.name == NO_REUSE), None)
@@ -153,12 +145,6 @@ def _notes(acceptance: Acceptance, progress: Progress, events: Sequence[Event]) 
             f"A shared beginning was read again for each request: some {lost.old} tokens were expected in "
             f"the slot, and at most {lost.new} were there. {lost.cause.capitalize()}."
         )
-    if progress.spent.cut_answers:
-        notes.append(f"{progress.spent.cut_answers} answers were cut at their bound: finish_reason 'length'.")
-    if lowered := progress.spent.lowered_answers:
-        notes.append(f"{lowered} {LOWERED}: response.lowered_bound.")
-    if zeros := progress.spent.zero_answers:
-        notes.append(f"{zeros} {ZEROS}.")
     return notes
 
 

@@ -11,6 +11,8 @@ DIAGNOSTICS
 from dataclasses import dataclass
 from enum import StrEnum
 
+from batchd.core.schema import Breach
+
 
 class Source(StrEnum):
     """Where a count of cached tokens comes from; written beside the number in every result."""
@@ -93,7 +95,8 @@ class Answer:
     """One finished answer. `embeddings` has one vector per input, in input order; text is then empty.
 
     `finish_reason` is OpenAI's word: `stop` or `length`. `reload_s`: how long the server took to bring the
-    model in again for this request, because it was not there any more; 0 where it was.
+    model in again for this request, because it was not there any more; 0 where it was. `breach`: what is
+    wrong with it, where it is given all the same.
     """
 
     text: str
@@ -102,6 +105,7 @@ class Answer:
     usage: Usage
     embeddings: tuple[tuple[float, ...], ...] = ()
     reload_s: float = 0.0
+    breach: Breach | None = None
 
     @property
     def has_zeros(self) -> bool:

@@ -17,6 +17,7 @@ from itertools import islice
 from batchd.core.fault import Refusal
 from batchd.core.json import JsonFault, loads_strict
 from batchd.core.strategy import Strategy
+from batchd.core.validity import Answers
 
 _BATCH_ID = re.compile(r"batch_[0-9a-f]{32}")
 
@@ -49,6 +50,7 @@ class Options:
     pilot: int | None = None
     pilot_confirm: bool = False
     strategy: str | None = None
+    answers: str | None = None
 
 
 _KNOWN = tuple(item.name for item in fields(Options))
@@ -89,6 +91,7 @@ def parse_options(raw: bytes | None) -> tuple[Options, list[Refusal]]:
         "pilot": _pilot,
         "pilot_confirm": _yes_or_no("pilot_confirm"),
         "strategy": _strategy,
+        "answers": _answers,
     }
     refusals += [
         _refuse(key, message)
@@ -136,6 +139,10 @@ def _pilot(value: object) -> str:
 
 def _strategy(value: object) -> str:
     return "" if value in list(Strategy) else f"'strategy' must be one of {', '.join(Strategy)}."
+
+
+def _answers(value: object) -> str:
+    return "" if value in list(Answers) else f"'answers' must be one of {', '.join(Answers)}."
 
 
 def _completion_window(value: object) -> str:

@@ -35,7 +35,7 @@ from batchd.core.record import (
 )
 from batchd.errors import DamagedJournalError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 RESULT_VERSION = 1
 
 #: Results shorter than this are kept as they are: the gain would be a few bytes.
@@ -64,7 +64,7 @@ _PACE = struct.Struct(">dd")
 _AT = struct.Struct(">d")
 
 #: Counters of `Spent` that the first journals of this schema do not have. A new one is only entered here.
-_LATER = ("lowered_answers", "zero_answers")
+_LATER = ("lowered_answers", "zero_answers", "not_json_answers", "broken_answers")
 
 #: The numbers are on disk: never give one a new meaning. 0 is no category.
 _CATEGORIES: tuple[Category, ...] = (
@@ -79,11 +79,9 @@ _CATEGORIES: tuple[Category, ...] = (
     Category.SERVER,
     Category.EXPIRED,
     Category.CANCELLED,
+    Category.INVALID_ANSWER,
 )
-_CATEGORY_NUMBERS: dict[Category | None, int] = {
-    None: 0,
-    **{category: number for number, category in enumerate(_CATEGORIES, start=1)},
-}
+_CATEGORY_NUMBERS = {category: number for number, category in enumerate((None, *_CATEGORIES))}
 
 
 def custom_id_key(custom_id: str) -> bytes:

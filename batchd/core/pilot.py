@@ -22,10 +22,12 @@ from enum import StrEnum
 from statistics import fmean, median, stdev
 from typing import Any
 
+from batchd.core.fault import Rejected
 from batchd.core.json import dumps, loads
 from batchd.core.model import Answer
 from batchd.core.record import Plan
 from batchd.core.request import Endpoint, Request
+from batchd.core.schema import Reason
 from batchd.core.status import duration
 
 #: Lines of a pilot where nobody says otherwise. A share of bad answers of a third is seen in 20 of them with
@@ -102,17 +104,14 @@ def flaw_of(request: Request, answer: Answer) -> Flaw | None:
         return Flaw.EMPTY
     if answer.finish_reason == "length" and request.completion_tokens_max > LABEL_TOKENS_MAX:
         return Flaw.CUT
-    if request.parameters.get("response_format") is not None and not _is_json(answer.text):
-        return Flaw.INVALID
-    return None
+    return None if answer.breach is None else Flaw.INVALID
 
 
-def _is_json(text: str) -> bool:
-    try:
-        loads(text.encode())
-    except ValueError:
-        return False
-    return True
+def flaw_of_rejected(rejected: Rejected) -> Flaw:
+    """The same of an answer that became an error line."""
+    if not rejected.text.strip():
+        return Flaw.EMPTY
+    return Flaw.CUT if rejected.breach.reason is Reason.CUT else Flaw.INVALID
 
 
 @dataclass(frozen=True, slots=True)

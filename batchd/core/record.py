@@ -15,6 +15,7 @@ from operator import add, attrgetter
 
 from batchd.core.curve import Curve
 from batchd.core.fault import Category
+from batchd.core.schema import Reason
 
 
 @dataclass(slots=True)  # not frozen, as `Line`: a million are made
@@ -110,6 +111,8 @@ class Spent:
     deduplicated_answers: int = 0  # of copies, without those of errors
     lowered_answers: int = 0  # the largest window left less than the request's bound
     zero_answers: int = 0  # of embeddings, with a vector of nothing but zeros
+    not_json_answers: int = 0  # JSON was asked for; error lines too
+    broken_answers: int = 0  # JSON that breaks its schema; error lines too
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +175,9 @@ class Place:
 class Outcome:
     """The end of one attempt.
 
-    With `line`, it is the outcome of the request: its finished result line (or error line). Without, the
-    attempt failed and the request will be tried again. `attempts` and `crashes` are the counts from now on.
+    With `line`, it is the outcome of the request: its finished result line (or error line, with the answer
+    that was rejected below it, see `core/result`). Without, the attempt failed and the request will be tried
+    again. `attempts` and `crashes` are the counts from now on.
     `place` is known of an answer.
     """
 
@@ -242,6 +246,15 @@ spent_numbers = attrgetter(*(item.name for item in fields(Spent)))
 share_numbers = attrgetter(*(item.name for item in fields(Share)))
 NO_SPENT = Spent()
 NO_PROGRESS = Progress(0, 0, 0, NO_SPENT, {}, 0.0)
+
+
+def spent_on_rejected(reason: str) -> Spent:
+    """What is counted of an answer that is not what was asked for, be it an error line or given as it is."""
+    return Spent(
+        cut_answers=int(reason == Reason.CUT),
+        not_json_answers=int(reason == Reason.NOT_JSON),
+        broken_answers=int(reason == Reason.SCHEMA),
+    )
 
 
 def count(progress: Progress, outcome: Outcome) -> Progress:

@@ -82,6 +82,8 @@ def _outcome(counts: _Told, told: _Told) -> str:
         ("empty", "answers are empty"),
         ("cut_at_bound", "answers were cut at their bound"),
         ("lowered_bounds", "answers had a bound above the largest window"),
+        ("not_json", "answers are not the JSON that was asked for"),
+        ("schema_broken", "answers break their schema"),
         ("deduplicated", "requests equal an earlier one"),
     ):
         if answers.get(name):

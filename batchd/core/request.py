@@ -27,7 +27,7 @@ from batchd.core.checks import Flaw, missing, shown, wrong_type, wrong_value
 from batchd.core.content import Message as Message
 from batchd.core.content import read_inputs, read_messages, read_prompt
 from batchd.core.fault import LineFault
-from batchd.core.json import JsonFault, loads_strict
+from batchd.core.json import JsonFault, dumps, loads_strict
 from batchd.core.lines import Line, too_long_fault
 from batchd.core.parameters import Endpoint as Endpoint
 from batchd.core.parameters import read_parameters
@@ -206,6 +206,22 @@ def _content(endpoint: Endpoint, body: Fields) -> tuple[tuple[Message, ...], tup
         case Endpoint.EMBEDDINGS:
             inputs = read_inputs(body)
             return inputs if isinstance(inputs, Flaw) else ((), inputs)
+
+
+def schema_text(request: Request) -> bytes | None:
+    """The schema that its answer shall have, as JSON; None where it asks for none."""
+    asked = request.parameters.get("response_format")
+    return dumps(asked["schema"]) if isinstance(asked, Mapping) and "schema" in asked else None
+
+
+def unusable_schema(line: int, custom_id: str, reason: str) -> LineFault:
+    """The schema of an answer is none, or cannot be used here."""
+    path = "body.response_format.json_schema.schema"
+    message = (
+        f"Invalid value for '{path}': {reason}. A schema is read as JSON Schema 2020-12 unless it names "
+        "another draft in '$schema', and nothing is fetched for it."
+    )
+    return LineFault(line, "invalid_value", message, path, custom_id)
 
 
 def duplicate_custom_id(line: int, custom_id: str) -> LineFault:

@@ -12,9 +12,8 @@ SUMMARY
         refused by us or by the model                  response 400 with OpenAI's error body, error null
         no custom_id to be read, or never answered     response null, error {code, message, line}
 
-    Identities come from `request_id`, so that a line written again is the same line. `created` is the
-    caller's clock. A count of cached tokens stands where OpenAI has it only if the engine reported it; an
-    estimate has a name of its own, and the source stands beside both.
+    Identities come from `request_id`, so that a line written again is the same line; `created`: of a clock.
+    Cached tokens stand where OpenAI has them only if the engine reported them, with their source.
 
 DIAGNOSTICS
     Bug: an answer that no UTF-8 text can hold raises TypeError; an edge that reads its
@@ -30,6 +29,7 @@ from batchd.core.fault import UNANSWERED, Category, LineFault, ModelFault, Refus
 from batchd.core.json import dumps_line
 from batchd.core.model import Answer, Source, Usage
 from batchd.core.parameters import Endpoint
+from batchd.core.rejection import kept_line, why_of, with_rejected
 from batchd.core.request import Request
 
 #: Entries of `errors.data`; the error file has all of them.
@@ -128,17 +128,22 @@ def result_line(
 def line_fault_line(fault: LineFault, request_id: str) -> bytes:
     """The line of a request line that was refused when it was read."""
     if fault.custom_id is None:
-        return _line(request_id, None, None, _error(fault.code, fault.message, fault.line))
+        unread = {"code": fault.code, "message": fault.message, "line": fault.line}
+        return _line(request_id, None, None, unread)
     body = _error_body(fault.code, fault.message, fault.param)
     return _line(request_id, fault.custom_id, _response(400, request_id, body), None)
 
 
 def model_fault_line(custom_id: str, line: int, fault: ModelFault, request_id: str) -> bytes:
-    """The line of a request whose last attempt ended with this fault."""
+    """The line of a request whose last attempt ended with this fault; below it what was rejected."""
     if fault.category in UNANSWERED:
         default = fault.code or fault.category.value, fault.message
         code, message = _NEVER_RAN.get(fault.category, default)
-        return _line(request_id, custom_id, None, _error(code, message, line))
+        error = {"code": code, "message": message, "line": line}
+        if fault.rejected is None:
+            return _line(request_id, custom_id, None, error)
+        kept = kept_line(custom_id, code, message, fault.rejected)
+        return with_rejected(_line(request_id, custom_id, None, error | why_of(fault.rejected)), kept)
     code = fault.code or _REFUSED_CODES[fault.category]
     body = _error_body(code, fault.message, None)
     return _line(request_id, custom_id, _response(400, request_id, body), None)
@@ -156,10 +161,6 @@ def _line(
 
 def _response(status_code: int, request_id: str, body: dict[str, object]) -> dict[str, object]:
     return {"status_code": status_code, "request_id": f"req_{request_id}", "body": body}
-
-
-def _error(code: str, message: str, line: int) -> dict[str, object]:
-    return {"code": code, "message": message, "line": line}
 
 
 def _error_body(code: str, message: str, param: str | None) -> dict[str, object]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from batchd.core.strategy import Habits, Strategy
+from batchd.core.validity import Answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Rules:
     line_bytes_max: int = 8 * 2**20
     lines_max: int = 5_000_000
     attempts_max: int = 3
+    answers: Answers = Answers.CHECKED
+    answer_attempts: int = 2
     strict: bool = False
     deduplicate: bool = True
     strategy: Strategy = Strategy.PREFIX

@@ -103,13 +103,13 @@ def first_try(request: Request, bounds: Bounds, default_tokens: int) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Not the answer yet: this is to be sent. `why`: reseeded, lengthened."""
+    """Not the answer yet: this is to be sent. `why`: reseeded, lengthened, rejected."""
 
     request: Request
     why: str
 
 
-RESEEDED, LENGTHENED = "reseeded", "lengthened"
+RESEEDED, LENGTHENED, REJECTED = "reseeded", "lengthened", "rejected"
 
 
 def judge(
@@ -130,11 +130,22 @@ def judge(
     return heard
 
 
+def instead(request: Request, sent: Request, rejected: int, again_max: int) -> Again | None:
+    """The same with another seed, in place of an answer that is not what was asked for; so many were rejected
+    before. None where that would be another request, or was done often enough."""
+    if rejected >= again_max or is_fixed(request):
+        return None
+    return Again(_with_seed(sent, request, rejected + 2), REJECTED)  # after those of the first try and a loop
+
+
+def is_fixed(request: Request) -> bool:
+    """Whether another seed would change nothing, or be another request."""
+    return request.parameters.get("seed") is not None or request.parameters.get("temperature") == 0
+
+
 def _reseeded(request: Request, sent: Request, was_reseeded: bool) -> Again | None:
     """With another seed; not where that would be another request, or change nothing."""
-    parameters = request.parameters
-    is_fixed = parameters.get("seed") is not None or parameters.get("temperature") == 0
-    return None if was_reseeded or is_fixed else Again(_with_seed(sent, request, 1), RESEEDED)
+    return None if was_reseeded or is_fixed(request) else Again(_with_seed(sent, request, 1), RESEEDED)
 
 
 def _with_seed(sent: Request, request: Request, number: int) -> Request:
@@ -170,6 +181,7 @@ class Extra:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    rejected: int = 0
 
     def to_meta(self) -> str:
         """As the journal keeps it."""
@@ -181,9 +193,18 @@ class Extra:
             self,
             reseeded=self.reseeded + (why == RESEEDED),
             lengthened=self.lengthened + (why == LENGTHENED),
-            prompt_tokens=self.prompt_tokens + (usage.prompt_tokens if usage else 0),
-            cached_tokens=self.cached_tokens + ((usage.cached_tokens or 0) if usage else 0),
-            completion_tokens=self.completion_tokens + (usage.completion_tokens if usage else 0),
+            rejected=self.rejected + (why == REJECTED),
+        ).costing(usage)
+
+    def costing(self, usage: Usage | None) -> "Extra":
+        """What an answer cost that is in no result."""
+        if usage is None:
+            return self
+        return replace(
+            self,
+            prompt_tokens=self.prompt_tokens + usage.prompt_tokens,
+            cached_tokens=self.cached_tokens + (usage.cached_tokens or 0),
+            completion_tokens=self.completion_tokens + usage.completion_tokens,
         )
 
     @property
@@ -200,6 +221,10 @@ class Extra:
         told = (
             (self.runaways, "answers repeated themselves without an end; they are errors 'runaway'."),
             (self.reseeded, "answers repeated themselves and were asked again, with another seed."),
+            (
+                self.rejected,
+                "answers were not the JSON that was asked for and were asked again, with another seed.",
+            ),
             (
                 self.lengthened,
                 "answers ran to the bound that was learned, and were asked again with all of it.",

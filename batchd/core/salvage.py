@@ -11,17 +11,22 @@ DIAGNOSTICS
 from collections.abc import Mapping
 
 from batchd.core.json import loads
-from batchd.core.record import NO_SPENT, Spent
+from batchd.core.record import NO_SPENT, Spent, spent_on_rejected
+from batchd.core.rejection import parted
 from batchd.core.vectors import zeros_in
 
 
 def read_back(line: bytes) -> tuple[str | None, Spent]:
     """The custom_id, and the tokens as the line has them."""
+    line, _ = parted(line)
     try:
         found = loads(line)
     except ValueError:
         return None, NO_SPENT
     custom_id = _at(found, "custom_id")
+    reason = _at(_at(found, "error"), "reason")
+    if reason is not None:
+        return _text(custom_id), spent_on_rejected(str(reason))
     response = _at(found, "response")
     body = _at(response, "body")
     usage = _at(body, "usage")

@@ -25,7 +25,7 @@ from batchd.core.plan import build_plan
 from batchd.core.prefix import PrefixGroups
 from batchd.core.record import Group
 from batchd.core.request import LineLimits, Request, duplicate_custom_id, parse_line
-from batchd.core.sieve import Sieve, whole_refusal
+from batchd.core.sieve import LookAt, Sieve, look, whole_refusal
 from batchd.core.strategy import Strategy, settled
 
 #: What OpenAI's Batch API takes in one file. Here both are only said.
@@ -46,6 +46,7 @@ class Survey:
         strategy: Strategy = Strategy.PREFIX,
         window_tokens_max: int = WINDOW_TOKENS_MAX,
         lines_max: int = LINES_MAX,
+        look_at: LookAt = look,
     ) -> None:
         self._lines_max = lines_max
         options, self._options_refusals = parse_options(options_raw)
@@ -54,7 +55,7 @@ class Survey:
         self.lines = Lines(reader, limits.line_bytes_max)
         #: No line of such a file is read.
         self.foreign = foreign_type(again, limits.line_bytes_max)
-        self._sieve = Sieve(limits, self.is_strict)
+        self._sieve = Sieve(limits, self.is_strict, look_at)
         self._limits = limits
         self._again = again
         self._markup = Markup()

@@ -26,6 +26,7 @@ from batchd.core.fault import Refusal
 from batchd.core.filetype import foreign_type
 from batchd.core.options import Options, parse_options
 from batchd.core.rules import Rules
+from batchd.core.sieve import LookAt
 from batchd.core.summary import Acceptance
 from batchd.core.waiting import Waiting
 from batchd.daemon.ports import Batch, Clock, Journal, Spool
@@ -74,6 +75,7 @@ class Arrival:
         no_room: Callable[[int], str],
         may_read: Callable[[int], bool],
         never: Callable[[int, int], str],
+        look_at: LookAt,
     ) -> None:
         self._spool = spool
         self._clock = clock
@@ -83,6 +85,7 @@ class Arrival:
         self._no_room = no_room
         self._may_read = may_read
         self._never = never
+        self._look_at = look_at
         self._bulk = Bulk(rules.lines_max)
         self._is_given_up = False
 
@@ -102,7 +105,7 @@ class Arrival:
             file = undo.enter_context(spool.open_input(batch_id))
             journal = self._create_journal(spool.journal_path(batch_id))
             undo.callback(journal.close)
-            reading = Reading(spool, journal, batch_id, self._rules, options)
+            reading = Reading(spool, journal, batch_id, self._rules, options, self._look_at)
             if not unusable and (foreign := foreign_type(file, self._rules.line_bytes_max)) is not None:
                 unusable = [foreign.refusal()]  # one reason in place of one for each line
             elif not unusable:
@@ -174,12 +177,14 @@ class Arrivals:
         create_journal: Callable[[str], Journal],
         no_room: Callable[[str, int], str],
         never: Callable[[int, int], str],
+        look_at: LookAt,
     ) -> None:
         self._spool = spool
         self._clock = clock
         self._create_journal = create_journal
         self._no_room = no_room
         self._never = never
+        self._look_at = look_at
         self._slices: dict[str, Slices] = {}
         self._unread: set[str] = set()  # those that fail whatever is in them
         self._large: str | None = None
@@ -202,6 +207,7 @@ class Arrivals:
             lambda lines: self._no_room(batch_id, lines),
             lambda lines: self._may_read(batch_id, lines),
             self._never,
+            self._look_at,
         )
         self._slices[batch_id] = arrival.slices(refusal)
         if refusal is not None:

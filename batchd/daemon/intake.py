@@ -25,6 +25,7 @@ from batchd.core.fault import Refusal
 from batchd.core.options import peek_batch_id
 from batchd.core.rules import Rules
 from batchd.core.settle import Seen, Watched, observe, turns, unclaimable
+from batchd.core.sieve import LookAt, look
 from batchd.core.space import Space
 from batchd.core.summary import Acceptance
 from batchd.core.waiting import (
@@ -41,13 +42,7 @@ from batchd.core.waiting import (
 from batchd.daemon.arrival import Arrivals, NoRoomError, Slices, Turn
 from batchd.daemon.holdings import Holdings
 from batchd.daemon.ports import Batch, Clock, Journal, Spool
-from batchd.errors import (
-    FullJournalError,
-    InputChangedError,
-    NoSpaceError,
-    NotUsableError,
-    SpoolError,
-)
+from batchd.errors import FullJournalError, InputChangedError, NoSpaceError, NotUsableError, SpoolError
 
 #: Claims of one sweep; the rest waits for the next, so that a million small files do not hold up the work.
 CLAIMS_PER_SWEEP_MAX = 16
@@ -72,6 +67,7 @@ class Intake:
         create_journal: Callable[[str], Journal],
         new_batch_id: Callable[[], str],
         only: frozenset[str] | None = None,
+        look_at: LookAt = look,
     ) -> None:
         self._spool = spool
         self._clock = clock
@@ -85,7 +81,8 @@ class Intake:
         self._waiting: dict[str, Waiting] = {}
         self.holdings = Holdings(spool)
         self._cancelled: set[str] = set()
-        self._arrivals = Arrivals(spool, clock, create_journal, self._no_room_for, space.never)
+        room, never = self._no_room_for, space.never
+        self._arrivals = Arrivals(spool, clock, create_journal, room, never, look_at)
         self._is_stopping = False
         #: Replaced whole, never changed: the event loop shows them.
         self.unclaimable: Sequence[Seen] = ()

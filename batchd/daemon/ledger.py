@@ -18,10 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from batchd import failpoints
-from batchd.core.fault import Category, LineFault, ModelFault
+from batchd.core.fault import Category, LineFault, ModelFault, Rejected
 from batchd.core.ideal import TELLING_TOKENS, is_cold
 from batchd.core.model import Answer, Source
-from batchd.core.record import Outcome, Place, Plan, Spent
+from batchd.core.record import NO_SPENT, Outcome, Place, Plan, Spent, spent_on_rejected
+from batchd.core.rejection import parted
 from batchd.core.request import Prefix, Request
 from batchd.core.result import line_fault_line, model_fault_line, request_id, result_line
 from batchd.core.retry import Decision
@@ -121,7 +122,8 @@ class Ledger:
         """The request ends without an answer."""
         index, fault, decision = failure.index, failure.fault, failure.decision
         content = model_fault_line(failure.custom_id, failure.line, fault, request_id(self._batch.id, index))
-        self._record(Outcome(index, content, True, fault.category, decision.attempts, decision.crashes))
+        counts = decision.attempts, decision.crashes
+        self._record(Outcome(index, content, True, fault.category, *counts, spent=_spent_on(fault.rejected)))
 
     def refused(self, index: int, line: LineFault) -> None:
         """Accepted once and refused now: a newer batchd reads more strictly. It is that line's own fault."""
@@ -185,7 +187,7 @@ class Ledger:
 
     def _append(self, outcome: Outcome) -> None:
         if outcome.line is not None:
-            self._partial.add(outcome.line)
+            self._partial.add(parted(outcome.line)[0])
         # A commit acknowledges many at once: they are written with one call, at the last of them.
         if not self._waiting or len(self._partial) >= PARTIAL_LINES_MAX:
             self._partial.show()
@@ -196,9 +198,15 @@ class Ledger:
             raise fault
 
 
+def _spent_on(rejected: Rejected | None) -> Spent:
+    """Of an error line: its tokens are in no result."""
+    return NO_SPENT if rejected is None else spent_on_rejected(rejected.breach.reason)
+
+
 def _spent(success: Success, prefix_tokens: int) -> Spent:
     request, answer = success.request, success.answer
     usage = answer.usage
+    told = NO_SPENT if answer.breach is None else spent_on_rejected(answer.breach.reason)
     return Spent(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
@@ -207,6 +215,8 @@ def _spent(success: Success, prefix_tokens: int) -> Spent:
         decode_s=usage.decode_s or 0.0,
         empty_answers=int(not answer.embeddings and not answer.text.strip()),
         cut_answers=int(answer.finish_reason == "length" and bool(request.completion_tokens_max)),
+        not_json_answers=told.not_json_answers,
+        broken_answers=told.broken_answers,
         estimated_answers=int(usage.cached_source is Source.ESTIMATE),
         unknown_answers=int(usage.cached_source is Source.UNKNOWN),
         cold_answers=int(is_cold(usage.cached_tokens, prefix_tokens)),

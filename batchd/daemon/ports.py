@@ -10,6 +10,7 @@ SUMMARY
     ReadyModel       the supervisor, as the dispatcher sees it
     Gauges           what can be measured of this machine
     SleepInhibitor   keeps the machine awake
+    Schemas          what the answers of a batch shall look like
 
     `Batch` is an accepted batch on its way through the rooms.
 
@@ -32,6 +33,8 @@ from batchd.core.pause import Pause
 from batchd.core.readings import Reading
 from batchd.core.record import Event, LineRow, NewLine, Outcome, Plan, Progress, Salvaged, Shares
 from batchd.core.request import Request
+from batchd.core.schema import Breach
+from batchd.core.sieve import Looked
 from batchd.daemon.spool_port import Spool as Spool
 
 
@@ -181,6 +184,19 @@ class ModelServer(Protocol):
 
     async def close(self) -> None:
         """End what we started: connections, a child, an own server."""
+
+
+class Schemas(Protocol):
+    """Schemas and answers of strangers, looked at where that can be ended.
+
+    Both raise UnavailableError where nothing can be looked at.
+    """
+
+    def refusal(self, schema: bytes) -> Looked:
+        """Why this schema cannot be used, if so. Blocking."""
+
+    async def breach(self, schema: bytes, value: bytes) -> Breach | None:
+        """What is wrong with this JSON; None where it holds."""
 
 
 class ServiceManager(Protocol):

@@ -1,13 +1,13 @@
 """Publisher: from a finished batch to its directory in the outbox.
 
 SUMMARY
-    `assemble` writes the result files in input order from the journal, checks that every line has exactly one
-    outcome, and seals them; then the final name and the hash become durable with the phase `publishing`.
-    `metrics.json` is written last and has the figures of the others, so that a directory can prove itself
-    whole wherever it is taken. `finish` makes the one rename, archives the original and discards the rest,
-    which `delete` deletes.
-    Both may be repeated, after a crash or where the disk had no room: `assemble` begins anew, and for
-    `finish` an absent publish/ is the proof of publication.
+    `assemble` writes the result files in input order from the journal (answers that were rejected have one of
+    their own), checks that every line has exactly one outcome, and seals them; then the final name and the
+    hash become durable with the phase `publishing`. `metrics.json` is written last and has the figures of the
+    others, so that a directory can prove itself whole wherever it is taken. `finish` makes the one rename,
+    archives the original and discards the rest, which `delete` deletes. Both may be repeated, after a crash
+    or where the disk had no room: `assemble` begins anew, and for `finish` an absent publish/ is the proof of
+    publication.
 
     After a crash `is_sealed` asks whether publish/ is still what was sealed. If a disk made something else of
     it, `unseal` takes the batch back to work, where nothing is left to do but to assemble it again.
@@ -26,13 +26,14 @@ from contextlib import ExitStack
 from loguru import logger
 
 from batchd import failpoints
+from batchd.core.flaws import counted_answers, flawed_answers
 from batchd.core.json import dumps
 from batchd.core.lifecycle import Phase
-from batchd.core.overflow import LOWERED
 from batchd.core.record import LineRow
+from batchd.core.rejection import parted
 from batchd.core.result import BatchFacts, batch_object
+from batchd.core.runaway import Extra
 from batchd.core.tally import Tally
-from batchd.core.vectors import ZEROS
 from batchd.daemon.ports import Batch, Spool
 from batchd.errors import JournalError, NoSpaceError, SpoolError
 
@@ -42,6 +43,7 @@ RETRY_BLOCK_LINES = 1_000
 OUTPUT = "output.jsonl"
 ERRORS = "errors.jsonl"
 RETRY = "retry.jsonl"
+REJECTED = "rejected.jsonl"
 
 #: What a full disk and a used-up quota answer.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -105,19 +107,8 @@ class Publisher:
 
     def _write(self, batch: Batch, facts: BatchFacts, metrics: dict[str, object], page: str) -> None:
         self._spool.begin_publish(batch.id)
-        spent = batch.journal.progress().spent
-        if spent.empty_answers:
-            logger.bind(event="empty_answers", batch_id=batch.id).warning(
-                "{}: {} answers are empty", batch.id, spent.empty_answers
-            )
-        if spent.lowered_answers:
-            logger.bind(event="lowered_bounds", batch_id=batch.id).warning(
-                "{}: {} {}", batch.id, spent.lowered_answers, LOWERED
-            )
-        if spent.zero_answers:
-            logger.bind(event="zero_vectors", batch_id=batch.id).warning(
-                "{}: {} {}", batch.id, spent.zero_answers, ZEROS
-            )
+        for sentence in flawed_answers(counted_answers(batch.journal.progress(), Extra())):
+            logger.bind(event="flawed_answers", batch_id=batch.id).info("{}: {}", batch.id, sentence)
         draft = _Draft(self._spool, batch)
         try:
             draft.write_retry(draft.write_lines())
@@ -145,21 +136,28 @@ class _Draft:
         return {name: tally.figures() for name, tally in self._tallies.items()}
 
     def write_lines(self) -> "array[int]":
-        """Both result files, in input order; the indices of the failed lines."""
+        """Answers, errors and rejected answers, in input order; the indices of the failed lines."""
         journal = self._batch.journal
         total = journal.progress().total
         failed = array("I")
         with ExitStack() as files:
             # A file that would be empty is not made: `output_file_id` is then null, as OpenAI does.
-            opened: dict[bool, _Write] = {}
+            opened: dict[str, _Write] = {}
+
+            def add(name: str, line: bytes) -> None:
+                if name not in opened:
+                    opened[name] = self._create(name, files)
+                opened[name](line + b"\n")
+
             expected = 0
-            for index, is_error, line in journal.results():
+            for index, is_error, outcome in journal.results():
                 if index != expected:
                     raise _gap(self._batch.id, expected)
                 expected += 1
-                if is_error not in opened:
-                    opened[is_error] = self._create(ERRORS if is_error else OUTPUT, files)
-                opened[is_error](line + b"\n")
+                line, rejected = parted(outcome)
+                add(ERRORS if is_error else OUTPUT, line)
+                if rejected is not None:
+                    add(REJECTED, rejected)
                 if is_error:
                     failed.append(index)
             if expected != total:

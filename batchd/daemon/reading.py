@@ -30,7 +30,7 @@ from batchd.core.record import Copy, Event, LineRow, NewLine
 from batchd.core.request import Endpoint, LineLimits, Request, duplicate_custom_id, parse_line
 from batchd.core.result import line_fault_line, request_id
 from batchd.core.rules import Rules
-from batchd.core.sieve import Sieve, whole_refusal
+from batchd.core.sieve import LookAt, Sieve, look, whole_refusal
 from batchd.core.strategy import Strategy, settled
 from batchd.core.summary import Acceptance
 from batchd.daemon.ports import Journal, Spool
@@ -51,14 +51,22 @@ _Block = list[tuple[Line, Request | LineFault]]
 class Reading:
     """One pass over the copy."""
 
-    def __init__(self, spool: Spool, journal: Journal, batch_id: str, rules: Rules, options: Options) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        journal: Journal,
+        batch_id: str,
+        rules: Rules,
+        options: Options,
+        look_at: LookAt = look,
+    ) -> None:
         self._spool = spool
         self._journal = journal
         self._batch_id = batch_id
         self._options = options
         self._limits = LineLimits(rules.line_bytes_max, rules.completion_tokens_default)
         self._is_strict = rules.strict if options.strict is None else options.strict
-        self._sieve = Sieve(self._limits, self._is_strict)
+        self._sieve = Sieve(self._limits, self._is_strict, look_at)
         deduplicate = rules.deduplicate if options.deduplicate is None else options.deduplicate
         self._strategy = settled(options.strategy, rules.strategy)
         self._groups: Chats | PrefixGroups = (

@@ -209,7 +209,9 @@ class Sender:
             self._ledger.given_up(Failure(item.index, item.row.number, request.custom_id, fault, decision))
         else:
             self._ledger.attempted(item.index, fault, decision)
-        if decision.next is not Next.GIVE_UP or fault.category in UNANSWERED:
+        # What was rejected is the text of an answer, and no text for a log; the results count these.
+        is_told = decision.next is not Next.GIVE_UP or fault.category in UNANSWERED
+        if is_told and fault.rejected is None:
             self._say(item.index, request.custom_id, fault, decision)
 
     async def _asked(

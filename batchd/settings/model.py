@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from batchd.core.retry import ATTEMPTS_MAX_MAX
 from batchd.core.strategy import Strategy
 from batchd.core.text import printable
+from batchd.core.validity import AGAIN_MAX, Answers
 from batchd.settings.address import http_url, server_url
 
 
@@ -171,6 +172,10 @@ class Settings(BaseSettings):
     owner_bytes_max: int = Field(default=128 << 30, ge=1 << 20, le=1 << 50)
     reserve_bytes: int | None = Field(default=None, ge=0, le=1 << 50)  # None: by the size of the disk
     attempts_max: int = Field(default=3, ge=1, le=ATTEMPTS_MAX_MAX)
+    # Answers that are not the JSON that was asked for: error lines, or what OpenAI does with them. And how
+    # often such an answer is asked for again, with another seed.
+    answers: Answers = Answers.CHECKED
+    answer_attempts: int = Field(default=2, ge=0, le=AGAIN_MAX)
     profiles: LocalPath | None = None  # what `calibrate` wrote; by `load_settings`, depends on the machine
     pilot: int = Field(
         default=20, ge=0, le=1_000
@@ -225,6 +230,8 @@ class Settings(BaseSettings):
                 "strict": True,
                 "deduplicate": True,
                 "strategy": True,
+                "answers": True,
+                "answer_attempts": True,
                 "conversation": True,
                 "llamacpp": {"models", "gguf", "url"},
             },

@@ -31,6 +31,7 @@ from batchd.edges.spool import Spool, final_name, submit_file
 from tests.fakes.fake_bell import FakeBell
 from tests.fakes.fake_gauges import FakeGauges, FakeInhibitor
 from tests.fakes.made_batch import Line, content
+from tests.fakes.near_schemas import NearSchemas
 from tests.fakes.scripted_model import Script, ScriptedServer
 from tests.fakes.silent_service import SilentService
 
@@ -105,6 +106,7 @@ class Premises:
             },
             gauges=self.gauges,
             inhibitor=self.inhibitor,
+            schemas=NearSchemas(),
             pid=1,
         )
         self.house = House(outside, self.rules, {"model": None}, self.drain_s, only)

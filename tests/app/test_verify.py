@@ -444,3 +444,58 @@ def changed(value: object, chance: random.Random) -> object:
     if isinstance(value, list):
         return [changed(item, chance) for item in value]
     return value
+
+
+# --- answers that were rejected --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Spot:
+    """A spool with one result, in which two answers were rejected."""
+    standing = StandingSpool(tmp_path)
+    standing.publish([chat("a"), chat("odd-1"), chat("b"), chat("dead-1"), chat("odd-2")])
+    standing.close()
+    return Spot(standing.root)
+
+
+def test_rejected_answers_are_looked_at_with_the_rest(odd: Spot) -> None:
+    assert (odd.result() / "rejected.jsonl").read_bytes().count(b"\n") == 2
+    assert verify(odd.root).findings == ()
+
+
+def test_a_rejected_answer_that_is_missing_is_found(odd: Spot) -> None:
+    with odd.lines("rejected.jsonl") as lines:
+        del lines[1]
+    (found,) = verify(odd.root).findings
+    assert "The answers of 1 error lines are not in it." in found.what
+
+
+def test_a_missing_file_of_rejected_answers_is_found_though_no_figure_names_it(odd: Spot) -> None:
+    (odd.result() / "rejected.jsonl").unlink()
+    odd.reseal("rejected.jsonl")
+    (found,) = verify(odd.root).findings
+    assert "The answers of 2 error lines are not in it." in found.what
+
+
+def test_rejected_answers_in_another_order_or_too_many_are_found(odd: Spot) -> None:
+    with odd.lines("rejected.jsonl") as lines:
+        lines.reverse()
+        lines.append(lines[0])
+    found = verify(odd.root).findings
+    assert [finding.what.split(" ")[1] for finding in found] == ["1", "2", "3"]
+    assert all("not of the next error line" in finding.what for finding in found)
+
+
+def test_a_rejected_answer_that_is_cut_off_is_found(odd: Spot) -> None:
+    with odd.lines("rejected.jsonl") as lines:
+        lines[-1] = lines[-1][:-10]
+    told = " ".join(finding.what for finding in verify(odd.root).findings)
+    assert "Line 2 is cut off" in told
+
+
+def test_a_changed_byte_of_a_rejected_answer_is_found(odd: Spot) -> None:
+    with odd.lines("rejected.jsonl", is_resealed=False) as lines:
+        lines[0] = lines[0].replace(b"choices", b"Choices")
+    (found,) = verify(odd.root).findings
+    assert found.place.endswith("rejected.jsonl")
+    assert "SHA-256" in found.what

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batchd.cli.outcome import exit_code, find_result
+from batchd.cli.outcome import closing_words, exit_code, find_result
 from batchd.errors import SpoolError
 
 
@@ -52,3 +52,12 @@ def test_a_result_is_found_by_the_id_of_its_batch(tmp_path: Path) -> None:
     assert find_result(tmp_path, "batch_1") is None
     (tmp_path / "job.batch_1").mkdir()
     assert find_result(tmp_path, "batch_1") == tmp_path / "job.batch_1"
+
+
+def test_the_closing_words_are_of_the_answers(tmp_path: Path) -> None:
+    assert closing_words(tmp_path) == []
+    (tmp_path / "metrics.json").write_text("[]")
+    assert closing_words(tmp_path) == []
+    answers = {"not_json": 3, "empty": 0, "cut_at_bound": "\x1b[2J"}
+    (tmp_path / "metrics.json").write_text(json.dumps({"answers": answers}))
+    assert closing_words(tmp_path) == ["3 answers are not the JSON that was asked for."]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from batchd.core.curve import Curve
-from batchd.core.fault import Category, ModelFault
+from batchd.core.fault import Category, ModelFault, Rejected
 from batchd.core.json import loads
 from batchd.core.lifecycle import Phase
 from batchd.core.record import (
@@ -32,7 +32,9 @@ from batchd.core.record import (
     Shares,
     Spent,
 )
+from batchd.core.rejection import parted
 from batchd.core.result import model_fault_line, request_id
+from batchd.core.schema import Breach, Reason
 from batchd.daemon.ports import Journal as JournalPort
 from batchd.edges.journal import Journal
 from batchd.errors import JournalError
@@ -185,6 +187,20 @@ class JournalContract:
         assert fresh.progress() == Progress(4, 0, 3, Spent(7), {"oom": 4}, 0.0)
         assert fresh.finished() == bytearray([1, 0, 1, 1])
         assert fresh.attempts() == {}
+
+    async def test_what_was_rejected_stands_below_the_error_line_of_each(self, fresh: JournalPort) -> None:
+        rejected = Rejected(Breach(Reason.NOT_JSON, "no"), "no", None, "stop", 7, 3)
+        fault = ModelFault(Category.INVALID_ANSWER, "no", is_temporary=False, rejected=rejected)
+        original = model_fault_line("a", 1, fault, request_id(f"batch_{'a' * 32}", 0))
+        fresh.add_lines([new_line(0), replace(new_line(1), copy=Copy(0, "c1"))])
+        fresh.accept(Plan(2, (replace(GROUP, count=1),), array("I", [0])), {})
+        spent = Spent(not_json_answers=1)
+        await fresh.record(Outcome(0, original, True, Category.INVALID_ANSWER, 1, spent=spent))
+        found = [parted(outcome) for _, _, outcome in fresh.results()]
+        for (line, kept), name in zip(found, ("a", "c1"), strict=True):
+            assert content_of(line)["custom_id"] == name
+            assert content_of(kept or b"")["custom_id"] == name
+        assert fresh.progress() == Progress(2, 0, 2, Spent(not_json_answers=2), {"invalid_answer": 2}, 0.0)
 
     async def test_answers_are_summed_by_group_by_lane_and_over_time(self, journal: JournalPort) -> None:
         assert journal.shares([0]) == Shares({}, {}, Curve())

@@ -12,7 +12,9 @@ GONE = ModelFault(Category.MODEL, "The model 'm' does not exist here", False, co
 RUNAWAY = ModelFault(Category.RUNAWAY, "What there was: 'secret'", is_temporary=False)
 REFUSED = ModelFault(Category.VALIDATION, "no such format", is_temporary=False)
 
-FAULTS = {"n": NONSENSE, "g": GONE, "r": RUNAWAY, "v": REFUSED}
+INVALID = ModelFault(Category.INVALID_ANSWER, "The answer breaks its schema", is_temporary=False)
+
+FAULTS = {"n": NONSENSE, "g": GONE, "r": RUNAWAY, "v": REFUSED, "i": INVALID}
 
 
 class Played:
@@ -57,6 +59,7 @@ def test_the_trouble_may_begin_in_the_middle_of_a_good_batch() -> None:
         "ng" * 500,  # not alike
         ("n" * (ALIKE_MIN - 1) + "...") * 50,
         "v" * 5_000,  # the submitter's own
+        "i" * 5_000,  # it answered, if not what was asked for
     ],
 )
 def test_what_is_no_epidemic_goes_on_and_every_failure_is_let_go_once(outcomes: str) -> None:
@@ -66,7 +69,7 @@ def test_what_is_no_epidemic_goes_on_and_every_failure_is_let_go_once(outcomes: 
     assert sorted(played.released + played.held) == failed
 
 
-@given(st.text(alphabet=".ngrv", max_size=200))
+@given(st.text(alphabet=".ngrvi", max_size=200))
 def test_no_failure_is_lost_doubled_or_let_go_before_its_time(outcomes: str) -> None:
     played = Played(outcomes)
     seen = outcomes[: played.tripped_at + 1]
@@ -140,3 +143,9 @@ def test_its_face_has_the_numbers() -> None:
     breaker.succeeded()
     breaker.failed(NONSENSE, 1)
     assert repr(breaker) == "<Breaker: 1 of the last 2 failed>"
+
+
+def test_an_answer_that_is_no_good_waits_as_other_failures_do_so_that_a_bad_pilot_keeps_it() -> None:
+    played = Played("i" * WINDOW)
+    assert played.released == []
+    assert played.held == list(range(WINDOW))

@@ -3,12 +3,13 @@
 import pytest
 
 from batchd.core.copies import copied_line, outcome_of_copy
-from batchd.core.fault import Category, LineFault, ModelFault
+from batchd.core.fault import Category, LineFault, ModelFault, Rejected
 from batchd.core.json import loads
 from batchd.core.model import Answer, Source, Usage
 from batchd.core.record import Outcome, Spent
 from batchd.core.request import Endpoint, Message, Request
 from batchd.core.result import line_fault_line, model_fault_line, request_id, result_line
+from batchd.core.schema import Breach, Reason
 
 BATCH = f"batch_{'a' * 32}"
 ANSWER = Answer("yes\u2028no", None, "stop", Usage(100, 5, 90, Source.ENGINE, 0.1, 0.2))
@@ -42,6 +43,18 @@ def test_a_copy_of_an_error_has_its_own_line_number() -> None:
     fault = ModelFault(Category.CRASH, "The model server died.", is_temporary=False)
     original = model_fault_line("a", 4, fault, request_id(BATCH, 3))
     assert copied_line(original, 7, "b", 8) == model_fault_line("b", 8, fault, request_id(BATCH, 7))
+
+
+def test_a_copy_of_a_rejected_answer_has_the_answer_under_its_own_name() -> None:
+    breach = Breach(Reason.SCHEMA, "0 is less than 1", "$.a", "minimum")
+    rejected = Rejected(breach, "0\n1", None, "stop", 7, 3)
+    fault = ModelFault(Category.INVALID_ANSWER, "It breaks.", is_temporary=False, rejected=rejected)
+    original = model_fault_line("a", 4, fault, request_id(BATCH, 3))
+    assert copied_line(original, 7, "b", 8) == model_fault_line("b", 8, fault, request_id(BATCH, 7))
+    copy = outcome_of_copy(
+        Outcome(3, original, True, fault.category, spent=Spent(broken_answers=1)), 7, "b", 8
+    )
+    assert copy.spent == Spent(broken_answers=1)
 
 
 def test_a_copy_of_a_refusal_is_one() -> None:

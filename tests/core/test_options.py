@@ -13,9 +13,11 @@ def test_no_file_and_an_empty_object_are_the_defaults() -> None:
 def test_all_known_options_are_taken() -> None:
     raw = (
         b'{"batch_id":"%s","metadata":{"a":"b"},"completion_window":"48h","strict":true,'
-        b'"deduplicate":false,"pilot":7,"pilot_confirm":true,"strategy":"naive"}' % ID.encode()
+        b'"deduplicate":false,"pilot":7,"pilot_confirm":true,"strategy":"naive","answers":"as_given"}'
+        % ID.encode()
     )
-    assert parse_options(raw) == (Options(ID, {"a": "b"}, "48h", True, False, 7, True, "naive"), [])
+    expected = Options(ID, {"a": "b"}, "48h", True, False, 7, True, "naive", "as_given")
+    assert parse_options(raw) == (expected, [])
     assert peek_batch_id(raw) == ID
 
 
@@ -37,6 +39,8 @@ def test_all_known_options_are_taken() -> None:
         (b'{"pilot_confirm":1}', "pilot_confirm", "true or false"),
         (b'{"strategy":"chat"}', "strategy", "one of prefix, naive, conversation"),
         (b'{"strategy":[]}', "strategy", "one of prefix, naive, conversation"),
+        (b'{"answers":"given"}', "answers", "one of checked, as_given"),
+        (b'{"answers":true}', "answers", "one of checked, as_given"),
         (b'{"completion_window":"soon"}', "completion_window", "24h"),
         (b'{"completion_window":24}', "completion_window", "24h"),
         (b'{"metadata":[]}', "metadata", "object"),

@@ -206,3 +206,15 @@ def test_a_few_bytes_that_unpack_to_very_many_are_damage_and_not_memory(
         packing.unpack_result(0, value)
     with pytest.raises(DamagedJournalError):
         packing.unpack_result(0, value[:-3])  # an end that lacks
+
+
+def test_counters_that_came_later_stand_by_name_and_no_category_is_taken_for_one() -> None:
+    spent = Spent(prompt_tokens=5, lowered_answers=1, not_json_answers=2, broken_answers=3)
+    counters = Progress(9, 6, 3, spent, {"invalid_answer": 5}, 2.0)
+    assert packing.unpack_progress(packing.pack_progress(counters)) == counters
+
+
+def test_an_outcome_of_two_lines_is_one_row() -> None:
+    outcome = b'{"error":"' + b"x" * 600 + b'"}' + b"\n" + b'{"body":1}'
+    row = packing.pack_result(3, outcome, is_error=True)
+    assert packing.unpack_result(3, row) == (True, outcome)

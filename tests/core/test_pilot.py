@@ -26,6 +26,7 @@ from batchd.core.pilot import (
 )
 from batchd.core.record import Group, Plan
 from batchd.core.request import Endpoint, Message, Request
+from batchd.core.schema import Breach, Reason
 
 JSON = {"type": "json_object"}
 
@@ -109,7 +110,11 @@ def answer(text: str, finish: str = "stop") -> Answer:
         (request(LABEL_TOKENS_MAX), answer("7", "length"), None),
         (request(LABEL_TOKENS_MAX + 1), answer("7", "length"), Flaw.CUT),
         (replace(request(), parameters={"response_format": JSON}), answer('{"a": 1}'), None),
-        (replace(request(), parameters={"response_format": JSON}), answer("Sure! {"), Flaw.INVALID),
+        (
+            replace(request(), parameters={"response_format": JSON}),
+            replace(answer("Sure! {"), breach=Breach(Reason.NOT_JSON, "it is no JSON")),
+            Flaw.INVALID,
+        ),
         (request(0, Endpoint.EMBEDDINGS), answer(""), None),
     ],
 )

@@ -2,11 +2,13 @@
 
 import pytest
 
+from batchd.core.fault import Category, ModelFault, Rejected
 from batchd.core.model import Answer, Source, Usage
 from batchd.core.record import NO_SPENT, Spent
 from batchd.core.request import Endpoint, Request
-from batchd.core.result import result_line
+from batchd.core.result import model_fault_line, request_id, result_line
 from batchd.core.salvage import read_back
+from batchd.core.schema import Breach, Reason
 
 
 def line(endpoint: Endpoint, source: Source, text: str = "Yes.", finish: str = "stop") -> bytes:
@@ -59,3 +61,18 @@ def test_an_error_line_costs_nothing() -> None:
 @pytest.mark.parametrize("broken", [b"", b"{", b"[]", b"7", b'{"custom_id":7}', b'{"response":{"body":[]}}'])
 def test_what_is_no_result_line_belongs_to_nobody(broken: bytes) -> None:
     assert read_back(broken) == (None, NO_SPENT)
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (Reason.NOT_JSON, Spent(not_json_answers=1)),
+        (Reason.SCHEMA, Spent(broken_answers=1)),
+        (Reason.CUT, Spent(cut_answers=1)),
+    ],
+)
+def test_a_rejected_answer_is_counted_as_what_it_was(reason: Reason, expected: Spent) -> None:
+    rejected = Rejected(Breach(reason, "no"), "no", None, "stop", 7, 3)
+    fault = ModelFault(Category.INVALID_ANSWER, "It is so.", is_temporary=False, rejected=rejected)
+    outcome = model_fault_line("a", 1, fault, request_id(f"batch_{0:032x}", 0))
+    assert read_back(outcome) == ("a", expected)

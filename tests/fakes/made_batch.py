@@ -42,6 +42,16 @@ def chat(custom_id: str, system: str = "Judge.", model: str = "m", bound: int = 
     return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
 
+def json_chat(custom_id: str, schema: Mapping[str, object] | None = None, **parameters: object) -> Line:
+    """A chat request for JSON: an object, or what the schema says."""
+    asked: Mapping[str, object] = {"type": "json_object"}
+    if schema is not None:
+        asked = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    line = chat(custom_id)
+    body = {**line["body"], "response_format": asked, **parameters}  # type: ignore[dict-item]
+    return {**line, "body": body}
+
+
 def embed(custom_id: str, model: str = "e") -> Line:
     """A text to embed."""
     body = {"model": model, "input": "hi"}

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from batchd.core.fault import Category, LineFault, ModelFault
+from batchd.core.fault import Category, LineFault, ModelFault, Rejected
 from batchd.core.lifecycle import Phase
 from batchd.core.lines import Lines
 from batchd.core.model import Answer, Source, Usage
@@ -29,6 +29,7 @@ from batchd.core.prefix import PrefixGroups
 from batchd.core.record import LineRow, NewLine, Outcome, Spent
 from batchd.core.request import LineLimits, Request, parse_line
 from batchd.core.result import line_fault_line, model_fault_line, request_id, result_line
+from batchd.core.schema import Breach, Reason
 from batchd.core.status import BatchStatus, StatusReport, render
 from batchd.core.summary import facts_of, from_meta
 from batchd.daemon.ports import Batch
@@ -176,6 +177,12 @@ class StandingSpool:
 def _outcome(batch_id: str, index: int, number: int, request: Request) -> Outcome:
     identity = request_id(batch_id, index)
     category = {"dead": Category.CRASH, "refused": Category.VALIDATION}.get(request.custom_id.split("-")[0])
+    if request.custom_id.startswith("odd-"):
+        breach = Breach(Reason.SCHEMA, "0 is less than 1", "$.a", "minimum")
+        rejected = Rejected(breach, '{"a": 0}', None, "stop", 7, 3)
+        fault = ModelFault(Category.INVALID_ANSWER, "It breaks.", is_temporary=False, rejected=rejected)
+        content = model_fault_line(request.custom_id, number, fault, identity)
+        return Outcome(index, content, True, fault.category, 1, spent=Spent(broken_answers=1))
     if category is not None:
         fault = ModelFault(category, "It is so.", is_temporary=False)
         return Outcome(index, model_fault_line(request.custom_id, number, fault, identity), True, category, 1)

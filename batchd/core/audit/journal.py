@@ -17,6 +17,7 @@ from batchd.core.audit.outcome import custom_id_of, read_outcome
 from batchd.core.lifecycle import Phase
 from batchd.core.packing import NEXT_STEP_DAMAGED
 from batchd.core.record import LineRow, LineState, LineStatus, Plan, Progress
+from batchd.core.rejection import parted
 from batchd.core.retry import ATTEMPTS_MAX_MAX, CRASHES_MAX
 from batchd.core.summary import from_meta
 
@@ -105,7 +106,7 @@ class JournalAudit:
         self._failed += is_error
         self._completed += not is_error
         where = f"The result of line index {line.index}"
-        outcome = read_outcome(content, self._batch_id)
+        outcome = read_outcome(parted(content)[0], self._batch_id)
         if isinstance(outcome, str):
             yield self._wrong(Rule.ONE_OUTCOME, f"{where} {outcome}.")
         elif outcome.index != line.index or outcome.is_error != is_error:
@@ -174,7 +175,7 @@ def audit_partial(
         outcome = read_outcome(raw, batch_id)
         if isinstance(outcome, str):
             what = f"Line {number} {outcome}, and it is not the last."
-        elif result_of(outcome.index) != raw.removesuffix(b"\n"):
+        elif parted(result_of(outcome.index) or b"")[0] != raw.removesuffix(b"\n"):
             what = f"Line {number} is no answer that the journal has."
         else:
             continue

@@ -1,9 +1,9 @@
 """Results: a result directory, line by line, against its own figures and against the file that was handed in.
 
 SUMMARY
-    `ResultAudit` takes the lines of output.jsonl, errors.jsonl and retry.jsonl in this order, then batch.json
-    in `end`. With `inputs` every line of the batch file is accounted for; without (the original is archived
-    only for some days) the ids of the lines still show gaps, doubles and order.
+    `ResultAudit` takes the lines of output.jsonl, errors.jsonl, rejected.jsonl and retry.jsonl in this order,
+    then batch.json in `end`. With `inputs` every line of the batch file is accounted for; without (the
+    original is archived only for some days) the ids of the lines still show gaps, doubles and order.
 
     `audit_files` compares what stands in the directory with the figures in metrics.json.
 
@@ -11,19 +11,24 @@ DIAGNOSTICS
     None raised: everything wrong is a Finding. An OSError of the lines passes through.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 
 from batchd.core.audit.finding import REDO_RESULT, Finding, Rule
-from batchd.core.audit.outcome import Inputs, Kind, OutcomeLine, content_key, read_outcome
+from batchd.core.audit.outcome import Inputs, Kind, OutcomeLine, content_key, id_key, read_outcome
 from batchd.core.json import loads
 
 OUTPUT, ERRORS, RETRY = "output.jsonl", "errors.jsonl", "retry.jsonl"
+REJECTED = "rejected.jsonl"
 BATCH, METRICS = "batch.json", "metrics.json"
 
 #: No batch is longer; an id that says otherwise is damaged, and must not make us ask for memory.
 LINES_MAX = 2**26
 
 _STATUSES = frozenset({"completed", "failed", "expired", "cancelled"})
+
+#: The codes of error lines whose answers are kept.
+_REJECTED_CODES = frozenset({"invalid_answer", "answer_cut"})
 
 #: What is known of a line index, one bit each.
 _ANSWERED, _FAILED, _TO_RETRY = 1, 2, 4
@@ -38,6 +43,7 @@ class ResultAudit:
         self._inputs = inputs
         self._known = bytearray(0 if inputs is None else len(inputs))
         self._counts = {OUTPUT: 0, ERRORS: 0}
+        self._rejected = array("Q")  # hashes of the custom_ids whose answers were rejected, in input order
         self._prompt_tokens = 0
         self._completion_tokens = 0
 
@@ -61,6 +67,19 @@ class ResultAudit:
                 yield self._wrong(name, f"Line {number} is not in input order: line index {line.index}.")
             last = line.index
             yield from self._enter(name, number, line)
+
+    def rejected(self, lines: Iterable[bytes]) -> Iterator[Finding]:
+        """One line for each error line that says so, with its custom_id, in their order."""
+        count = 0
+        for count, raw in enumerate(lines, start=1):
+            if not raw.endswith(b"\n"):
+                yield self._wrong(REJECTED, f"Line {count} is cut off: it has no newline.")
+            key = id_key(_custom_id_of(raw))
+            if count > len(self._rejected) or key != self._rejected[count - 1]:
+                yield self._wrong(REJECTED, f"Line {count} is not of the next error line that has one.")
+        if count < len(self._rejected):
+            left = len(self._rejected) - count
+            yield self._wrong(REJECTED, f"The answers of {left} error lines are not in it.")
 
     def retry(self, lines: Iterable[bytes]) -> Iterator[Finding]:
         """Each line is the bytes of a failed input line; every request that got no answer is there."""
@@ -109,6 +128,8 @@ class ResultAudit:
             yield self._wrong(name, f"Line {number}: line index {line.index} has an outcome already.")
         if self._inputs is not None and not line.is_of_key(self._inputs.ids[line.index]):
             yield self._wrong(name, f"Line {number} has another custom_id than its line in the original.")
+        if line.code in _REJECTED_CODES:
+            self._rejected.append(id_key(line.custom_id))
         must_retry = line.kind is Kind.UNANSWERED and line.custom_id is not None
         self._known[line.index] = (
             known | (_FAILED if line.is_error else _ANSWERED) | (_TO_RETRY if must_retry else 0)
@@ -157,6 +178,15 @@ class ResultAudit:
 
     def _wrong(self, name: str, what: str, rule: Rule = Rule.ONE_OUTCOME) -> Finding:
         return Finding(rule, f"{self._place}/{name}" if name else self._place, what, REDO_RESULT)
+
+
+def _custom_id_of(raw: bytes) -> str | None:
+    try:
+        value = loads(raw)
+    except ValueError:
+        return None
+    custom_id = value.get("custom_id") if isinstance(value, dict) else None
+    return custom_id if isinstance(custom_id, str) else None
 
 
 def audit_files(
