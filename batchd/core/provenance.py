@@ -30,6 +30,14 @@ USES = "uses"
 #: What is true of engine and machine at the time of a use; the rest of it is of the process.
 _AROUND = ("batchd", "engine", "gpus")
 
+#: What is said of an answer with `temperature` 0 or a seed, should the same batch run again.
+REPEATABLE = "yes: one slot; the same model, engine, window, machine and order give the same answers"
+NOT_REPEATABLE = (
+    "no: with several slots an answer depends on what is computed beside it, also at temperature 0 or with a "
+    "seed; slots = 1 gives the same answers again"
+)
+UNSURE = "not claimed: the load changed while the batch ran, or nobody knows it"
+
 #: Different uses kept for one batch, some 50 kB: hardly a batch meets more than a few.
 USES_MAX = 100
 
@@ -137,7 +145,15 @@ def render(account: Account, now: Mapping[str, object]) -> dict[str, object]:
         **{name: last[name] for name in ("engine", "gpus") if name in last},
         "models": [{**use.facts, "loads": use.loads, "load_s": use.load_s} for use in account.uses],
         "forgotten_loads": account.forgotten_loads,
+        "repeatable": _repeatable(account),
     }
+
+
+def _repeatable(account: Account) -> str:
+    """Whether the same batch would be answered alike, where `temperature` is 0 or a seed is given."""
+    if any(use.facts["slots"] > 1 for use in account.uses):
+        return NOT_REPEATABLE
+    return REPEATABLE if len(account.uses) == 1 and not account.forgotten_loads else UNSURE
 
 
 def _facts(loaded: Loaded) -> dict[str, object]:

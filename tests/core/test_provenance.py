@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchd.core.model import Loaded
-from batchd.core.provenance import USES, USES_MAX, Account, account_of, agreed, latest, read_back, render
+from batchd.core.provenance import (
+    NOT_REPEATABLE,
+    REPEATABLE,
+    UNSURE,
+    USES,
+    USES_MAX,
+    Account,
+    account_of,
+    agreed,
+    latest,
+    read_back,
+    render,
+)
 
 LOADED = Loaded("m", "sha256:1", "Q4_1", 1_024, 4, 100, 90, 8_192, 2.5004)
 NOW: dict[str, object] = {
@@ -84,7 +96,17 @@ def test_engine_and_gpus_are_those_of_the_latest_use_and_not_of_who_publishes() 
 
 def test_a_batch_that_used_nothing_claims_nothing() -> None:
     assert account_of({"name": "x"}) == Account()
-    assert render(Account(), NOW) == {**NOW, "models": [], "forgotten_loads": 0}
+    assert render(Account(), NOW) == {**NOW, "models": [], "forgotten_loads": 0, "repeatable": UNSURE}
+
+
+def test_it_is_said_whether_the_same_answers_would_come_again() -> None:
+    one = replace(LOADED, slots=1)
+    assert render(Account().used(LOADED, NOW, 1, 0), NOW)["repeatable"] == NOT_REPEATABLE
+    assert render(Account().used(one, NOW, 1, 0), NOW)["repeatable"] == REPEATABLE
+    assert render(Account().used(one, NOW, 1, 0).used(one, NOW, 1, 0), NOW)["repeatable"] == REPEATABLE
+    wider = replace(one, window_tokens=2_048)
+    assert render(Account().used(one, NOW, 1, 0).used(wider, NOW, 1, 0), NOW)["repeatable"] == UNSURE
+    assert render(Account().used(one, NOW, 1, 0).used(LOADED, NOW, 1, 0), NOW)["repeatable"] == NOT_REPEATABLE
 
 
 def test_an_account_that_was_found_is_read_back_and_its_last_state_is_known() -> None:
