@@ -37,7 +37,8 @@ async def measure_slots(
     name, why_not = _choose(engine, settings, models)
     if not name:
         return [Finding("slots", Verdict.NOTE, f"Slots were not measured: {why_not}")]
-    load = Load(name, min(WINDOW_TOKENS, settings.window_tokens_max), engine.limits.slots)
+    window_tokens = min(WINDOW_TOKENS, settings.window_tokens_max)
+    load = Load(name, window_tokens, engine.limits.slots, accepts_larger=True)
     loaded = await engine.server.load(load, LOAD_S)
     if isinstance(loaded, ModelFault):
         asked = f"{load.slots} slots of {load.window_tokens} tokens"

@@ -27,9 +27,11 @@ class Limits:
     has_card: bool = False
 
     def applied_to(self, load: Load) -> Load:
-        """The load that may be asked for."""
+        """The load that may be asked for. Where memory was short of its window, no larger one will do."""
         window_tokens = min(load.window_tokens, self.window_tokens or load.window_tokens)
-        return replace(load, slots=min(load.slots, self.slots), window_tokens=window_tokens)
+        accepts_larger = load.accepts_larger and self.window_tokens is None
+        slots = min(load.slots, self.slots)
+        return replace(load, slots=slots, window_tokens=window_tokens, accepts_larger=accepts_larger)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ DIAGNOSTICS
     None: values only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from batchd.core.schema import Breach
@@ -25,12 +25,17 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the model server shall hold: one model, `slots` windows of `window_tokens` tokens each."""
+    """What the model server shall hold: one model, `slots` windows of `window_tokens` tokens each.
+
+    `accepts_larger`: a larger window that an attached server has loaded already is as good, since to load the
+    model again would cost everybody else who uses it.
+    """
 
     model: str
     window_tokens: int
     slots: int
     is_embedding: bool = False
+    accepts_larger: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,9 +137,8 @@ class Dispatcher:
 
         for (model, endpoint, _), run in groupby(plan.groups, key=family):
             groups = list(run)
-            load = Load(
-                model, self._lines.window_tokens(groups), self._rules.slots, endpoint == Endpoint.EMBEDDINGS
-            )
+            window_tokens, is_embedding = self._lines.window_tokens(groups), endpoint == Endpoint.EMBEDDINGS
+            load = Load(model, window_tokens, self._rules.slots, is_embedding, accepts_larger=True)
             yield Section(load, groups, plan.order, finished, {})
 
     async def _run_section(self, section: Section) -> None:

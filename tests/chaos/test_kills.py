@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from batchd.edges.journal import Journal
+from batchd.edges.ollama.wire import AT_WORK
 from batchd.errors import JournalError
 from tests.batches import user_text, write_batch
 from tests.chaos.checker import outcomes_of
@@ -108,7 +109,7 @@ def test_every_request_carries_the_window_and_the_limits(tmp_path: Path) -> None
         assert body["truncate"] is False
         assert body["shift"] is False
         # Said once, with the load: a request that says it takes another client's turn away.
-        assert body.get("keep_alive") == (None if entry["path"] == "/api/chat" else -1)
+        assert body.get("keep_alive") == (None if entry["path"] == "/api/chat" else AT_WORK)
         assert body["stream"] is False
     requests = [entry["body"] for entry in calls if entry["tag"] is not None]
     assert {body["options"]["num_predict"] for body in requests} == {1, 16}

@@ -12,3 +12,10 @@ def test_a_load_is_told_with_its_model_and_what_its_canary_read() -> None:
     change = after_load(loaded, ServerDescription("ollama", "0.33", "own", "there"), 12)
     assert (change.name, change.old) == (LOADED, "12")
     assert change.new == "m sha256:1 , window 1024 tokens, 2 slots, ollama 0.33"
+
+
+def test_a_larger_window_is_as_good_unless_memory_was_short() -> None:
+    wish = Load("m", 4_096, 2, accepts_larger=True)
+    assert Limits(2, False).applied_to(wish).accepts_larger
+    assert not Limits(2, False, window_tokens=2_048).applied_to(wish).accepts_larger
+    assert not Limits(2, False).applied_to(Load("m", 4_096, 2)).accepts_larger

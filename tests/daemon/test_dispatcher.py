@@ -133,6 +133,12 @@ async def test_the_window_is_no_larger_than_the_longest_request_needs() -> None:
     assert [load.window_tokens for load in bench.model.loads] == [2304]
 
 
+async def test_a_larger_window_that_is_there_already_will_do() -> None:
+    bench = Bench([chat("a")])
+    assert await bench.work()
+    assert [load.accepts_larger for load in bench.model.loads] == [True]
+
+
 async def test_lines_that_intake_refused_are_not_sent() -> None:
     bench = Bench([None, chat("a"), None])
     assert await bench.work()

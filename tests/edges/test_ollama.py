@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from batchd.core.fault import Category, ModelFault
@@ -12,8 +13,9 @@ from batchd.core.request import Endpoint, Message, Request
 from batchd.edges.ollama import TRANSLATES, OllamaServer, classify
 from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.listing import read_loaded
-from batchd.edges.ollama.wire import Model, is_remote_name, read_answer, read_model, request_call
-from tests.contract.test_model_server_contract import RealClock, answer_or_fail, chat
+from batchd.edges.ollama.resident import Resident, Terms, terms_for
+from batchd.edges.ollama.wire import AT_WORK, Model, is_remote_name, read_answer, read_model, request_call
+from tests.contract.test_model_server_contract import RealClock, answer_or_fail, chat, loaded_or_fail
 from tests.simulator import ModelSpec, Settings, Simulator, tag_of
 
 MODEL = "smollm2:135m"
@@ -463,7 +465,7 @@ async def test_every_call_carries_window_residence_and_no_cutting(
         "embed",
         "embed",
     ]
-    assert [seen.body.get("keep_alive") for seen in asked] == [-1, None, None, -1, None]
+    assert [seen.body.get("keep_alive") for seen in asked] == [AT_WORK, None, None, AT_WORK, None]
     for seen in asked:
         fixed = {name: seen.body[name] for name in ("stream", "truncate", "shift")}
         assert fixed == {"stream": False, "truncate": False, "shift": False}
@@ -661,7 +663,7 @@ async def test_another_model_puts_the_first_one_out(simulator: Simulator, server
     await server.load(LOAD, 5)
     await server.load(replace(LOAD, model="gemma3:270m"), 5)
     assert [runner.spec.name for runner in simulator.scheduler.runners] == ["gemma3:270m"]
-    assert [seen.body.get("keep_alive") for seen in simulator.seen] == [-1, 0, -1]
+    assert [seen.body.get("keep_alive") for seen in simulator.seen] == [AT_WORK, 0, AT_WORK]
 
 
 async def test_somebody_elses_model_gets_its_turn_between_two_requests(
@@ -730,6 +732,130 @@ async def test_an_attached_server_gets_its_five_minutes_back_without_a_reload(
     (runner,) = simulator.scheduler.runners
     assert runner.keep_alive_s == 300
     assert simulator.counts.loads == 1
+
+
+#: As another client loads a model: its own window, and nothing said of shifting.
+STRANGERS = {"model": MODEL, "stream": False, "options": {"num_ctx": 2_048}}
+ANY_LARGER = replace(LOAD, accepts_larger=True)
+
+
+async def loaded_by_a_stranger(simulator: Simulator, **more: object) -> None:
+    async with httpx.AsyncClient(base_url=simulator.address, trust_env=False) as client:
+        assert (await client.post("/api/generate", json=STRANGERS | more)).status_code == 200
+
+
+async def test_a_model_that_others_have_loaded_is_used_as_it_lies(
+    simulator: Simulator, server: OllamaServer
+) -> None:
+    """To load it again with a smaller window would cost each of them a load as well."""
+    await loaded_by_a_stranger(simulator)
+    loaded = loaded_or_fail(await server.load(ANY_LARGER, 5))
+    assert (loaded.window_tokens, simulator.counts.loads) == (2_048, 1)
+    answer_or_fail(await server.answer(chat(MODEL, "hi"), 0, 5))
+    await server.unload(5)
+    assert simulator.counts.loads == 1
+    (runner,) = simulator.scheduler.runners
+    assert runner.keep_alive_s == 300
+
+
+@pytest.mark.parametrize("window", [1_024, 4_096])
+async def test_one_that_is_kept_for_ever_is_given_back_so(
+    simulator: Simulator, server: OllamaServer, window: int
+) -> None:
+    """Whether it was used as it lay, or loaded again, and again after that."""
+    await loaded_by_a_stranger(simulator, keep_alive=-1)
+    for more in (0, 256):
+        await server.load(replace(ANY_LARGER, window_tokens=window + more), 5)
+    await server.unload(5)
+    (runner,) = simulator.scheduler.runners
+    assert runner.keep_alive_s < 0
+
+
+async def test_what_a_killed_batchd_left_is_not_taken_for_a_model_to_be_kept(
+    simulator: Simulator, server: OllamaServer
+) -> None:
+    await server.load(ANY_LARGER, 5)
+    heir = OllamaServer(simulator.address, "attach", RealClock())
+    await heir.load(ANY_LARGER, 5)
+    await heir.unload(5)
+    await heir.close()
+    (runner,) = simulator.scheduler.runners
+    assert runner.keep_alive_s == 300
+
+
+async def test_the_models_own_maximum_is_large_enough_for_any_wish(
+    simulator: Simulator, server: OllamaServer
+) -> None:
+    await loaded_by_a_stranger(simulator, options={"num_ctx": 8_192})
+    await server.load(replace(ANY_LARGER, window_tokens=32_768), 5)
+    assert simulator.counts.loads == 1
+
+
+async def test_a_model_of_others_is_not_put_out_for_our_next_one(
+    simulator: Simulator, server: OllamaServer
+) -> None:
+    await loaded_by_a_stranger(simulator)
+    await server.load(ANY_LARGER, 5)
+    await server.load(Load("gemma3:270m", 1_024, 2, accepts_larger=True), 5)
+    assert [seen.body.get("keep_alive") for seen in simulator.seen] == [None, AT_WORK, "5m", AT_WORK]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "wish", "window"),
+    [
+        (512, ANY_LARGER, LOAD.window_tokens),  # too small
+        (2_048, LOAD, LOAD.window_tokens),  # memory was short: no larger one will do; and calibration
+    ],
+)
+async def test_a_model_that_lies_otherwise_than_needed_is_loaded_again(
+    simulator: Simulator, server: OllamaServer, theirs: int, wish: Load, window: int
+) -> None:
+    await loaded_by_a_stranger(simulator, options={"num_ctx": theirs})
+    assert loaded_or_fail(await server.load(wish, 5)).window_tokens == window
+    assert simulator.counts.loads == 2
+    assert [seen.body.get("shift") for seen in list(simulator.seen)[1:]] == [False]
+
+
+async def test_a_smaller_wish_after_a_larger_load_of_ours_is_no_load(
+    simulator: Simulator, server: OllamaServer
+) -> None:
+    await server.load(replace(ANY_LARGER, window_tokens=4_096), 5)
+    assert loaded_or_fail(await server.load(ANY_LARGER, 5)).window_tokens == 4_096
+    answer_or_fail(await server.answer(chat(MODEL, "hi"), 0, 5))
+    assert simulator.counts.loads == 1
+    assert {seen.body.get("shift") for seen in simulator.seen} == {False}
+
+
+def listed(**told: object) -> dict[str, object]:
+    return {"context_length": 2_048, "size": 10, "size_vram": 10, "expires_at": "2026-11-29T18:00:00Z"} | told
+
+
+@pytest.mark.parametrize(
+    ("told", "window"),
+    [
+        (listed(), 2_048),
+        (listed(size_vram=0), 2_048),  # all of it in memory
+        (listed(size_vram=6), LOAD.window_tokens),  # a smaller window may bring all of it onto the card
+        (listed(context_length=None), LOAD.window_tokens),  # an old server
+        (listed(context_length="2048"), LOAD.window_tokens),
+        (None, LOAD.window_tokens),
+    ],
+)
+def test_it_must_be_told_that_the_model_lies_well(told: dict[str, object] | None, window: int) -> None:
+    assert terms_for(ANY_LARGER, None, told, None).window_tokens == window
+
+
+def test_an_answer_that_went_beyond_a_window_that_shifts_has_lost_its_prompt() -> None:
+    def read(shift: bool | None, completion: int) -> Answer | ModelFault:
+        model = Resident(MODEL, MODEL, PLAIN, Terms(100, shift), False, ColdRate())
+        counts = {"prompt_eval_count": 60, "eval_count": completion}
+        return model.read(chat(MODEL, "hi"), DONE | {"model": MODEL, "done_reason": "stop"} | counts)
+
+    assert isinstance(read(None, 41), Answer)
+    assert isinstance(read(False, 42), Answer)
+    fault = read(None, 42)
+    assert isinstance(fault, ModelFault)
+    assert (fault.category, fault.prompt_tokens, fault.window_tokens) == (Category.CONTEXT_LENGTH, 60, 100)
 
 
 async def test_requests_over_the_chunk_wait_in_their_clients_and_all_are_answered(

@@ -30,17 +30,9 @@ from batchd.edges.ollama.faults import runs_elsewhere
 from batchd.edges.ollama.gate import Whose, users_of
 from batchd.edges.ollama.listing import entries, find_listed, find_resident, read_loaded
 from batchd.edges.ollama.own import OwnServer, with_log
-from batchd.edges.ollama.resident import Resident
+from batchd.edges.ollama.resident import Resident, Terms, terms_for
 from batchd.edges.ollama.rivals import Patience
-from batchd.edges.ollama.wire import (
-    FOREVER,
-    Model,
-    full_name,
-    is_remote_name,
-    preload_call,
-    read_model,
-    request_call,
-)
+from batchd.edges.ollama.wire import AT_WORK, Model, full_name, is_remote_name, preload_call, read_model
 
 #: `/api/ps` may block for seconds while a runner goes; the others answer in milliseconds.
 CONTROL_S = 15.0
@@ -55,9 +47,6 @@ PUT_OUT_S = 30.0
 LOOK_S = 0.1
 
 _NOT_OLLAMA = "What answers there is not Ollama, or its address has a path that is none of Ollama's."
-
-#: What Ollama gives a model that nobody set.
-KEEP_ALIVE_DEFAULT = "5m"
 
 
 class Clock(Protocol):
@@ -133,8 +122,11 @@ class OllamaServer:
         model = read_model(name, shown)
         if model.is_remote and not self._allow_remote:
             return runs_elsewhere(name)
-        if self._resident is not None and self._resident.name != name:
-            await self._put_out(self._resident, PUT_OUT_S)
+        if (last := self._resident) is not None and last.name != name:
+            if last.terms.is_found:  # not ours to put out: Ollama does, where it must
+                await self._control("POST", *last.farewell(), CONTROL_S)
+            else:
+                await self._put_out(last, PUT_OUT_S)
         is_yielding = self._patience is not None and self._patience.is_waiting
         if is_yielding and (rival := await self._rival(name, model, CONTROL_S)) is not None:
             return rival
@@ -147,8 +139,11 @@ class OllamaServer:
         return loaded
 
     async def _bring_in(self, load: Load, name: str, model: Model, timeout_s: float) -> Loaded | ModelFault:
+        terms = await self._terms(load, model)
+        if isinstance(terms, ModelFault):
+            return terms
         began = self._clock.monotonic()
-        path, body = preload_call(name, load.window_tokens, load.is_embedding, FOREVER)
+        path, body = preload_call(name, terms.window_tokens, load.is_embedding, AT_WORK, terms.shift)
         answered = await self._control("POST", path, body, timeout_s)
         if isinstance(answered, ModelFault):
             return answered
@@ -160,7 +155,7 @@ class OllamaServer:
         if listed is None:
             return ModelFault(Category.SERVER, "The model was gone right after its load.", is_temporary=True)
         self._resident = Resident(
-            name, text_or_empty(listed.get("name")), model, load.window_tokens, load.is_embedding, ColdRate()
+            name, text_or_empty(listed.get("name")), model, terms, load.is_embedding, ColdRate()
         )
         digests = await self.digests([name], CONTROL_S)
         if isinstance(digests, ModelFault):
@@ -173,6 +168,14 @@ class OllamaServer:
             "Ollama gives this model slots: {}, not {} ({})", slots, load.slots, model.family
         )
         return replace(loaded, slots=slots)
+
+    async def _terms(self, load: Load, model: Model) -> Terms | ModelFault:
+        """A server of our own has no other users."""
+        listing = await self._listing() if self._own is None and load.accepts_larger else {}
+        if isinstance(listing, ModelFault):
+            return listing
+        listed = find_listed(listing, full_name(load.model))
+        return terms_for(load, model.window_tokens_max, listed, self._resident)
 
     def _slots_of(self, load: Load, model: Model) -> int:
         """By the log where that is ours; else it is told by the family, which is all that the API shows."""
@@ -188,16 +191,13 @@ class OllamaServer:
             return
         listing = await self._listing()
         if not isinstance(listing, ModelFault) and find_listed(listing, resident.listed_as) is not None:
-            path, body = preload_call(
-                resident.name, resident.window, resident.is_embedding, KEEP_ALIVE_DEFAULT
-            )
-            await self._control("POST", path, body, timeout_s)
+            await self._control("POST", *resident.farewell(), timeout_s)
 
     async def answer(self, request: Request, slot: int, timeout_s: float) -> Answer | ModelFault:
         resident = self._resident
         if resident is None:
             return ModelFault(Category.SERVER, "No model is loaded.", is_temporary=True, is_server_lost=True)
-        call = request_call(request, resident.name, resident.window, resident.model)
+        call = resident.call(request)
         if isinstance(call, ModelFault):
             return call
         started = resident.rate.start()

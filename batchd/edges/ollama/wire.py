@@ -76,6 +76,9 @@ SERIAL_FAMILIES = frozenset(
     }
 )
 
+#: How long our model stays while we need it. Ollama's own "for ever" (-1) is listed as the year 2318, and
+#: this is not: so what a killed batchd has left is not taken for a model that somebody wants to keep.
+AT_WORK = "87600h"
 FOREVER = -1
 
 #: A runner's seeds have 32 bits, and the last of them (-1 as well) means "by chance" (measured: 0.33): a
@@ -138,8 +141,9 @@ def is_remote_name(name: str) -> bool:
     return name.rsplit(":", 1)[-1].lower().endswith("cloud") and ":" in name
 
 
-def fixed_fields(model: str, window: int, answer_tokens_max: int) -> dict[str, object]:
-    """What every call carries, so that none of them makes the server load the model again.
+def fixed_fields(model: str, window: int, answer_tokens_max: int, shift: bool | None) -> dict[str, object]:
+    """What every call carries, so that none of them makes the server load the model again. `shift` None: what
+    other clients carry, nothing.
 
     How long the model stays is only said with a load. A request that says it takes back what Ollama has
     decided meanwhile, which is to put the model out for somebody else: that one would wait for ever.
@@ -148,24 +152,24 @@ def fixed_fields(model: str, window: int, answer_tokens_max: int) -> dict[str, o
         "model": model,
         "stream": False,
         "truncate": False,
-        "shift": False,
+        **({} if shift is None else {"shift": shift}),
         "options": {"num_ctx": window, "num_predict": max(1, answer_tokens_max)},
     }
 
 
 def preload_call(
-    model: str, window: int, is_embedding: bool, keep_alive: int | str
+    model: str, window: int, is_embedding: bool, keep_alive: int | str, shift: bool | None = False
 ) -> tuple[str, dict[str, object]]:
     """Loads the model, or only sets how long it stays. Embedding models know no `/api/generate`."""
-    fields = fixed_fields(model, window, 1) | {"keep_alive": keep_alive}
+    fields = fixed_fields(model, window, 1, shift) | {"keep_alive": keep_alive}
     return ("/api/embed", fields | {"input": []}) if is_embedding else ("/api/generate", fields)
 
 
 def request_call(
-    request: Request, name: str, window: int, model: Model
+    request: Request, name: str, window: int, model: Model, shift: bool | None = False
 ) -> tuple[str, dict[str, object]] | ModelFault:
     """Path and body. A fault where this model cannot do what the request asks."""
-    body = fixed_fields(name, window, request.completion_tokens_max)
+    body = fixed_fields(name, window, request.completion_tokens_max, shift)
     match request.endpoint:
         case Endpoint.EMBEDDINGS:
             return "/api/embed", body | _embedding_fields(request)
