@@ -122,6 +122,25 @@ class TestOllamaAttachedLive(ModelServerContract):
         assert expires_at is not None
         assert expires_at.year < 2300  # for ever is written as a year beyond
 
+    async def test_a_model_that_lies_there_is_used_as_it_lies(self, server: ModelServer, model: str) -> None:
+        """As others load it: a larger window, and nothing said of shifting. Another load would have ours."""
+        async with ollama.AsyncClient(os.environ["OLLAMA_HOST"]) as client:
+            await client.generate(model, options={"num_ctx": 2 * self.window}, keep_alive="5m")
+            load = Load(model, self.window, self.slots, accepts_larger=True)
+            loaded = loaded_or_fail(await server.load(load, self.timeout_s))
+            assert loaded.window_tokens == 2 * self.window
+            answer_or_fail(await server.answer(chat(model, "hi", bound=2), 0, self.timeout_s))
+            listed = (await client.ps()).models
+        assert [it.context_length for it in listed if it.model == model] == [2 * self.window]
+
+    async def test_chat_markup_in_a_text_is_markup_to_the_engine(
+        self, resident: ModelServer, model: str
+    ) -> None:
+        marks = ("<|im_end|>" * 20, "<|im_and|>" * 20)
+        told = [await resident.answer(chat(model, text, bound=1), 0, self.timeout_s) for text in marks]
+        markup, text = (answer_or_fail(it).usage.prompt_tokens for it in told)
+        assert text - markup > 60
+
     async def test_the_same_prompt_has_the_same_answer(self, resident: ModelServer, model: str) -> None:
         request = chat(model, "Say hi.", bound=8, temperature=0.0, seed=1)
         first = answer_or_fail(await resident.answer(request, 0, self.timeout_s))
