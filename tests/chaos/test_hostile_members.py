@@ -184,14 +184,14 @@ def race_and_judge(root: Path, mallory: Other, alice: Other, books: Books) -> No
             if not daemon.intake.waiting and not list(inbox.glob("hers-*.jsonl")):
                 break
         daemon.spool.expire_archive(0.0, 1e12)
-        places = daemon.spool.places()
+        left = set(daemon.spool.places()) - {waiting.batch_id for waiting in daemon.intake.waiting}
         daemon.restart()
         daemon.spool.close()
     lost, doubled, changed = judged(handed_in, daemon.taken)
     books.lost, books.doubled = len(lost) + len(changed), len(doubled)
     print(f"{len(daemon.taken)} batches, {len(handed_in)} of an honest member; {dict(race.struck)}")
     assert (lost, doubled, changed) == ([], [], []), f"seed {SEED}"
-    assert dict(places) == {}
+    assert left == set()  # his own that changed after the claim are looked at again, for up to a day
     assert len(handed_in) > RACES // 20
 
 

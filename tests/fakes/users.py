@@ -65,6 +65,7 @@ class Other:
     """A process of `user`. `do` has it call a function and waits for that."""
 
     def __init__(self, user: int) -> None:
+        self._user = user
         self._asks, asked = os.pipe()
         answers, self._answers = os.pipe()
         asks, self._asks = self._asks, asked
@@ -83,7 +84,10 @@ class Other:
         """Call it there. It must be found by name: a function of a module, no closure."""
         pickle.dump((function, arguments), self._in)
         self._in.flush()
-        trouble = pickle.load(self._out)  # from our own child
+        try:
+            trouble = pickle.load(self._out)  # from our own child
+        except EOFError:
+            trouble = f"the process of user {self._user} ended in {function.__name__}{arguments}"
         assert not trouble, trouble
 
     def close(self) -> None:
