@@ -222,3 +222,19 @@ async def test_an_answer_that_the_window_cut_is_asked_again_in_a_larger_one_befo
     result = await run(world, [json_chat("a", SCHEMA)])
     assert codes(result) == {"a": "answered"}
     assert metrics_of(result)["answers"]["asked_again"]["rejected"] == 0
+
+
+async def test_in_a_conversation_a_rejected_answer_is_left_out_with_its_question(premises: Build) -> None:
+    script = Script().answers("a", answer("{}")).answers("b", answer("prose")).answers("c", answer("{}"))
+    world = premises(script)
+    heard: dict[str, list[str]] = {}
+    world.server._watch = lambda request: heard.update(
+        {request.custom_id: [message.text for message in request.messages if message.role == "user"]}
+    )
+    lines = [json_chat(name, temperature=0) for name in "abc"]
+    for line, name in zip(lines, "abc", strict=True):
+        line["body"]["messages"][1]["content"] = f"Question {name}."  # type: ignore[index]
+    result = await run(world, lines, strategy="conversation")
+    assert codes(result) == {"a": "answered", "b": "invalid_answer", "c": "answered"}
+    assert heard["c"] == ["Question a.", "Question c."]
+    assert kept(result) == {"b": "prose"}
