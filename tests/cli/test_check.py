@@ -107,6 +107,26 @@ def test_a_bound_above_the_window_is_foretold(
     assert "longer answer" not in capsys.readouterr().out
 
 
+def test_a_schema_that_is_none_or_lies_elsewhere_is_told_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asking(custom_id: str, schema: dict[str, object]) -> bytes:
+        line = json.loads(good(custom_id))
+        asked = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        line["body"]["response_format"] = asked
+        return json.dumps(line).encode() + b"\n"
+
+    lines = asking("a", {"type": "object"}) + asking("b", {"type": "strin"})
+    lines += asking("c", {"$ref": "http://127.0.0.1:9/schema.json"})
+    assert call(["check", "--json", str(write(tmp_path, lines))]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [(fault["line"], fault["code"]) for fault in told["faults"]] == [
+        (2, "invalid_value"),
+        (3, "invalid_value"),
+    ]
+    assert "http://127.0.0.1:9/schema.json" in told["faults"][1]["message"]
+
+
 def test_many_groups_are_shown_in_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = []
     for number in range(12):
