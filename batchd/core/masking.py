@@ -79,5 +79,7 @@ def _masked(piece: str, own: str) -> str:
     if word in _COMMON or (word.isascii() and len(word) < _WORD_CHARS_MIN):
         return piece
     signs = _GLUED_CHARS if word.isascii() else _SIGNS_MIN
+    if word.isascii() and len(word) == _WORD_CHARS_MIN:  # many a longer word has it, too
+        return MASK if re.search(rf"(?<![^\W_]){word}(?![^\W_])", own) else piece
     is_own = word in own or any(word[at : at + signs] in own for at in range(len(word) - signs + 1))
     return MASK if is_own else piece

@@ -55,6 +55,15 @@ def test_what_has_nothing_of_the_prompt_stays_as_it_is() -> None:
     assert masked(said, asking("Say hi, out of memory of the model.")) == said
 
 
+def test_three_letters_or_digits_are_a_word_only_where_they_stand_alone() -> None:
+    said = "The gateway before the model server answered 504: xyz"
+    assert masked(said, asking("GW504, a15040, wxyz")) == said
+    assert (
+        masked(said, asking("room 504, xyz"))
+        == f"The gateway before the model server answered {MASK}: {MASK}"
+    )
+
+
 def test_only_the_beginning_is_told() -> None:
     assert len(masked("x. " * 10_000, asking("hi"))) == TOLD_CHARS_MAX
     assert len(masked("abc " * 10_000, asking("abc"))) <= TOLD_CHARS_MAX
