@@ -8,7 +8,7 @@ import pytest
 
 from batchd.app.closing import CANCELLED, OUTGROWN, REFUSED, fault_of
 from batchd.core.record import Event
-from batchd.edges.journal import Journal, environment
+from batchd.edges.journal import Journal, address
 from batchd.edges.spool import Spool
 from tests.app.premises import Premises, batch_of, codes
 from tests.fakes.made_batch import chat
@@ -59,7 +59,7 @@ def test_why_it_ended_outlives_the_daemon() -> None:
 
 
 def test_a_journal_says_when_its_map_comes_to_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "MAP_BYTES", 2**20)
+    monkeypatch.setattr(address, "MAP_BYTES", 2**20)
     journal = Journal.create(str(tmp_path / "journal"))
     try:
         assert not journal.is_nearly_full()

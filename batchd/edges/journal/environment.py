@@ -28,14 +28,11 @@ import lmdb
 from batchd import failpoints
 from batchd.core.packing import NEXT_STEP_DAMAGED, SCHEMA_VERSION, pack_progress
 from batchd.core.record import NO_PROGRESS
+from batchd.edges.journal.address import address_room, larger, map_bytes, nearly_fills
 from batchd.edges.journal.rows import COUNTERS, SCHEMA, TABLES, Changes, Rows, Tables
 from batchd.edges.journal.trouble import DAMAGES, NO_ROOM, is_full, making, of_disk, of_lmdb
 from batchd.errors import DamagedJournalError, JournalError, JournalVersionError
 
-#: Address space, not disk: so large that growing, which would end every open transaction, is never needed.
-MAP_BYTES = 64 * 1024**3
-#: What of it is kept for the end of a batch: an error line of some 300 bytes for each line that is pending.
-_MAP_LEFT_SHARE = 1 / 8
 #: Results whose CRC is checked at open: enough to notice a bad disk, in well under 0.1 s.
 CHECKED_RESULTS = 1000
 #: Results taken in one read transaction: none lives long, for pages that a reader sees cannot be used again.
@@ -60,6 +57,7 @@ class Environment:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
+        self._map_bytes = 0  # as large as the address space allows
         # Held during a read, so that `reopen` cannot pull the environment from under it. Reads are short.
         self._reading = threading.Lock()
         try:
@@ -153,13 +151,23 @@ class Environment:
     def commit(self, changes: Sequence[Callable[[Changes], object]]) -> list[object]:
         """Run these changes in one transaction; what they returned. Durable on return. Raises lmdb.Error."""
         failpoints.reach("commit.begun")
-        with self._noticing_damage(), self._environment.begin(write=True) as transaction:
-            rows = Changes(transaction, self._tables)
-            results = [change(rows) for change in changes]
-            rows.seal()
-            failpoints.reach("commit.sealed")
+        try:
+            with self._noticing_damage(), self._environment.begin(write=True) as transaction:
+                rows = Changes(transaction, self._tables)
+                results = [change(rows) for change in changes]
+                rows.seal()
+                failpoints.reach("commit.sealed")
+        except lmdb.MapFullError:
+            self._grow()
+            raise  # the writer tries again
         failpoints.reach("commit.done")
         return results
+
+    def _grow(self) -> None:
+        """A larger map, where a limit of the address space made this one small."""
+        if (wanted := larger(self._map_bytes)) is not None:
+            self._map_bytes = wanted
+            self.reopen()
 
     def reopen(self) -> None:
         """After a panic: LMDB refuses all work until it was closed. Raises lmdb.Error, OSError."""
@@ -169,10 +177,10 @@ class Environment:
         self.check()
 
     def is_nearly_full(self) -> bool:
-        """Whether an eighth of the map is left, or less."""
+        """Whether an eighth is left of the largest map that it can have, or less."""
         with self._reading:
-            pages, page_bytes = self._environment.info()["last_pgno"], self._environment.stat()["psize"]
-            return bool(pages * page_bytes > (1 - _MAP_LEFT_SHARE) * self._environment.info()["map_size"])
+            used_bytes = self._environment.info()["last_pgno"] * self._environment.stat()["psize"]
+        return nearly_fills(used_bytes, self._map_bytes)
 
     def has_no_room(self, error: lmdb.Error) -> bool:
         """Whether the disk is full, or so nearly that the largest commit finds no place."""
@@ -196,17 +204,19 @@ class Environment:
 
     def _load(self) -> tuple["lmdb.Environment", Tables]:
         self._reserve_lock()
-        environment = lmdb.open(
-            str(self._path),
-            map_size=MAP_BYTES,
-            max_dbs=len(TABLES),
-            lib_version=0,  # the file format of LMDB 0.9, whatever the package's default becomes
-            sync=True,
-            metasync=True,
-            writemap=False,  # with a writable map, a full disk kills the process
-            mode=0o600,
-            readahead=True,  # the two long reads, states at the start and results at the end, take every page
-        )
+        self._map_bytes = self._map_bytes or map_bytes(self._path / DATA)
+        with address_room(self._map_bytes):
+            environment = lmdb.open(
+                str(self._path),
+                map_size=self._map_bytes,
+                max_dbs=len(TABLES),
+                lib_version=0,  # the file format of LMDB 0.9, whatever the package's default becomes
+                sync=True,
+                metasync=True,
+                writemap=False,  # with a writable map, a full disk kills the process
+                mode=0o600,
+                readahead=True,  # the two long reads, of states at the start and results at the end, take all
+            )
         try:
             environment.reader_check()
             self._refuse_torn(environment)
