@@ -66,7 +66,7 @@ class House:
             outside.engines, clock, self._on_change, outside.provenance, waits_for_operator=only is None
         )
         self._servers.set_patience(rules.give_up_s)
-        self.space = Space(spool.disk_bytes(), rules.reserve_bytes)
+        self.space = Space(spool.disk_bytes(), rules.reserve_bytes, spool.disk_files())
         self.outlook = Outlook(
             outside.gauges,
             outside.inhibitor,
@@ -186,7 +186,7 @@ class House:
     async def _recover(self) -> None:
         """Finish what a crash left, and let the rest go on where it stopped."""
         spool = self._outside.spool
-        self.space.measure(spool.free_bytes())
+        self.space.measure(spool.free_bytes(), spool.free_files())
         recovered = await to_its_end(recover, spool, self._open_journal)
         publisher, roster = self._tools.publisher, self.roster
         for batch_id in self._wanted(list(recovered.published)):
@@ -254,7 +254,8 @@ class House:
 
     async def _tick(self, until: Callable[[], bool]) -> None:
         while True:
-            self.space.measure(self._outside.spool.free_bytes())
+            spool = self._outside.spool
+            self.space.measure(spool.free_bytes(), spool.free_files())
             if self.roster.waits_for_room:
                 self.space.refuse()
             await self._obey()

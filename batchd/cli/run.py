@@ -11,6 +11,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +28,9 @@ from batchd.cli.progress import progress_display
 from batchd.cli.source import Source, refuse_foreign, sources
 from batchd.cli.terminal import ConfigOption, JsonOption, put, put_json, say
 from batchd.core.strategy import Strategy
+from batchd.edges.spool import nearest, why
 from batchd.edges.spool.private import opened_own
-from batchd.errors import UnavailableError, UsageError
+from batchd.errors import SpoolError, UnavailableError, UsageError
 from batchd.settings import Settings, load_settings, surroundings
 
 OUT = Path("batchd-results")
@@ -153,9 +155,10 @@ def _make(outbox: Path) -> None:
     try:
         os.close(opened_own(outbox, 0o755))
     except OSError as error:
-        raise UsageError(
-            f"{outbox} cannot be made: {error.strerror}.", "Give --out a directory, there or not."
-        ) from error
+        said = f"{outbox} cannot be made: {why(error, nearest(outbox))}."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpoolError(said, "Make room, or give --out a directory on another disk.") from error
+        raise UsageError(said, "Give --out a directory, there or not.") from error
 
 
 def _with_earlier(

@@ -6,6 +6,9 @@ SUMMARY
     new is sent to the model, and it goes on above one and a half times the reserve, so that it does not
     flutter. What runs may end and be published: that is what the reserve is for.
 
+    A file system may run out of inodes long before it runs out of bytes: files that may still be made have a
+    reserve of their own, and what a batch will make is counted like its bytes.
+
     A disk may refuse a write while it says that there is room: a quota is used up, or what is left is kept
     for others. That pauses as well, for some looks.
 
@@ -20,6 +23,11 @@ RESERVE_SHARE = 1 / 20
 RESERVE_BYTES_MIN = 2**30
 RESERVE_BYTES_MAX = 4 * 2**30
 RESERVE_SHARE_MAX = 1 / 8
+
+#: Files of a batch: directories, copy, original, journal and results, one at a time of each. The reserve is
+#: for a batch or two that are being published; of a file system with few inodes it is no more than an eighth.
+FILES_OF_A_BATCH = 16
+FILES_RESERVE = 32
 
 #: Paused below the reserve, on again above this many times the reserve.
 RESUME_FACTOR = 1.5
@@ -51,6 +59,18 @@ def bytes_to_come(line_count: int) -> int:
     return line_count * RESULT_LINE_BYTES * (_JOURNAL_FACTOR + _PUBLISH_FACTOR)
 
 
+def files_reserve(files: int) -> int:
+    """For a file system that can hold so many files; 0: it does not count them."""
+    return min(FILES_RESERVE, int(files * RESERVE_SHARE_MAX))
+
+
+def no_files_left(files: int, free_files: int) -> str:
+    """What ENOSPC means on a file system with so many inodes; empty where it is not they that lack."""
+    if not files or free_files > 0:
+        return ""
+    return "all inodes are used, so no further file can be made, however many bytes are free (see df -i)"
+
+
 def in_units(size_bytes: float) -> str:
     """A size for people, in the unit that leaves at most four digits before the point."""
     for unit in ("bytes", "KB", "MB"):
@@ -63,9 +83,11 @@ def in_units(size_bytes: float) -> str:
 class Space:
     """What is free and what is promised. `measure` is called every second."""
 
-    def __init__(self, disk_bytes: int, reserve_bytes: int | None = None) -> None:
+    def __init__(self, disk_bytes: int, reserve_bytes: int | None = None, files: int = 0) -> None:
         self._is_known = disk_bytes > 0
         self._disk_bytes = disk_bytes
+        self._files_reserve = files_reserve(files)
+        self._free_files: int | None = None
         self.reserve_bytes = default_reserve_bytes(disk_bytes) if reserve_bytes is None else reserve_bytes
         self._promised: dict[str, int] = {}
         self._free_bytes = disk_bytes
@@ -76,12 +98,16 @@ class Space:
         free, reserve = in_units(self._free_bytes), in_units(self.reserve_bytes)
         return f"<Space {free} free, reserve {reserve}, {len(self._promised)} promises>"
 
-    def measure(self, free_bytes: int) -> None:
-        """So much is free now."""
-        self._free_bytes = free_bytes
-        limit = self.reserve_bytes * (RESUME_FACTOR if self.is_short else 1)
+    def measure(self, free_bytes: int, free_files: int | None = None) -> None:
+        """So much is free now. `free_files`: None where the file system does not count them."""
+        self._free_bytes, self._free_files = free_bytes, free_files
+        factor = RESUME_FACTOR if self.is_short else 1
         self._looks_left = max(0, self._looks_left - 1)
-        self.is_short = self._looks_left > 0 or (self._is_known and free_bytes < limit)
+        lacks_bytes = self._is_known and free_bytes < self.reserve_bytes * factor
+        self.is_short = self._looks_left > 0 or lacks_bytes or self._lacks_files(factor)
+
+    def _lacks_files(self, factor: float = 1) -> bool:
+        return self._free_files is not None and self._free_files < self._files_reserve * factor
 
     def refuse(self) -> None:
         """A write was refused for want of space, whatever the numbers say."""
@@ -92,6 +118,12 @@ class Space:
         """What a person must know; empty while there is room."""
         if not self.is_short:
             return ""
+        if self._lacks_files(RESUME_FACTOR) and self._free_bytes >= self.reserve_bytes:
+            files_again = int(self._files_reserve * RESUME_FACTOR)
+            return (
+                f"the file system is short of inodes: {self._free_files} more files may be made (df -i), "
+                f"though {in_units(self._free_bytes)} are free; delete some, it goes on from {files_again}"
+            )
         if self._looks_left and self._free_bytes >= self.reserve_bytes:
             return (
                 f"the disk takes nothing more, though {in_units(self._free_bytes)} are free: make room, or "
@@ -104,7 +136,13 @@ class Space:
         )
 
     def refusal(self, input_bytes: int, line_count: int, free_bytes: int) -> str:
-        """Why there is no room for this batch now; empty when there is."""
+        """Why there is no room for this batch now; empty when there is. Inodes are those of the last look."""
+        needed_files = FILES_OF_A_BATCH + self._files_reserve
+        if self._free_files is not None and self._free_files < needed_files:
+            return (
+                f"there are too few inodes on the disk: it needs {FILES_OF_A_BATCH} and a reserve of "
+                f"{self._files_reserve}, and {self._free_files} more files may be made (df -i)"
+            )
         if not self._is_known:
             return ""
         needed = input_bytes + bytes_to_come(line_count)
@@ -134,7 +172,8 @@ class Space:
         promised = input_bytes + bytes_to_come(line_count)
         without = self._free_bytes + taken_bytes - promised
         is_its_doing = without >= self.reserve_bytes * RESUME_FACTOR
-        return self.is_short and taken_bytes > OUTGROWN_FACTOR * promised and is_its_doing
+        lacks_bytes = self.is_short and not self._lacks_files(RESUME_FACTOR)
+        return lacks_bytes and taken_bytes > OUTGROWN_FACTOR * promised and is_its_doing
 
     def promise(self, batch_id: str, line_count: int) -> None:
         """Keep room for what is to come of this batch, until `release`."""

@@ -131,6 +131,12 @@ class Spool(Protocol):
     def free_bytes(self) -> int:
         """Free space under the spool."""
 
+    def free_files(self) -> int | None:
+        """Files that may still be made there; None where the file system does not count them."""
+
+    def disk_files(self) -> int:
+        """How many it can hold in all; 0 where it does not count them."""
+
     def disk_bytes(self) -> int:
         """The size of the file system under the spool; 0 where it does not say."""
 

@@ -92,11 +92,13 @@ class PowerDisk:
 
 
 @contextlib.contextmanager
-def small_disk(directory: Path, size_mib: float) -> Iterator[Path]:
-    """A tmpfs of this size."""
+def small_disk(directory: Path, size_mib: float, inodes: int = 0) -> Iterator[Path]:
+    """A tmpfs of this size; it holds so many files, or as many as there is memory for."""
     place = directory / "small"
     place.mkdir(exist_ok=True)
-    _needed("mount", "-t", "tmpfs", "-o", f"size={int(size_mib * 1024)}k", "none", str(place))
+    _needed(
+        "mount", "-t", "tmpfs", "-o", f"size={int(size_mib * 1024)}k,nr_inodes={inodes}", "none", str(place)
+    )
     try:
         yield place
     finally:

@@ -181,3 +181,48 @@ def test_a_daemon_that_waits_for_room_obeys_a_stop_and_the_next_one_waits_too(
         make_room(disk, "tmpfs")
         world.finish()
         world.check()
+
+
+#: On a file system of so many inodes; what somebody else takes of them; what the log says then.
+INODES = 400
+INODES_SAID = {
+    ("copy.begun", 1): "waits: ",
+    ("answer.durable", 3): "short of inodes",
+    ("assembly.begun", 1): "its results wait for room",
+}
+
+
+@pytest.mark.timeout(120)
+def test_a_disk_without_inodes_is_said_by_that_name_and_loses_nothing(tmp_path: Path) -> None:
+    with (
+        Nursery() as nursery,
+        small_disk(tmp_path, GROWN_MIB, INODES) as disk,
+        World(tmp_path, nursery, spool=disk / "spool") as world,
+        tally("full disks", SEED, world.books),
+    ):
+        for (name, count), word in INODES_SAID.items():
+            world.start(f"{name} {count} SIGSTOP")
+            world.books.blows += 1
+            world.drop(12)
+            world.wait_until(world.daemon.is_stopped, f"a daemon that stops at {name} {count}")
+            start = world.log_path.stat().st_size
+            taken = list(taken_inodes(disk))
+            world.daemon.kill(signal.SIGCONT)
+            world.wait_until(lambda: said_since(world, start, word, "inodes"), word, SAID_S)  # noqa: B023
+            for path in taken:
+                path.unlink()
+            world.finish()
+            world.daemon.kill()
+            world.daemon.wait(10)
+        world.start()
+        world.check()
+
+
+def taken_inodes(disk: Path) -> Iterator[Path]:
+    for number in range(INODES):
+        path = disk / f"taken-{number}"
+        try:
+            path.touch()
+        except OSError:
+            return
+        yield path

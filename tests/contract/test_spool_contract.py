@@ -158,6 +158,9 @@ class SpoolContract:
         assert spool.result_path(ID) is None
         assert spool.remains_path(ID) is None
         assert 0 < spool.free_bytes() <= spool.disk_bytes()
+        free_files = spool.free_files()
+        assert (free_files is None) == (spool.disk_files() == 0)
+        assert free_files is None or 0 <= free_files <= spool.disk_files()
 
     def test_a_sweep_tells_batch_files_from_options(self, world: World) -> None:
         world.drop(NAME, CONTENT)

@@ -5,13 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchd.core.space import (
+    FILES_OF_A_BATCH,
+    FILES_RESERVE,
     OUTGROWN_FACTOR,
     REFUSED_LOOKS,
     RESULT_LINE_BYTES,
     Space,
     bytes_to_come,
     default_reserve_bytes,
+    files_reserve,
     in_units,
+    no_files_left,
 )
 
 GIB = 2**30
@@ -124,3 +128,49 @@ def test_a_batch_is_to_blame_only_for_a_disk_that_would_have_room_without_it() -
     assert not space.is_outgrown(10**7, 10_000, 10)  # others filled it
     space.measure(9 * 10**8)
     assert not space.is_outgrown(10**8, 10_000, 10)  # there is room
+
+
+def test_no_batch_is_to_blame_for_inodes_that_lack() -> None:
+    space = Space(10**9, reserve_bytes=10**8, files=10**6)
+    space.measure(10**8 - 1, 1)
+    assert space.is_short
+    assert not space.is_outgrown(10**8, 10_000, 10)
+
+
+@pytest.mark.parametrize(
+    ("files", "reserve"), [(0, 0), (40, 5), (256, FILES_RESERVE), (10**7, FILES_RESERVE)]
+)
+def test_the_reserve_of_inodes_leaves_a_small_file_system_some(files: int, reserve: int) -> None:
+    assert files_reserve(files) == reserve
+
+
+def test_it_pauses_when_inodes_are_short_and_says_so_though_bytes_are_free() -> None:
+    space = Space(10**12, reserve_bytes=10**9, files=10**6)
+    states = []
+    for free_files in (33, 32, 31, 47, 48, None):
+        space.measure(10**11, free_files)
+        states.append(space.is_short)
+    assert states == [False, False, True, True, False, False]
+    space.measure(10**11, 3)
+    assert "short of inodes: 3 more files may be made (df -i), though 100.0 GB are free" in space.notice()
+
+
+def test_a_file_system_that_does_not_count_inodes_never_lacks_them() -> None:
+    space = Space(10**12, reserve_bytes=10**9, files=0)
+    space.measure(10**11, None)
+    assert not space.is_short
+    assert space.refusal(1_000, 1, 10**11) == ""
+    assert no_files_left(0, 0) == ""
+
+
+def test_a_batch_waits_for_the_inodes_that_its_files_need() -> None:
+    space = Space(10**12, reserve_bytes=10**9, files=10**6)
+    space.measure(10**11, FILES_OF_A_BATCH + FILES_RESERVE - 1)
+    assert "too few inodes on the disk: it needs 16 and a reserve of 32" in space.refusal(1_000, 1, 10**11)
+    space.measure(10**11, FILES_OF_A_BATCH + FILES_RESERVE)
+    assert space.refusal(1_000, 1, 10**11) == ""
+
+
+def test_what_a_full_disk_means_where_inodes_lack() -> None:
+    assert "all inodes are used" in no_files_left(1_000, 0)
+    assert no_files_left(1_000, 1) == ""

@@ -10,6 +10,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import lmdb
 import pytest
@@ -90,6 +91,18 @@ def test_a_journal_that_finds_no_room_says_so(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     with pytest.raises(FullJournalError, match="no space left"):
         Journal.create(str(tmp_path / "journal"))
+
+
+def test_a_journal_that_finds_no_inode_says_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "statvfs", lambda place: SimpleNamespace(f_files=1_000, f_favail=0))
+    for method in ("posix_fallocate", "mkdir"):
+        with monkeypatch.context() as one:
+            one.setattr(os, method, refuse)
+            with pytest.raises(FullJournalError, match="all inodes are used"):
+                Journal.create(str(tmp_path / method))
 
 
 def test_a_journal_is_never_made_over_another(tmp_path: Path) -> None:

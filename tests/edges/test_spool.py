@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -419,6 +420,27 @@ def test_a_claim_for_which_the_disk_has_no_room_leaves_no_trace(
     monkeypatch.undo()
     assert not spool.is_known(ID)
     assert spool.claim(b"a.jsonl", ID)
+
+
+def test_a_full_disk_that_lacks_only_inodes_says_so(
+    spool: Spool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(root)
+    spool.claim(b"a.jsonl", ID)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "mkdir", full)
+    said = []
+    for free_files in (0, 1):
+        counts = SimpleNamespace(f_files=1_000, f_favail=free_files)
+        monkeypatch.setattr(os, "statvfs", lambda place, counts=counts: counts)
+        with pytest.raises(NoSpaceError) as caught:
+            spool.begin_publish(ID)
+        said.append(caught.value.message)
+    assert "all inodes are used" in said[0]
+    assert "No space left on device" in said[1]
 
 
 def test_litter_of_our_own_making_is_removed_when_it_is_old(spool: Spool, root: Path) -> None:

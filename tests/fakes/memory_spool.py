@@ -78,6 +78,7 @@ class MemorySpool:
         self.kept_turns = b""
         self.free = self.size = 10**12
         self.grown = 0  # bytes of each journal
+        self.files_left: int | None = None  # it does not count them
         self.archived_at = 0.0
         self._inodes = 0
 
@@ -269,6 +270,12 @@ class MemorySpool:
 
     def free_bytes(self) -> int:
         return self.free
+
+    def free_files(self) -> int | None:
+        return self.files_left
+
+    def disk_files(self) -> int:
+        return 0 if self.files_left is None else 10_000
 
     def disk_bytes(self) -> int:
         return self.size

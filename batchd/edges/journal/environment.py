@@ -69,7 +69,7 @@ class Environment:
         except lmdb.Error as error:
             raise of_lmdb(f"The journal {path} cannot be opened", error, path) from error
         except OSError as error:
-            raise of_disk(f"The journal {path} cannot be opened", error) from error
+            raise of_disk(f"The journal {path} cannot be opened", error, path) from error
 
     def __repr__(self) -> str:
         return f"Environment({str(self._path)!r})"

@@ -12,12 +12,13 @@ DIAGNOSTICS
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lmdb
 
 from batchd.core.packing import NEXT_STEP_DAMAGED
+from batchd.core.space import no_files_left
 from batchd.errors import DamagedJournalError, FullJournalError, JournalError
 
 NEXT_STEP_DISK = "Look at the disk and at the owner of the spool, then start batchd again."
@@ -35,13 +36,24 @@ def of_lmdb(what: str, error: lmdb.Error, path: str | Path) -> JournalError:
     if isinstance(error, DAMAGES):
         return DamagedJournalError(f"{what}: {error}.", NEXT_STEP_DAMAGED)
     kind = FullJournalError if is_full(path, error) else JournalError
-    return kind(f"{what}: {error}.", NEXT_STEP_DISK)
+    return kind(f"{what}: {_no_files(path, error.code) or error}.", NEXT_STEP_DISK)
 
 
-def of_disk(what: str, error: OSError) -> JournalError:
+def of_disk(what: str, error: OSError, path: str | Path) -> JournalError:
     """As `of_lmdb`."""
     kind = FullJournalError if error.errno in NO_ROOM else JournalError
-    return kind(f"{what}: {error.strerror}.", NEXT_STEP_DISK)
+    return kind(f"{what}: {_no_files(path, error.errno) or error.strerror}.", NEXT_STEP_DISK)
+
+
+def _no_files(path: str | Path, code: int | None) -> str:
+    """What a full disk means where it is inodes that lack; empty otherwise."""
+    if code != errno.ENOSPC:
+        return ""
+    for place in (Path(path), Path(path).parent):  # the journal's own directory may not be made yet
+        with suppress(OSError):
+            space = os.statvfs(place)
+            return no_files_left(space.f_files, space.f_favail)
+    return ""
 
 
 def is_full(path: str | Path, error: lmdb.Error) -> bool:
@@ -61,4 +73,4 @@ def making(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise of_disk(f"The journal {path} cannot be made", error) from error
+        raise of_disk(f"The journal {path} cannot be made", error, path) from error

@@ -32,7 +32,7 @@ from batchd.edges.spool import disk
 from batchd.edges.spool.aside import Aside
 from batchd.edges.spool.board import Board
 from batchd.edges.spool.claim import Claims
-from batchd.edges.spool.disk import translated
+from batchd.edges.spool.disk import nearest, translated, why
 from batchd.edges.spool.inbox import Inbox
 from batchd.edges.spool.layout import Layout
 from batchd.edges.spool.outbox import Outbox, final_name
@@ -40,7 +40,7 @@ from batchd.edges.spool.processing import INPUT_BYTES_MAX, Processing, checked_i
 from batchd.edges.spool.submit import submit_file
 from batchd.edges.spool.tell import tell
 
-__all__ = ["Spool", "final_name", "submit_file", "tell"]
+__all__ = ["Spool", "final_name", "nearest", "submit_file", "tell", "why"]
 
 
 class Spool:
@@ -220,6 +220,15 @@ class Spool:
     def free_bytes(self) -> int:
         space = os.fstatvfs(self._layout.root)
         return space.f_bavail * space.f_frsize
+
+    @translated("free inodes were counted")
+    def free_files(self) -> int | None:
+        space = os.fstatvfs(self._layout.root)
+        return space.f_favail if space.f_files else None
+
+    @translated("the inodes were counted")
+    def disk_files(self) -> int:
+        return os.fstatvfs(self._layout.root).f_files
 
     @translated("the disk was measured")
     def disk_bytes(self) -> int:

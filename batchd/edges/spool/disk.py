@@ -20,10 +20,12 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from loguru import logger
 
+from batchd.core.space import no_files_left
 from batchd.errors import NoSpaceError, SpoolError
 
 _P = ParamSpec("_P")
@@ -64,19 +66,41 @@ def translated(doing: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
             try:
                 return method(*args, **kwargs)
             except OSError as error:
-                raise as_spool_error(doing, error) from error
+                raise as_spool_error(doing, error, _directory_of(args[0])) from error
 
         return call
 
     return wrap
 
 
-def as_spool_error(doing: str, error: OSError) -> SpoolError:
-    """One sentence and the next step. The name is written in ASCII: a submitter may have chosen it."""
+def why(error: OSError, place: int | Path | None = None) -> str:
+    """What the kernel says. Where it says that there is no space, and means inodes at `place`: that."""
+    if error.errno == errno.ENOSPC and place is not None:
+        with contextlib.suppress(OSError):
+            space = os.statvfs(place)
+            return no_files_left(space.f_files, space.f_favail) or str(error.strerror)
+    return error.strerror or str(error)
+
+
+def nearest(path: Path) -> Path:
+    """It, or the first directory above it that is there."""
+    return next(place for place in (path, *path.parents) if place.is_dir())
+
+
+def _directory_of(spool: object) -> int | None:
+    layout = getattr(spool, "_layout", None)
+    return None if layout is None else layout.root
+
+
+def as_spool_error(doing: str, error: OSError, place: int | Path | None = None) -> SpoolError:
+    """One sentence and the next step. The name is written in ASCII: a submitter may have chosen it.
+
+    `place`: a directory of the spool that is open, or its path.
+    """
     name = "" if error.filename is None else f" ({error.filename!a})"
     next_step = _NEXT_STEPS.get(error.errno or 0, "Look at the spool's directory and start batchd again.")
     kind = NoSpaceError if error.errno in _NO_SPACE else SpoolError
-    return kind(f"The spool failed when {doing}: {error.strerror or error}{name}.", next_step)
+    return kind(f"The spool failed when {doing}: {why(error, place)}{name}.", next_step)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from batchd.edges.spool.disk import as_spool_error, has_writer, write_all
+from batchd.edges.spool.disk import as_spool_error, has_writer, nearest, write_all
 from batchd.edges.spool.lock import take
 from batchd.edges.spool.private import opened_own
 from batchd.errors import BatchdError, ConfigError
@@ -182,7 +182,7 @@ def _enter(undo: contextlib.ExitStack, fd: int) -> int:
 
 def _not_opened(path: Path, error: OSError) -> BatchdError:
     if error.errno not in _MISPLACED:
-        return as_spool_error("it was opened", error)
+        return as_spool_error("it was opened", error, nearest(path))
     return ConfigError(
         f"The spool {ascii(str(path))[1:-1]} cannot be made or opened: {error.strerror} ({error.filename}).",
         "Name a directory on a local disk that this user may write to, with --spool or the setting `spool`.",

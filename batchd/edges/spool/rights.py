@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from batchd.core.doctor.place import RoomFacts, SpoolFacts
+from batchd.edges.spool.disk import nearest
 from batchd.edges.spool.layout import MODES, file_system_of, is_remote
 
 
@@ -18,7 +19,7 @@ def spool_facts(path: Path, is_held: bool) -> SpoolFacts:
     """`is_held`: whether a batchd is at work on it."""
     root = path.absolute()
     user = _user(os.geteuid())
-    there = root if root.is_dir() else _nearest(root)
+    there = root if root.is_dir() else nearest(root)
     file_system = _file_system(there)
     known = {name: root / name for name in MODES if (root / name).is_dir()}
     return SpoolFacts(
@@ -36,7 +37,7 @@ def spool_facts(path: Path, is_held: bool) -> SpoolFacts:
 
 def disk_facts(path: Path) -> tuple[int, int, int | None]:
     """Free bytes, all bytes, and files that may still be made (None: it does not count them)."""
-    space = os.statvfs(_nearest(path.absolute()))
+    space = os.statvfs(nearest(path.absolute()))
     files = space.f_favail if space.f_files else None
     return space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize, files
 
@@ -50,11 +51,6 @@ def _room(name: str, place: Path, root: Path) -> RoomFacts:
         is_on_mount=found.st_dev == root.stat().st_dev,
         is_apart=bool(found.st_mode & stat.S_ISVTX) or not found.st_mode & 0o022,
     )
-
-
-def _nearest(path: Path) -> Path:
-    """It, or the first directory above it that is there."""
-    return next(place for place in (path, *path.parents) if place.is_dir())
 
 
 def _file_system(place: Path) -> str:

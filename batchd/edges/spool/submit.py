@@ -53,7 +53,7 @@ def submit_file(
         try:
             return _handed_in(inbox, file, name, options, sha256)
         except OSError as error:
-            raise disk.as_spool_error("a file was handed in", error) from error
+            raise disk.as_spool_error("a file was handed in", error, inbox) from error
 
 
 @contextlib.contextmanager

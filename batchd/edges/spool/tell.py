@@ -43,7 +43,7 @@ def tell(root: Path, batch_id: str, verb: str) -> None:
             "Who tells the daemon what to do is a member of its group, such as batchd-submit.",
         ) from error
     except OSError as error:
-        raise disk.as_spool_error("a control file was written", error) from error
+        raise disk.as_spool_error("a control file was written", error, control) from error
     finally:
         os.close(control)
 
