@@ -82,6 +82,7 @@ class Waiting:
     signature: Signature | None = None  # of the last look that found it changing
     unsettled_since: float | None = None
     lines: int | None = None  # counted by a copy for which there was no room
+    note: str = ""  # for the log and the results
 
 
 def is_still(waiting: Waiting, original: Original) -> bool:

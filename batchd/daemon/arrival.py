@@ -112,8 +112,8 @@ class Arrival:
                 while not self._may_read(self._bulk.line_count):
                     yield
                 yield from reading.slices()
-            now = self._clock.now()
-            accept = lambda: reading.accept(name, unusable or refusals, sha256, size, now)  # noqa: E731
+            now, notes = self._clock.now(), (self._waiting.note,) if self._waiting.note else ()
+            accept = lambda: reading.accept(name, unusable or refusals, sha256, size, now, notes)  # noqa: E731
             acceptance = yield from self._beside(accept)
             undo.pop_all()
         logger.bind(event="accepted", batch_id=batch_id).info(

@@ -21,6 +21,7 @@ from typing import Literal
 
 from loguru import logger
 
+from batchd.core.again import Reappearing
 from batchd.core.fault import Refusal
 from batchd.core.options import peek_batch_id
 from batchd.core.rules import Rules
@@ -83,6 +84,7 @@ class Intake:
         self._cancelled: set[str] = set()
         room, never = self._no_room_for, space.never
         self._arrivals = Arrivals(spool, clock, create_journal, room, never, look_at)
+        self._again = Reappearing()
         self._is_stopping = False
         #: Replaced whole, never changed: the event loop shows them.
         self.unclaimable: Sequence[Seen] = ()
@@ -241,9 +243,12 @@ class Intake:
             # Ours, and without its options another batch: only recovery may go on with it.
             raise SpoolError(error.message, error.next_step) from error
         self.holdings.claimed(batch_id, self._spool.original(batch_id) or item)  # as it was moved
-        self._keep(Waiting(batch_id, name))
+        note = self._again.claim(name, item.uid, batch_id, self._clock.monotonic(), self.settle_s)
+        self._keep(Waiting(batch_id, name, note=note))
         shown = name.decode("utf-8", "replace")
         logger.bind(event="claimed", batch_id=batch_id).info("{} claimed: {}", batch_id, shown)
+        if note:
+            logger.bind(event="came_again", batch_id=batch_id).warning("{}: {}", batch_id, note)
         return batch_id
 
     def _is_done_or_begun(self, batch_id: str) -> bool:

@@ -108,8 +108,17 @@ class Reading:
             self._await_added()
         self._notes = lines.notes()
 
-    def accept(self, name: bytes, refusals: list[Refusal], sha256: str, size: int, now: float) -> Acceptance:
-        """The plan and the facts; with them the phase `ready`."""
+    def accept(
+        self,
+        name: bytes,
+        refusals: list[Refusal],
+        sha256: str,
+        size: int,
+        now: float,
+        notes: tuple[str, ...] = (),
+    ) -> Acceptance:
+        """The plan and the facts, with `notes` beside its own; with them the phase `ready`."""
+        self._notes += notes
         self._salvage(now)
         total = len(self._offsets)
         groups = self._groups

@@ -58,6 +58,18 @@ def test_a_bad_first_line_is_a_bad_line_and_no_wrong_type(is_strict: bool) -> No
     assert [refusal.code for refusal in taken.facts.refusals] == ["invalid_json_line"] * is_strict
 
 
+def test_a_file_that_came_again_at_once_says_so_in_its_results() -> None:
+    world = World()
+    first = world.take(content([chat("a")]))
+    world.clock.pass_by(6.0)
+    again = world.take(content([chat("b")]))
+    world.clock.pass_by(600.0)
+    later = world.take(content([chat("c")]))
+    assert (first.facts.notes, later.facts.notes) == ((), ())
+    assert "came again 6 s after" in again.facts.notes[0]
+    assert first.id in again.facts.notes[0]
+
+
 def test_a_doubled_custom_id_is_refused_and_the_first_one_stands() -> None:
     taken = World().take(content([chat("a"), chat("b"), chat("a")]))
     assert taken.codes() == {2: "duplicate_custom_id"}
