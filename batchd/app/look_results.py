@@ -11,11 +11,12 @@ DIAGNOSTICS
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 from batchd.app.look_rooms import Held
 from batchd.core.audit.finding import REDO_RESULT, Finding, Rule
-from batchd.core.audit.outcome import Inputs
+from batchd.core.audit.outcome import INPUT_LINE_BYTES_MAX, Inputs
 from batchd.core.audit.places import Kind
 from batchd.core.audit.report import Looked
 from batchd.core.audit.results import (
@@ -27,7 +28,9 @@ from batchd.core.audit.results import (
     RETRY,
     ResultAudit,
     audit_files,
+    is_of_wrong_type,
 )
+from batchd.core.filetype import foreign_type
 from batchd.core.json import loads
 from batchd.core.tally import Tally
 from batchd.core.text import printable
@@ -101,7 +104,8 @@ class ResultLook:
         if metrics is None:
             what = "It is missing, or no JSON object: nothing proves that this result is whole."
             yield Finding(Rule.WHOLE_OUTBOX, f"{place}/{METRICS}", what, REDO_RESULT)
-        inputs, found = self._inputs(metrics or {})
+        is_unread = is_of_wrong_type(self._evidence.content(path / BATCH))
+        inputs, found = self._inputs(metrics or {}, is_unread)
         yield from found
         audit = ResultAudit(place, self._batch_id, inputs)
         tallies = {name: Tally() for name in names}
@@ -148,8 +152,11 @@ class ResultLook:
             self._saw(f"{place}/{name}", len(line))
             yield line
 
-    def _inputs(self, metrics: Mapping[str, object]) -> tuple[Inputs | None, list[Finding]]:
-        """The batch file of this result, wherever it still is; a finding where only another one is."""
+    def _inputs(self, metrics: Mapping[str, object], is_unread: bool) -> tuple[Inputs | None, list[Finding]]:
+        """The batch file of this result, wherever it still is; a finding where only another one is.
+
+        `is_unread`: the result says that the whole file was of a wrong type. That is looked at again.
+        """
         wanted = _digest_of_input(metrics)
         archived = [
             self._evidence.root / "archive" / name / file
@@ -160,6 +167,8 @@ class ResultLook:
         for candidate in (*archived, ours):
             if wanted is not None and self._digest(candidate) == wanted:
                 with self._evidence.opened(candidate) as file:
+                    if is_unread and foreign_type(file, INPUT_LINE_BYTES_MAX) is not None:
+                        return Inputs(BytesIO()), []
                     return Inputs(file), []
         if wanted is None or wanted == _NOTHING or not archived:
             return None, []

@@ -30,6 +30,7 @@ from tests.app.damages import (
 )
 from tests.fakes.made_batch import chat
 from tests.fakes.standing_spool import StandingSpool
+from tests.foreign_files import FOREIGN
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +228,33 @@ def test_a_file_whose_bytes_could_not_be_read_as_a_batch_keeps_its_original_unpr
     original.unlink()
     original.symlink_to("/dev/null")
     assert verify(standing.root).findings == ()
+
+
+@pytest.mark.parametrize("name", ["UTF-16, as PowerShell writes it", "gzip", "an array, line by line"])
+def test_a_file_of_the_wrong_type_has_no_lines_and_no_finding(tmp_path: Path, name: str) -> None:
+    standing = StandingSpool(tmp_path)
+    standing.publish(FOREIGN[name][0])
+    standing.close()
+    report = verify(standing.root)
+    assert report.findings == ()
+    assert report.looked.bytes_read > 0
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_lines_of_a_batch_file_are_missed_though_the_result_says_there_were_none(
+    tmp_path: Path, says: bool
+) -> None:
+    standing = StandingSpool(tmp_path)
+    standing.publish([chat("a"), chat("b")])
+    standing.close()
+    spot = Spot(standing.root)
+    (spot.result() / "output.jsonl").write_bytes(b"")
+    spot.reseal("output.jsonl")
+    if says:
+        with spot.object("batch.json") as batch:
+            batch["errors"] = {"object": "list", "data": [{"code": "wrong_file_type"}]}
+    missed = [finding for finding in verify(spot.root).findings if "has no outcome" in finding.what]
+    assert len(missed) == 2
 
 
 def test_a_line_over_the_limit_may_keep_its_custom_id_to_itself(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from batchd.core.audit.finding import REDO_RESULT, Finding, Rule
 from batchd.core.audit.outcome import Inputs, Kind, OutcomeLine, content_key, id_key, read_outcome
 from batchd.core.json import loads
+from batchd.core.magic import CODE as WRONG_TYPE
 
 OUTPUT, ERRORS, RETRY = "output.jsonl", "errors.jsonl", "retry.jsonl"
 REJECTED = "rejected.jsonl"
@@ -187,6 +188,19 @@ def _custom_id_of(raw: bytes) -> str | None:
         return None
     custom_id = value.get("custom_id") if isinstance(value, dict) else None
     return custom_id if isinstance(custom_id, str) else None
+
+
+def is_of_wrong_type(raw: bytes | None) -> bool:
+    """Whether this batch.json says that its input was refused as a whole, so that no line of it was read."""
+    try:
+        batch = None if raw is None else loads(raw)
+    except ValueError:
+        return False
+    errors = batch.get("errors") if isinstance(batch, dict) else None
+    reasons = errors.get("data") if isinstance(errors, dict) else None
+    return isinstance(reasons, list) and [
+        reason.get("code") for reason in reasons if isinstance(reason, dict)
+    ] == [WRONG_TYPE]
 
 
 def audit_files(
