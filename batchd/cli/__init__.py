@@ -15,6 +15,7 @@ SUMMARY
 
 DIAGNOSTICS
     Fatal: a BatchdError is one sentence and the next step, with its own exit code, and no trace.
+    Fatal: a limit or a place that the machine refuses is named (`refused`).
     Bug: any other exception is one sentence, exit code 1, and a file with the trace.
 """
 
@@ -29,6 +30,7 @@ from typing import Annotated
 import typer
 
 from batchd import __version__
+from batchd.cli.refused import refused
 from batchd.cli.streams import mend_streams, what_was_refused
 from batchd.cli.terminal import put, say, say_error
 from batchd.errors import BatchdError, UsageError
@@ -82,6 +84,9 @@ def call(arguments: Sequence[str], more: Sequence[Verb] = ()) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last one who can tell a person what happened
+        if (named := refused(error)) is not None:
+            say_error(named)
+            return named.exit_code
         _say_bug(error)
         return 1
     if code == EXIT_INTERRUPTED:

@@ -4,6 +4,7 @@ DIAGNOSTICS
     Fatal: UsageError for a file that is there and cannot be read.
 """
 
+import errno
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +35,8 @@ def options_beside(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # no file can have the name
+            return None
         raise UsageError(f"{options} cannot be read: {error.strerror}.", "Mend or remove it.") from error
 
 

@@ -130,7 +130,7 @@ def default_profiles(environ: Mapping[str, str], system_spool: Path = SYSTEM_SPO
 
 def default_card_locks(
     environ: Mapping[str, str],
-    places: Sequence[Path] = (SYSTEM_LOCKS, Path(tempfile.gettempdir())),
+    places: Sequence[Path] | None = None,
     service: Path = SERVICE_LOCKS,
 ) -> tuple[Path, ...]:
     """Where to lock, and then where else to look; where there is no place, nothing is locked.
@@ -138,12 +138,20 @@ def default_card_locks(
     The service has a directory of its own from systemd. Anybody else takes one that all users of this machine
     share, where who comes first can keep out who comes later.
     """
+    places = _shared_places() if places is None else places
     if str(service) in environ.get("RUNTIME_DIRECTORY", "").split(":"):
         return service, places[0]
     own = Path(environ.get("XDG_RUNTIME_DIR", ""))
     tried = (*places[:1], *([own] if own.is_absolute() else []), *places[1:])
     may = (place for place in tried if place.is_dir() and os.access(place, os.W_OK | os.X_OK))
     return next(((place, service) for place in may), ())
+
+
+def _shared_places() -> tuple[Path, ...]:
+    try:
+        return SYSTEM_LOCKS, Path(tempfile.gettempdir())
+    except OSError:  # there is none that anything can be written to
+        return (SYSTEM_LOCKS,)
 
 
 def config_path(config_file: Path | None, system_config: Path = SYSTEM_CONFIG) -> Path | None:

@@ -26,8 +26,9 @@ from loguru import logger
 from batchd.core.lifecycle import Place
 from batchd.core.settle import Kind, Seen
 from batchd.edges.spool import Spool, final_name, submit_file
-from batchd.edges.spool.disk import as_spool_error, rename_new
+from batchd.edges.spool.disk import rename_new
 from batchd.edges.spool.layout import file_system_of, is_remote
+from batchd.edges.spool.trouble import as_spool_error
 from batchd.errors import (
     ConfigError,
     InputChangedError,
@@ -441,6 +442,13 @@ def test_a_full_disk_that_lacks_only_inodes_says_so(
         said.append(caught.value.message)
     assert "all inodes are used" in said[0]
     assert "No space left on device" in said[1]
+
+
+def test_a_packed_file_is_told_how_to_be_handed_in(spool: Spool, root: Path) -> None:
+    drop(root, b"a.jsonl.gz")
+    [seen] = spool.sweep()
+    assert seen.kind is Kind.UNCLAIMABLE
+    assert "gunzip" in seen.reason
 
 
 def test_litter_of_our_own_making_is_removed_when_it_is_old(spool: Spool, root: Path) -> None:

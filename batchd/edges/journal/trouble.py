@@ -3,6 +3,7 @@
 SUMMARY
     of_lmdb   an error of LMDB as a JournalError of the right kind
     of_disk   the same for an OSError
+    words_of  an error of LMDB for a sentence
     is_full   whether it was for want of room
 
 DIAGNOSTICS
@@ -19,6 +20,7 @@ import lmdb
 
 from batchd.core.packing import NEXT_STEP_DAMAGED
 from batchd.core.space import no_files_left
+from batchd.core.ulimits import limit_words
 from batchd.errors import DamagedJournalError, FullJournalError, JournalError
 
 NEXT_STEP_DISK = "Look at the disk and at the owner of the spool, then start batchd again."
@@ -36,19 +38,29 @@ def of_lmdb(what: str, error: lmdb.Error, path: str | Path) -> JournalError:
     if isinstance(error, DAMAGES):
         return DamagedJournalError(f"{what}: {error}.", NEXT_STEP_DAMAGED)
     kind = FullJournalError if is_full(path, error) else JournalError
-    return kind(f"{what}: {_no_files(path, error.code) or error}.", NEXT_STEP_DISK)
+    return kind(f"{what}: {_named(path, _code(error)) or error}.", NEXT_STEP_DISK)
+
+
+def words_of(error: lmdb.Error) -> str:
+    """What LMDB says, or the limit that it met."""
+    return limit_words(_code(error)) or str(error)
+
+
+def _code(error: lmdb.Error) -> int | None:
+    """Of the kernel or of LMDB; not every error has one."""
+    return getattr(error, "code", None)
 
 
 def of_disk(what: str, error: OSError, path: str | Path) -> JournalError:
     """As `of_lmdb`."""
     kind = FullJournalError if error.errno in NO_ROOM else JournalError
-    return kind(f"{what}: {_no_files(path, error.errno) or error.strerror}.", NEXT_STEP_DISK)
+    return kind(f"{what}: {_named(path, error.errno) or error.strerror}.", NEXT_STEP_DISK)
 
 
-def _no_files(path: str | Path, code: int | None) -> str:
-    """What a full disk means where it is inodes that lack; empty otherwise."""
+def _named(path: str | Path, code: int | None) -> str:
+    """The limit that was met, or that it is inodes which lack; empty where it is neither."""
     if code != errno.ENOSPC:
-        return ""
+        return limit_words(code)
     for place in (Path(path), Path(path).parent):  # the journal's own directory may not be made yet
         with suppress(OSError):
             space = os.statvfs(place)

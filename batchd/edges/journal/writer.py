@@ -36,6 +36,7 @@ from loguru import logger
 from batchd import failpoints
 from batchd.edges.journal.remarks import Remarks
 from batchd.edges.journal.rows import Changes
+from batchd.edges.journal.trouble import words_of
 from batchd.errors import FullJournalError, JournalError
 
 #: One commit: beyond these, grouping saves nothing more, and a failed one has more to do again.
@@ -236,8 +237,8 @@ class Writer:
             return pause_s
         if self.waits_for_room and not self._is_closing and self._may_wait():
             return self._retry.longest_s
-        kind = FullJournalError if self.waits_for_room else JournalError
-        raise kind(f"The journal cannot be written: {error}.", _NEXT_STEP_DISK) from error
+        said = f"The journal cannot be written: {words_of(error)}."
+        raise (FullJournalError if self.waits_for_room else JournalError)(said, _NEXT_STEP_DISK) from error
 
     def _reopen(self) -> None:
         for pause_s in (self._retry.first_s * 2**number for number in range(REOPENS_MAX)):

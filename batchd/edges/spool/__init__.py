@@ -32,13 +32,13 @@ from batchd.edges.spool import disk
 from batchd.edges.spool.aside import Aside
 from batchd.edges.spool.board import Board
 from batchd.edges.spool.claim import Claims
-from batchd.edges.spool.disk import nearest, translated, why
 from batchd.edges.spool.inbox import Inbox
 from batchd.edges.spool.layout import Layout
 from batchd.edges.spool.outbox import Outbox, final_name
 from batchd.edges.spool.processing import INPUT_BYTES_MAX, Processing, checked_id
 from batchd.edges.spool.submit import submit_file
 from batchd.edges.spool.tell import tell
+from batchd.edges.spool.trouble import nearest, translated, why
 
 __all__ = ["Spool", "final_name", "nearest", "submit_file", "tell", "why"]
 

@@ -32,6 +32,8 @@ from batchd.errors import BatchdError, NotUsableError
 #: Names under which others still copy: rsync and editors (leading dot), browsers, WinSCP, editors' backups.
 _UNFINISHED_SUFFIXES = (b".part", b".partial", b".filepart", b".tmp", b".swp", b"~")
 
+_PACKED_SUFFIXES = (b".gz", b".zip", b".xz", b".bz2", b".zst", b".7z", b".tar", b".tgz")
+
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 #: An options file has a handful of keys; `metadata` is at most 16 short pairs.
@@ -200,7 +202,7 @@ class Inbox:
         kind = Kind.OPTIONS if name.endswith(b".options.json") else Kind.BATCH
         reason = _odd_type(found.st_mode)
         if not reason and kind is Kind.BATCH and not name.endswith(b".jsonl"):
-            reason = "its name does not end with .jsonl: rename it if it is a batch file, else take it away"
+            reason = _unnamed(name)
         elif not reason and found.st_nlink > 1:
             reason = "it has a second name (hard link): hand in a copy instead (cp)"
         elif not reason and not self._is_readable(name):
@@ -236,6 +238,12 @@ def _not_listed(count: int, listed: int) -> Seen:
 
 def _signature(found: os.stat_result) -> Signature:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _unnamed(name: bytes) -> str:
+    if name.endswith(_PACKED_SUFFIXES):
+        return "it is packed, by its name: unpack it (gunzip, unzip) and hand in the .jsonl"
+    return "its name does not end with .jsonl: rename it if it is a batch file, else take it away"
 
 
 def _odd_type(mode: int) -> str:

@@ -26,9 +26,10 @@ from pathlib import Path
 
 from loguru import logger
 
-from batchd.edges.spool.disk import as_spool_error, has_writer, nearest, write_all
+from batchd.edges.spool.disk import has_writer, write_all
 from batchd.edges.spool.lock import take
 from batchd.edges.spool.private import opened_own
+from batchd.edges.spool.trouble import as_spool_error, nearest
 from batchd.errors import BatchdError, ConfigError
 
 #: The directory is not where, or not what it must be: a setting is wrong, and no disk.
@@ -235,8 +236,14 @@ def is_remote(file_system: str) -> bool:
 
 
 def _refuse_remote(root: int, path: Path) -> None:
-    mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    fdinfo = Path(f"/proc/self/fdinfo/{root}").read_text(encoding="ascii")
+    try:
+        mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        fdinfo = Path(f"/proc/self/fdinfo/{root}").read_text(encoding="ascii")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "/proc is not mounted, so nobody can say whether the spool lies on a local disk.",
+            "Mount it (`mount -t proc proc /proc`).",
+        ) from error
     file_system = file_system_of(mountinfo, fdinfo)
     if is_remote(file_system):
         raise ConfigError(

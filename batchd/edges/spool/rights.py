@@ -11,8 +11,8 @@ import stat
 from pathlib import Path
 
 from batchd.core.doctor.place import RoomFacts, SpoolFacts
-from batchd.edges.spool.disk import nearest
 from batchd.edges.spool.layout import MODES, file_system_of, is_remote
+from batchd.edges.spool.trouble import nearest
 
 
 def spool_facts(path: Path, is_held: bool) -> SpoolFacts:

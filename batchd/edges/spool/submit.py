@@ -20,6 +20,7 @@ from typing import BinaryIO, NamedTuple
 from batchd.core.json import dumps
 from batchd.core.settle import options_name
 from batchd.edges.spool import disk
+from batchd.edges.spool.trouble import as_spool_error
 from batchd.errors import ConfigError, SpoolError, UsageError
 
 #: Names tried before we give up: an inbox with so many files of one name is not being emptied.
@@ -53,7 +54,7 @@ def submit_file(
         try:
             return _handed_in(inbox, file, name, options, sha256)
         except OSError as error:
-            raise disk.as_spool_error("a file was handed in", error, inbox) from error
+            raise as_spool_error("a file was handed in", error, inbox) from error
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from batchd.edges.spool import disk
+from batchd.edges.spool.trouble import as_spool_error
 from batchd.errors import ConfigError, SpoolError
 
 #: What takes the place of what.
@@ -43,7 +44,7 @@ def tell(root: Path, batch_id: str, verb: str) -> None:
             "Who tells the daemon what to do is a member of its group, such as batchd-submit.",
         ) from error
     except OSError as error:
-        raise disk.as_spool_error("a control file was written", error, control) from error
+        raise as_spool_error("a control file was written", error, control) from error
     finally:
         os.close(control)
 
