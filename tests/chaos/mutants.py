@@ -79,8 +79,8 @@ MUTANTS = (
     Mutant(
         "no sync of commits",
         ENVIRONMENT,
-        "sync=True,\n            metasync",
-        "sync=False,\n            metasync",
+        "sync=True,\n                metasync",
+        "sync=False,\n                metasync",
         (POWER,),
     ),
     Mutant(
