@@ -82,8 +82,7 @@ class Intake:
         self._waiting: dict[str, Waiting] = {}
         self.holdings = Holdings(spool)
         self._cancelled: set[str] = set()
-        room, never = self._no_room_for, space.never
-        self._arrivals = Arrivals(spool, clock, create_journal, room, never, look_at)
+        self._arrivals = Arrivals(spool, clock, create_journal, self._no_room_for, space.never, look_at)
         self._again = Reappearing()
         self._is_stopping = False
         #: Replaced whole, never changed: the event loop shows them.
@@ -245,10 +244,9 @@ class Intake:
         self.holdings.claimed(batch_id, self._spool.original(batch_id) or item)  # as it was moved
         note = self._again.claim(name, item.uid, batch_id, self._clock.monotonic(), self.settle_s)
         self._keep(Waiting(batch_id, name, note=note))
-        shown = name.decode("utf-8", "replace")
-        logger.bind(event="claimed", batch_id=batch_id).info("{} claimed: {}", batch_id, shown)
-        if note:
-            logger.bind(event="came_again", batch_id=batch_id).warning("{}: {}", batch_id, note)
+        shown = name.decode("utf-8", "replace") + (f"; {note}" if note else "")
+        log = logger.bind(event="claimed", batch_id=batch_id)
+        log.log("WARNING" if note else "INFO", "{} claimed: {}", batch_id, shown)
         return batch_id
 
     def _is_done_or_begun(self, batch_id: str) -> bool:
