@@ -20,6 +20,7 @@ STRUCK = {
     "power cuts": 100,
     "system calls": 1_000,
     "inbox drops": 20_000,
+    "hostile members": 2_000,
     "fuzzed lines": 1_000_000,
     "long full disks": 20,
 }
