@@ -115,7 +115,7 @@ class _Course:
             window_tokens=chosen.safe_tokens,
             proof=proof,
             notes=tuple(self._notes),
-            read_tokens_per_s=round(self._bench.prefill_rate, 2),
+            read_tokens_per_s=round(self._bench.measured_rate, 2),
         )
 
     async def _identify(self) -> Identity:

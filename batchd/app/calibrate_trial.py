@@ -29,6 +29,9 @@ FREE_SHARE = 0.85
 #: The server may die of a load in several ways; all of them mean that it was too much.
 TOO_MUCH = frozenset({Category.OOM, Category.CRASH, Category.TIMEOUT})
 
+#: Tokens a second that a slow machine reads: how long the long prompts may be, until a rate is measured.
+_RATE_GUESSED = 100.0
+
 LOAD_S = 600.0
 RESTART_S = 60.0
 LOOK_S = 10.0
@@ -53,7 +56,8 @@ class Bench:
         self.line: Line | None = None
         self.source = "unknown"
         self.loaded: Loaded | None = None
-        self.prefill_rate = 100.0
+        self.prefill_rate = _RATE_GUESSED
+        self.measured_rate = 0.0  # of reading; 0: the server does not tell what it read
         self.peak_bytes: int | None = None
 
     def begin(self, reading: Reading) -> None:
@@ -98,9 +102,10 @@ class Bench:
         tally = await ask(self._server, self._model, slots, self._clock)
         if tally.fault is not None:
             await self._server.restart(RESTART_S)
-        elif tally.prefill_rate:
-            self.prefill_rate = tally.prefill_rate
+        else:
             self._tokens_per_word = tally.prompt_tokens / max(tally.words, 1)
+            if tally.prefill_rate:
+                self.prefill_rate = self.measured_rate = tally.prefill_rate
         return tally
 
     async def look(self) -> int | None:

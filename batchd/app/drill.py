@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
+from batchd.app.settled import settled
 from batchd.core.doctor.server import slots_seen
 from batchd.core.fault import ModelFault
 from batchd.core.model import Answer
@@ -68,8 +69,9 @@ class Tally:
         """One more answer."""
         self.requests += 1
         self.words += sum(len(message.text.split()) for message in request.messages)
-        self.evaluated_tokens += answer.usage.evaluated_tokens
-        self.prefill_s += answer.usage.prefill_s or 0.0
+        if (read := answer.usage.evaluated_tokens) is not None:
+            self.evaluated_tokens += read
+            self.prefill_s += answer.usage.prefill_s or 0.0
         self.completion_tokens += answer.usage.completion_tokens
         self.prompt_tokens += answer.usage.prompt_tokens
 
@@ -109,7 +111,7 @@ async def ask(server: ModelServer, model: str, slots: int, clock: Clock) -> Tall
         if isinstance(answer, ModelFault):
             tally.fault = tally.fault or answer
         else:
-            tally.add(request, answer)
+            tally.add(request, await settled(answer))
 
     async with asyncio.TaskGroup() as group:
         for slot in range(slots):
@@ -129,13 +131,18 @@ async def keep_busy(
     coming = iter(requests)
     faults: list[ModelFault] = []
 
+    async def tell(request: Request, answer: Answer) -> None:
+        on_answer(request, await settled(answer))
+
     async def lane(slot: int) -> None:
         for request in coming:
             answer = await server.answer(request, slot, answer_s)
             if isinstance(answer, ModelFault):
                 faults.append(answer)
-            else:
+            elif answer.late is None:
                 on_answer(request, answer)
+            else:
+                group.create_task(tell(request, answer))  # the slot does not wait for what a log says
             if faults:
                 return
 

@@ -14,6 +14,7 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from batchd.app.own_models import refuse_unreadable
@@ -27,7 +28,14 @@ from batchd.edges.gpu import read_cards
 from batchd.edges.llamacpp import LlamaServer
 from batchd.edges.llamacpp_child import THREADS, start_child
 from batchd.edges.ollama import OllamaServer
-from batchd.edges.ollama_server import OwnOllama, find_mode
+from batchd.edges.ollama_server import (
+    PROMPT_CACHE_MIB,
+    UNIT_DIRECTORIES,
+    OwnOllama,
+    UnitLog,
+    find_mode,
+    has_unit,
+)
 from batchd.edges.sockets import Whose, held_by, is_user
 from batchd.errors import ConfigError, UnavailableError
 from batchd.settings import Settings
@@ -71,6 +79,8 @@ class Engine:
     """A model server, what it is allowed, where it is, and the load that is best instead of a wished one.
 
     `label` names it where there are several. `is_local`: it uses the cards of this machine, or only `gpu`.
+    `prompt_cache_mib`: host memory for prompts that a slot gave up, from where they come into any slot; 0:
+    none. None: it is not ours, and no API tells (llama.cpp's default is 8,192).
     """
 
     server: ModelServer
@@ -83,6 +93,7 @@ class Engine:
     label: str = ""
     is_local: bool = True
     gpu: str | None = None
+    prompt_cache_mib: int | None = None
 
 
 async def build_engines(settings: Settings, clock: Clock) -> list[Engine]:
@@ -117,11 +128,27 @@ async def build_engine(settings: Settings, clock: Clock) -> Engine:
 
 def _attached(settings: Settings, host: str, clock: Clock, has_card: bool, label: str = "") -> Engine:
     slots, is_local = settings.slots_for(is_attached=True), is_loopback(host)
-    remote = settings.allow_remote_models
     whose = Whose(host, _known(settings.ollama.user)) if is_local else None
-    server = OllamaServer(host, "attach", clock, allow_remote=remote, proxy=proxy_to(host), whose=whose)
+    server = OllamaServer(
+        host,
+        "attach",
+        clock,
+        allow_remote=settings.allow_remote_models,
+        proxy=proxy_to(host),
+        whose=whose,
+        log=journal_of(settings, host),
+    )
     limits = Limits(slots, owns_slots=False, has_card=has_card and is_local)
     return Engine(server, limits, "ollama", host, _OLLAMA_HINT, label=label, is_local=is_local)
+
+
+def journal_of(
+    settings: Settings, host: str, unit_directories: tuple[Path, ...] = UNIT_DIRECTORIES
+) -> UnitLog | None:
+    """What an attached server of this machine logs, where it is a service."""
+    unit = settings.ollama.unit
+    is_here = bool(unit) and is_loopback(host) and has_unit(unit_directories, unit)
+    return UnitLog(unit) if is_here else None
 
 
 def _own(settings: Settings, program: str, clock: Clock, has_card: bool, gpu: str | None) -> Engine:
@@ -131,9 +158,18 @@ def _own(settings: Settings, program: str, clock: Clock, has_card: bool, gpu: st
     server = OllamaServer(chosen.host, "own", clock, allow_remote=settings.allow_remote_models, own=own)
     limits = Limits(slots, owns_slots=True, has_card=has_card)
     if gpu is None or len(chosen.gpus) == 1:
-        return Engine(server, limits, "ollama", PRIVATE, _OLLAMA_HINT, gpu=gpu)
+        return Engine(
+            server, limits, "ollama", PRIVATE, _OLLAMA_HINT, gpu=gpu, prompt_cache_mib=PROMPT_CACHE_MIB
+        )
     return Engine(
-        server, limits, "ollama", f"{PRIVATE} on GPU {gpu}", _OLLAMA_HINT, label=f"gpu:{gpu}", gpu=gpu
+        server,
+        limits,
+        "ollama",
+        f"{PRIVATE} on GPU {gpu}",
+        _OLLAMA_HINT,
+        label=f"gpu:{gpu}",
+        gpu=gpu,
+        prompt_cache_mib=PROMPT_CACHE_MIB,
     )
 
 
@@ -206,7 +242,15 @@ def _llamacpp(settings: Settings) -> Engine:
     )
     slots = settings.slots_for(is_attached=False)
     limits = Limits(slots, owns_slots=True)
-    return Engine(server, limits, "llamacpp", "a child process", _CHILD_HINT, server.forget)
+    return Engine(
+        server,
+        limits,
+        "llamacpp",
+        "a child process",
+        _CHILD_HINT,
+        server.forget,
+        prompt_cache_mib=chosen.cache_ram_mib,
+    )
 
 
 def out_of_reach(engine: Engine, fault: ModelFault) -> UnavailableError:

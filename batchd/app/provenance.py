@@ -55,6 +55,7 @@ def provenance(engine: Engine, supervisor: Supervisor) -> dict[str, object]:
             "name": engine.name,
             "version": server.version if server else None,
             "mode": server.mode if server else None,
+            "prompt_cache_mib": engine.prompt_cache_mib,
         },
         "gpus": None
         if trouble

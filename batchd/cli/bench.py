@@ -24,6 +24,7 @@ from batchd.core.bars import HEADS as BAR_HEADS
 from batchd.core.bars import cells as bar_cells
 from batchd.core.bars import notes
 from batchd.core.comparison import CASES, Comparison
+from batchd.core.model import Source
 from batchd.core.status import duration
 from batchd.errors import ConfigError, UsageError
 from batchd.settings import Settings, load_settings
@@ -204,8 +205,9 @@ def _probed(settings: Settings, model: str, plan: Plan, case_count: int) -> Prob
     probed = probe(settings, model, plan)
     longest_s, shortest_s = probed.seconds(plan)
     share = case_count / len(plan.cases)
+    least = "at least " if probed.source == Source.UNKNOWN else ""
     say(
-        f"{on_what(probed)}: it reads {probed.read_tokens_per_s:,.0f} tokens/s and writes "
+        f"{on_what(probed)}: it reads {least}{probed.read_tokens_per_s:,.0f} tokens/s and writes "
         f"{probed.write_tokens_per_s:,.0f}. All runs will take about {duration(shortest_s * share)} to "
         f"{duration(longest_s * share)}; Ctrl-C ends them."
     )

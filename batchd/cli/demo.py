@@ -168,7 +168,7 @@ def _check(place: Path, process: subprocess.Popen[bytes], until: float) -> None:
 
 def _show(place: Path, result: Path) -> None:
     metrics: Mapping[str, Any] = loads((result / "metrics.json").read_bytes())  # type: ignore[assignment]  # ours
-    tokens = {name: number["value"] or 0 for name, number in metrics["tokens"].items()}
+    sent, evaluated = (metrics["tokens"][name]["value"] for name in ("naive", "evaluated"))
     put("")
     put(f"{ANSWERS_SHOWN} of {metrics['answers']['completed']} answers:", style="bold")
     output = result / "output.jsonl"
@@ -178,11 +178,13 @@ def _show(place: Path, result: Path) -> None:
         text = answer["response"]["body"]["choices"][0]["message"]["content"]
         said = textwrap.shorten(f"{answer['custom_id']}: {text}", ANSWER_CHARS_MAX, placeholder=" …")
         put(f"  {said}")
-    saved = 1 - tokens["evaluated"] / max(tokens["naive"], 1)
+    read = "not told by this server"
+    if evaluated is not None:
+        read = f"{evaluated:>9,}   ({1 - evaluated / max(sent, 1):.1%} were not read again)"
     put("")
     put("What the shared rubric saved:", style="bold")
-    put(f"  prompt tokens sent:  {tokens['naive']:>9,}")
-    put(f"  tokens evaluated:    {tokens['evaluated']:>9,}   ({saved:.1%} were not read again)")
+    put(f"  prompt tokens sent:  {sent:>9,}")
+    put(f"  tokens evaluated:    {read}")
     put(f"  time:                {metrics['time']['wall_s']:>9,.1f} s on this machine")
     put("")
     put("Where everything lies:", style="bold")

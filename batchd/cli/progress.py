@@ -16,6 +16,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from batchd.core.cached import share_words
 from batchd.core.status import BatchStatus, StatusReport, duration
 from batchd.core.text import printable
 
@@ -61,8 +62,8 @@ def rates(batch: BatchStatus) -> str:
         parts.append(f"{batch.requests_per_s:,.1f} requests/s")
     if batch.tokens_per_s:
         parts.append(f"{batch.tokens_per_s:,.0f} tokens/s")
-    if batch.cached_share is not None:
-        parts.append(f"{batch.cached_share:.1%} cached")
+    if cached := share_words(batch.cached_share, batch.is_cached_estimated, 1):
+        parts.append(f"{cached} cached")
     if batch.eta_s is not None:
         parts.append(f"{duration(batch.eta_s)} left")
     return " · ".join(parts)

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from batchd.cli.terminal import JsonOption, SpoolOption, put, put_json, put_table, say
+from batchd.core.cached import share_words
 from batchd.core.pause import way_on
 from batchd.core.status import STOPPED, BatchStatus, ModelStatus, StatusReport, duration, parse
 from batchd.edges.clock import SystemClock
@@ -137,6 +138,6 @@ def _cells(batch: BatchStatus) -> tuple[str, ...]:
         f"{batch.failed:,}",
         _UNKNOWN if batch.requests_per_s is None else f"{batch.requests_per_s:.1f}",
         _UNKNOWN if batch.tokens_per_s is None else f"{batch.tokens_per_s:,.0f}",
-        _UNKNOWN if batch.cached_share is None else f"{batch.cached_share:.0%}",
+        share_words(batch.cached_share, batch.is_cached_estimated) or _UNKNOWN,
         _UNKNOWN if batch.eta_s is None else duration(batch.eta_s),
     )

@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     SHORT = "falls short"
     SMALL = "too small to say"
     MODELLESS = "needs --engine"
+    UNTOLD = "not told by this server"
     ABSENT = "not measured"
 
 
@@ -61,7 +62,8 @@ BARS = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One row. `value` None: it was not measured. `lines`: on how many it was."""
+    """One row. `value` None: it was not measured, or, where there are `lines` on which it was, the server
+    did not tell what it is made from."""
 
     name: str
     value: float | None = None
@@ -75,6 +77,8 @@ class Measured:
 
     @property
     def verdict(self) -> Verdict:
+        if self.value is None and self.lines:
+            return Verdict.UNTOLD
         if self.value is None:
             return Verdict.MODELLESS if self.bar.on == "model" else Verdict.ABSENT
         if (self.value < self.bar.limit) if self.bar.is_floor else (self.value > self.bar.limit):

@@ -205,7 +205,7 @@ class Profile:
     window_tokens: int
     proof: Proof | None = None
     notes: tuple[str, ...] = field(default_factory=tuple)
-    read_tokens_per_s: float = 0.0  # in one slot, while the others read too; 0: an older batchd wrote it
+    read_tokens_per_s: float = 0.0  # in one slot, while the others read too; 0: nobody told
 
     def to_json(self) -> bytes:
         """As it lies in its file."""

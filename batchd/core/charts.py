@@ -38,15 +38,18 @@ def draw_cases(comparison: Comparison, said: str) -> str:
 
 
 def _bars(
-    panel: Panel, rows: Sequence[Row], title: str, of: Callable[[Row], Spread], form: str
+    panel: Panel, rows: Sequence[Row], title: str, of: Callable[[Row], Spread | None], form: str
 ) -> Iterator[str]:
     rounds = max(row.rounds for row in rows)
     below = "one run each" if rounds == 1 else f"medians of {rounds} rounds; the stroke is lowest to highest"
     yield from panel.frame(title, below)
-    ticks = steps(max(of(row).high for row in rows))
+    told = [(number, row, value) for number, row in enumerate(rows) if (value := of(row)) is not None]
+    if not told:
+        yield text(panel.left + 12, panel.top + 24, "not told by this server", fill=FAINT)
+        return
+    ticks = steps(max(value.high for _, _, value in told))
     yield from panel.grid([(panel.height_of(tick, ticks[-1]), f"{tick:,g}") for tick in ticks])
-    for number, row in enumerate(rows):
-        value = of(row)
+    for number, row, value in told:
         middle, wide = panel.left + (number + 0.5) / len(rows) * panel.width, panel.width / len(rows) * 0.5
         top, low, high = (panel.height_of(at, ticks[-1]) for at in (value.median, value.low, value.high))
         label = f"{row.case}: {form.format(value.low)} to {form.format(value.high)}"
@@ -68,6 +71,7 @@ def draw_cost(comparison: Comparison, said: str) -> str:
     tokens = {
         told.case: (_measured(comparison, told.case, _tokens), told.evaluated_tokens)
         for told in comparison.projections()
+        if told.evaluated_tokens is not None
     }
     seconds = {
         told.case: (_measured(comparison, told.case, _seconds), told.duration_s)
@@ -92,7 +96,7 @@ def _measured(comparison: Comparison, case: str, of: Callable[[Row], float]) -> 
 
 
 def _tokens(row: Row) -> float:
-    return row.evaluated_tokens.median
+    return row.evaluated_tokens.median if row.evaluated_tokens is not None else 0.0
 
 
 def _seconds(row: Row) -> float:
@@ -111,6 +115,7 @@ def _curves(
     points = [point for measured, _ in curves.values() for point in measured]
     values = [y for _, y in points if y > 0] + [end for _, end in curves.values() if end > 0]
     if not values:
+        yield text(panel.left + 12, panel.top + 24, "not told by this server", fill=FAINT)
         return
     left, right = log10(min(x for x, _ in points)) - 0.1, log10(target) + 0.1
     at = max((at for at, mark in enumerate(marks) if mark <= min(values)), default=0)

@@ -41,7 +41,7 @@ class Ran:
     duration_s: float
     answered: int
     prompt_tokens: int
-    evaluated_tokens: int
+    evaluated_tokens: int | None  # None: the server does not tell
     ideal_tokens: int | None  # told by batchd's own results
     source: str
     client_bytes: int | None
@@ -68,13 +68,14 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One case with one number of lines, over all rounds. A ratio is None where its base was not run."""
+    """One case with one number of lines, over all rounds. A ratio is None where its base was not run, and
+    the evaluated tokens where the server did not tell them of each round."""
 
     case: str
     lines: int
     rounds: int
     requests_per_s: Spread
-    evaluated_tokens: Spread
+    evaluated_tokens: Spread | None
     prompt_tokens: int
     ideal_tokens: int | None
     against_base: Spread | None
@@ -90,7 +91,7 @@ class Projection:
 
     case: str
     lines: int
-    evaluated_tokens: float
+    evaluated_tokens: float | None
     duration_s: float
     method: str
 
@@ -142,7 +143,7 @@ class Comparison:
             lines=lines,
             rounds=len(runs),
             requests_per_s=spread([ran.requests_per_s for ran in runs]),
-            evaluated_tokens=spread([ran.evaluated_tokens for ran in runs]),
+            evaluated_tokens=spread(tokens) if (tokens := _evaluated(runs)) else None,
             prompt_tokens=round(median(ran.prompt_tokens for ran in runs)),
             ideal_tokens=next((ran.ideal_tokens for ran in runs if ran.ideal_tokens is not None), None),
             against_base=self._ratio(runs, BASE),
@@ -159,13 +160,21 @@ class Comparison:
 
     def _projected(self, case: str, lines: int) -> Projection:
         sizes = [size for size in self.sizes if self._of(case, size)]
-        tokens = [(size, median(ran.evaluated_tokens for ran in self._of(case, size))) for size in sizes]
+        told = [(size, _evaluated(self._of(case, size))) for size in sizes]
+        tokens = [(size, median(values)) for size, values in told if values]
         seconds = [(size, median(ran.duration_s for ran in self._of(case, size))) for size in sizes]
         listed = " and ".join(f"{size:,}" for size in sizes)
         method = (
             f"straight line through {listed} lines" if len(sizes) > 1 else f"in proportion to {listed} lines"
         )
-        return Projection(case, lines, projected(tokens, lines), projected(seconds, lines), method)
+        read = projected(tokens, lines) if len(tokens) == len(sizes) else None
+        return Projection(case, lines, read, projected(seconds, lines), method)
+
+
+def _evaluated(runs: Sequence[Ran]) -> list[int]:
+    """Of each of them; none where the server did not tell them all."""
+    told = [ran.evaluated_tokens for ran in runs if ran.evaluated_tokens is not None]
+    return told if len(told) == len(runs) else []
 
 
 def projected(points: Sequence[tuple[int, float]], at: int) -> float:

@@ -18,7 +18,7 @@ DIAGNOSTICS
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heapreplace, nsmallest
 from itertools import accumulate, pairwise
 from operator import add
@@ -58,12 +58,14 @@ class Slot(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Ground:
     """The runs in the plan's order: tokens of the beginning of each, and those that it shares with the run
-    before it. `answer_tokens`: tokens that could be read in the time of one answer."""
+    before it. `answer_tokens`: tokens that could be read in the time of one answer. `kept`: of each run,
+    whether the server has its beginning in memory, from where it comes into any slot; empty: of none."""
 
     prefix: "array[int]"
     shared: "array[int]"
     answer_tokens: float
     least: "array[int]"  # of each `_BLOCK` values of `shared`
+    kept: bytearray = field(default_factory=bytearray)
 
     def common(self, one: int, other: int) -> int:
         """What two runs share; -1 stands for an empty slot."""
@@ -81,6 +83,8 @@ class Ground:
 
     def unread(self, before: int, run: int) -> int:
         """What a slot that held the one must read for the other."""
+        if self.kept and self.kept[run]:
+            return 0
         return self.prefix[run] - self.common(before, run)
 
 

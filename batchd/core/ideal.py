@@ -6,6 +6,10 @@ SUMMARY
 
         ideal = prompt - sum over groups of ((answers - 1) * shared + shared with the group before)
 
+    That is also the best for a server that keeps the prompts which a slot gave up, and brings them into any
+    slot: of all groups, the one before in the plan shares the most with a group. Where slots share nothing,
+    each slot of a group reads its beginning, so that the ideal is reached in one slot only.
+
     A long beginning is subtracted once for each answer, so one token of error in it is one for each answer,
     and an estimate from bytes is off by some twenty. The cached counts that the engine reports for each
     answer are exact: a slot that has just answered a request of the group reads again only what comes after
@@ -69,7 +73,8 @@ def measure_shared(plan: Plan, scale: float, samples: Iterable[tuple[int, int]])
 
 
 def is_cold(cached_tokens: int | None, prefix_tokens: int) -> bool:
-    """Whether so few tokens were in the slot that the beginning, as estimated, was not."""
+    """Whether so few tokens were found that the beginning, as estimated, was neither in the slot nor brought
+    there from the server's memory."""
     return (
         prefix_tokens >= TELLING_TOKENS
         and cached_tokens is not None

@@ -1,20 +1,19 @@
 """Lanes: which request each slot works on next.
 
 SUMMARY
-    A prefix cache belongs to one slot; slots share nothing. So a slot works through runs of requests that
-    begin alike, as the deal says (`core/deal`). When a slot has nothing left, what is pending is dealt anew;
-    where to help costs more than to idle, it rests.
+    A prefix cache belongs to one slot, and slots share nothing, as far as one knows beforehand. So a slot
+    works through runs of requests that begin alike, as the deal says (`core/deal`). When a slot has nothing
+    left, what is pending is dealt anew; where to help costs more than to idle, it rests.
 
-    What is thought of the slots is what was sent to them, corrected by what comes back: the rates are those
-    of the answers so far, and a beginning that is read again and again, though its slot has just answered a
-    request with it, counts for nothing from then on. Before any was found in a slot, no beginning does.
+    What is thought of the slots is what was sent to them, corrected by what comes back: by the rates so far;
+    by a beginning that is read again though its slot has just answered a request with it, which counts for
+    nothing from then on, as all do before any was found; and by what the server is seen to bring into any
+    slot (`core/kept`), which costs nothing.
 
-    The slots are those of the servers that are at work. A server joins with empty ones and leaves with them;
-    what it had not sent is dealt to the others.
-
-    To deal much takes seconds. So a large deal is made apart: `due` says that one is, and hands out what
-    computes it, which may run in another thread while nothing is taken; `adopt` takes it over, unless
-    servers came or went meanwhile. `take` makes small ones by itself, and waits for a large one.
+    The slots are those of the servers at work. A server joins with empty ones and leaves with them; what it
+    had not sent is dealt to the others. To deal much takes seconds, so a large deal is made apart: `due` says
+    that one is, and hands out what computes it, which may run in another thread while nothing is taken;
+    `adopt` takes it over, unless servers came or went meanwhile. `take` makes only small ones.
 
 DIAGNOSTICS
     Bug: asking for a slot that does not exist.
@@ -27,9 +26,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 
-from batchd.core.deal import Piece, Queues, ground_of
+from batchd.core.deal import Ground, Piece, Queues, ground_of
 from batchd.core.dealer import Dealer, Dealt
-from batchd.core.ideal import TELLING_TOKENS, is_cold
+from batchd.core.ideal import HIT_SHARE, TELLING_TOKENS, is_cold
+from batchd.core.kept import Kept
 from batchd.core.model import Usage
 from batchd.core.record import Group
 
@@ -98,6 +98,7 @@ class Lanes:
         self._rests_at: dict[int, int] = {}  # slot: what was left when it was better to rest
         self._misses: dict[int, list[int]] = {}  # run: tokens found in its slot, while they are too few
         self._has_hit = False
+        self._kept = Kept(len(prefix))
         self._read_s = self._read_tokens = self._answer_s = 0.0
         self._answers = 0
         if slots:
@@ -147,6 +148,7 @@ class Lanes:
         for pick in unsent:
             self.give_back(pick)
         self._rests_at.clear()
+        self._kept.forget()
         self._count_servers(-1)
 
     def give_back(self, pick: Pick) -> None:
@@ -189,9 +191,12 @@ class Lanes:
         before, self._answered[slot] = self._answered[slot], run
         self._measure(usage)
         expected = self._ground.prefix[run]
-        if not usage.is_counted or before != run or expected < TELLING_TOKENS:
+        if not usage.is_counted or expected < TELLING_TOKENS:
             return None
         cached = usage.cached_tokens or 0
+        if before != run:
+            self._came(before, run, cached)
+            return None
         if not is_cold(cached, expected):
             self._has_hit = True
             self._misses.pop(run, None)
@@ -202,6 +207,16 @@ class Lanes:
             return None
         self._forget(run)
         return NoReuse(expected, max(misses))
+
+    def _came(self, before: int, run: int, cached: int) -> None:
+        """A run in a slot that had another one: whether the server brought its beginning there."""
+        if self._servers > 1:
+            return  # nobody knows whose
+        prefix = self._ground.prefix[run]
+        is_telling = self._ground.common(before, run) <= prefix * HIT_SHARE / 2
+        self._kept.came(run, not is_cold(cached, prefix) if is_telling else None)
+        if bool(self._kept.runs) != bool(self._ground.kept):
+            self._move_to(replace(self._ground, kept=self._kept.runs))
 
     def _is_outdated(self) -> bool:
         """Whether the rates are others than those that the deal was made with."""
@@ -232,8 +247,7 @@ class Lanes:
         # As the rest gets less, helping pays ever less: it is enough to ask again now and then.
         return self._is_anew() or 2 * self._left <= self._rests_at.get(slot, 2 * self._left)
 
-    def _is_anew(self) -> bool:
-        """Whether the deal that there is was made for something else."""
+    def _is_anew(self) -> bool:  # the deal that there is was made for something else
         return bool(self._loose) or self._is_changed or self._is_outdated()
 
     def _is_large(self) -> bool:
@@ -258,11 +272,11 @@ class Lanes:
         self._ground = replace(self._ground, answer_tokens=answer_tokens)
 
     def _measure(self, usage: Usage) -> None:
-        if usage.prefill_s is None or usage.decode_s is None or usage.cached_tokens is None:
+        if usage.prefill_s is None or usage.decode_s is None or (read := usage.evaluated_tokens) is None:
             return
         self._answers += 1
         self._read_s += usage.prefill_s
-        self._read_tokens += usage.prompt_tokens - usage.cached_tokens
+        self._read_tokens += read
         self._answer_s += usage.decode_s
         if self._answers >= _ANSWERS_MIN and self._read_s > 0:
             # More than nothing, so that two rates have a ratio.
@@ -277,7 +291,10 @@ class Lanes:
             prefix[number] = shared[number] = 0
             if number + 1 < len(shared):
                 shared[number + 1] = 0
-        self._ground = ground_of(prefix, shared, self._ground.answer_tokens)
-        self._rests_at.clear()
-        self._dealt_with = inf  # on another ground, the deal is no good any more
+        kept = self._ground.kept
+        self._move_to(replace(ground_of(prefix, shared, self._ground.answer_tokens), kept=kept))
+
+    def _move_to(self, ground: Ground) -> None:
+        """On another ground, the deal is no good any more."""
+        self._ground, self._dealt_with, self._rests_at = ground, inf, {}
         self._turn += 1

@@ -8,7 +8,7 @@ SUMMARY
         evaluated = prompt - cached + canaries + answers that were not taken        naive = prompt
 
     Every number has its source: `engine` (reported for each answer), `clock` (ours), `estimate` or `unknown`.
-    Where the engine does not say what was cached, nothing is claimed as saved.
+    Where the engine does not say what was cached, nothing that hangs on it is claimed (`core/cached`).
 
 DIAGNOSTICS
     None: values in, values out.
@@ -17,6 +17,7 @@ DIAGNOSTICS
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from batchd.core.cached import cached_source, computed, saved_share
 from batchd.core.flaws import counted_answers, flawed_answers
 from batchd.core.ideal import ideal_tokens
 from batchd.core.model import Source
@@ -62,14 +63,6 @@ def listed_groups(groups: Sequence[Group]) -> list[int]:
     return sorted(range(len(groups)), key=lambda number: -groups[number].count)[:GROUPS_LISTED_MAX]
 
 
-def saved_share(progress: Progress) -> float | None:
-    """The share of prompt tokens that was not read again; None where nobody knows."""
-    spent = progress.spent
-    if not spent.prompt_tokens or spent.unknown_answers == _computed(progress):
-        return None
-    return spent.cached_tokens / spent.prompt_tokens
-
-
 def build_metrics(
     batch_id: str,
     acceptance: Acceptance,
@@ -105,8 +98,8 @@ def build_metrics(
             *(() if run.talk is None else notes_of(run.talk, progress.failed - acceptance.faulty)),
         ],
         "tokens": _tokens(acceptance, progress, groups, run),
-        "groups": _groups(groups, run, _cached_source(progress)),
-        "lanes": {"slots": _slots(provenance), "lanes": _lanes(run, _cached_source(progress))},
+        "groups": _groups(groups, run, cached_source(progress)),
+        "lanes": {"slots": _slots(provenance), "lanes": _lanes(run, cached_source(progress))},
         "time": _time(progress, run),
         "rates": _rates(progress),
         "pace": {**asdict(run.shares.pace), "source": CLOCK},
@@ -148,17 +141,12 @@ def _notes(acceptance: Acceptance, progress: Progress, events: Sequence[Event]) 
     return notes
 
 
-def _computed(progress: Progress) -> int:
-    """Answers that the model gave: without copies, which may be of errors too."""
-    return max(0, progress.completed - progress.spent.deduplicated_answers)
-
-
 def token_scale(acceptance: Acceptance, progress: Progress) -> float:
     """What the engine counted for each token that intake estimated, over the lines that were answered."""
     answerable = acceptance.total - acceptance.faulty - acceptance.copies
-    if not acceptance.prompt_tokens or not answerable or not _computed(progress):
+    if not acceptance.prompt_tokens or not answerable or not computed(progress):
         return 0.0
-    estimated = acceptance.prompt_tokens * _computed(progress) / answerable
+    estimated = acceptance.prompt_tokens * computed(progress) / answerable
     return progress.spent.prompt_tokens / estimated
 
 
@@ -166,34 +154,35 @@ def _tokens(
     acceptance: Acceptance, progress: Progress, groups: Sequence[Group], run: Run
 ) -> dict[str, object]:
     spent, canary_tokens = progress.spent, run.account.canary_tokens
-    source = _cached_source(progress)
+    source = cached_source(progress, run.extra.unknown_tokens)
     scale = token_scale(acceptance, progress)
     ideal = (
-        ideal_tokens(spent.prompt_tokens, _computed(progress), groups, scale, run.shared_tokens)
+        ideal_tokens(spent.prompt_tokens, computed(progress), groups, scale, run.shared_tokens)
         if run.talk is None
         else None  # what a request shares is what was said before it: no plan knows that
     )
     saved = saved_share(progress)
-    is_known = source is not Source.UNKNOWN
+    evaluated = spent.prompt_tokens - spent.cached_tokens + canary_tokens + run.extra.evaluated_tokens
     return {
         "prompt": _number(spent.prompt_tokens, Source.ENGINE),
         "completion": _number(spent.completion_tokens, Source.ENGINE),
-        "cached": _number(spent.cached_tokens if is_known else None, source),
-        "evaluated": _number(
-            spent.prompt_tokens - spent.cached_tokens + canary_tokens + run.extra.evaluated_tokens, source
-        ),
+        "cached": _known(spent.cached_tokens, source),
+        "evaluated": _known(evaluated, source),
         "canary": _number(canary_tokens, Source.ENGINE),
         "naive": _number(spent.prompt_tokens, Source.ENGINE),
         "ideal": _number(ideal, Source.ESTIMATE if run.talk is None else Source.UNKNOWN),
-        "saved_share": _number(None if saved is None else round(saved, 4), source),
-        "cold_prefills": _number(spent.cold_answers if is_known else None, source),
+        "saved_share": _known(None if saved is None else round(saved, 4), source),
+        "cold_prefills": _known(spent.cold_answers, _exact(cached_source(progress))),
     }
 
 
-def _cached_source(progress: Progress) -> Source:
-    if progress.spent.unknown_answers:
-        return Source.UNKNOWN if progress.spent.unknown_answers == _computed(progress) else Source.ESTIMATE
-    return Source.ESTIMATE if progress.spent.estimated_answers else Source.ENGINE
+def _exact(source: Source) -> Source:
+    """Nothing bounds how the answers without a count fall on groups, on lanes, and on cold ones."""
+    return source if source is Source.ENGINE else Source.UNKNOWN
+
+
+def _known(value: float | None, source: Source) -> dict[str, object]:
+    return _number(None if source is Source.UNKNOWN else value, source)
 
 
 def _number(value: float | None, source: str) -> dict[str, object]:
@@ -230,15 +219,16 @@ def _lane(lane: int, servers: Sequence[str]) -> dict[str, object]:
 
 
 def _share(share: Share, source: Source) -> dict[str, object]:
-    """Of a group or a lane. Where nobody knows what was cached, all counts as evaluated."""
+    """Of a group or a lane."""
+    exact = _exact(source)
     return {
         "answers": share.answers,
         "prompt_tokens": share.prompt_tokens,
-        "evaluated_tokens": share.prompt_tokens - share.cached_tokens,
+        "evaluated_tokens": _known(share.prompt_tokens - share.cached_tokens, exact)["value"],
         "completion_tokens": share.completion_tokens,
-        "cold_prefills": share.cold_answers,
+        "cold_prefills": _known(share.cold_answers, exact)["value"],
         "busy_s": round(share.busy_s, 3),
-        "source": source.value,
+        "source": exact.value,
     }
 
 
@@ -251,6 +241,7 @@ def _time(progress: Progress, run: Run) -> dict[str, object]:
     spent, wall_s = progress.spent, run.finished_at - run.started_at
     read_tokens = spent.prompt_tokens - spent.cached_tokens
     saved_s = spent.cached_tokens * spent.prefill_s / read_tokens if read_tokens and spent.prefill_s else None
+    source = Source.UNKNOWN if cached_source(progress) is Source.UNKNOWN else Source.ESTIMATE
     return {
         "started_at": run.started_at,
         "finished_at": run.finished_at,
@@ -261,7 +252,7 @@ def _time(progress: Progress, run: Run) -> dict[str, object]:
         "loads": run.account.loads,
         "load_s": run.account.load_s,
         # What was not read, at the rate at which the rest was read. Of all slots together, as prefill_s is.
-        "prefill_saved_s": _number(None if saved_s is None else round(saved_s, 3), Source.ESTIMATE),
+        "prefill_saved_s": _known(None if saved_s is None else round(saved_s, 3), source),
     }
 
 
@@ -271,10 +262,10 @@ def _rates(progress: Progress) -> dict[str, object]:
     read_tokens = spent.prompt_tokens - spent.cached_tokens
     all_tokens = spent.prompt_tokens + spent.completion_tokens
     return {
-        "prefill_tokens_per_s": _number(_per_s(read_tokens, spent.prefill_s), _cached_source(progress)),
+        "prefill_tokens_per_s": _known(_per_s(read_tokens, spent.prefill_s), cached_source(progress)),
         "decode_tokens_per_s": _number(_per_s(spent.completion_tokens, spent.decode_s), Source.ENGINE),
         "total_tokens_per_s": _number(_per_s(all_tokens, progress.worked_s), CLOCK),
-        "requests_per_s": _number(_per_s(_computed(progress), progress.worked_s), CLOCK),
+        "requests_per_s": _number(_per_s(computed(progress), progress.worked_s), CLOCK),
     }
 
 

@@ -8,6 +8,7 @@ DIAGNOSTICS
     None: values only.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,12 +16,12 @@ from batchd.core.schema import Breach
 
 
 class Source(StrEnum):
-    """Where a count of cached tokens comes from; written beside the number in every result."""
+    """Where a count comes from; written beside the number in every result."""
 
     ENGINE = "engine"  # the engine reported it for this very answer
-    LOG = "log"  # the engine wrote it into the log of a server of our own
-    ESTIMATE = "estimate"  # inferred from the duration of the prefill
-    UNKNOWN = "unknown"  # nobody knows: counted as evaluated
+    LOG = "log"  # the engine wrote it into its log, and there it was read
+    ESTIMATE = "estimate"  # of sums only, and only where it is bounded: never of one answer
+    UNKNOWN = "unknown"  # nobody knows, and nothing is claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,9 @@ class Usage:
         return self.cached_source in (Source.ENGINE, Source.LOG)
 
     @property
-    def evaluated_tokens(self) -> int:
-        """What was read for this answer; all of it where nobody says what was cached."""
-        return self.prompt_tokens - (self.cached_tokens or 0)
+    def evaluated_tokens(self) -> int | None:
+        """What was read for this answer; None where nobody says what was cached."""
+        return self.prompt_tokens - (self.cached_tokens or 0) if self.is_counted else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,10 @@ class Answer:
     `finish_reason` is OpenAI's word: `stop` or `length`. `reload_s`: how long the server took to bring the
     model in again for this request, because it was not there any more; 0 where it was. `breach`: what is
     wrong with it, where it is given all the same.
+
+    `late`: what was cached is still being looked for, in a log that comes after the answer. It takes a
+    function, and calls it once with the whole usage, within a second or two; the slot need not wait for it.
+    None: `usage` is all that will be known.
     """
 
     text: str
@@ -111,6 +116,7 @@ class Answer:
     embeddings: tuple[tuple[float, ...], ...] = ()
     reload_s: float = 0.0
     breach: Breach | None = None
+    late: Callable[[Callable[[Usage], None]], None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def has_zeros(self) -> bool:

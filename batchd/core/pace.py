@@ -11,7 +11,7 @@ DIAGNOSTICS
 
 from collections import deque
 
-from batchd.core.model import Source, Usage
+from batchd.core.model import Usage
 
 #: An honest answer is never five times slower than the slowest of late.
 PATIENCE = 5.0
@@ -42,8 +42,8 @@ class Pace:
 
     def note(self, usage: Usage) -> None:
         """One answer. Where nobody says what was cached, its prefill tells no speed."""
-        if usage.cached_tokens is not None and usage.cached_source is not Source.UNKNOWN:
-            _add(self._prefill, usage.prompt_tokens - usage.cached_tokens, usage.prefill_s)
+        if (read := usage.evaluated_tokens) is not None:
+            _add(self._prefill, read, usage.prefill_s)
         _add(self._decode, usage.completion_tokens, usage.decode_s)
 
     def limit_s(self, prompt_tokens: int, completion_tokens_max: int, unknown_s: float) -> float:

@@ -105,9 +105,9 @@ class Spent:
     decode_s: float = 0.0
     empty_answers: int = 0
     cut_answers: int = 0
-    estimated_answers: int = 0  # cached count is an estimate
-    unknown_answers: int = 0  # cached count is unknown
-    cold_answers: int = 0  # the group's beginning was not in the slot
+    estimated_answers: int = 0  # of an older batchd, which summed guesses: then no sum of cached tokens holds
+    unknown_answers: int = 0  # nobody knows what was cached: nothing of them is in `cached_tokens`
+    cold_answers: int = 0  # the group's beginning was not in the slot, nor brought there
     deduplicated_answers: int = 0  # of copies, without those of errors
     lowered_answers: int = 0  # the largest window left less than the request's bound
     zero_answers: int = 0  # of embeddings, with a vector of nothing but zeros

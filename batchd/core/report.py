@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batchd.core.drawing import FAINT, GOOD, Panel, box, opened, steps, text
+from batchd.core.model import Source
 from batchd.core.page import figure, heading, page, paragraph, table
 from batchd.core.space import in_units
 from batchd.core.status import duration
@@ -33,7 +34,7 @@ _TOKENS = {
     "naive": "what reading every prompt from its first token would have read",
     "ideal": "each shared beginning once, and the rest of each request",
     "completion": "tokens of answers",
-    "cold_prefills": "answers whose slot held nothing of their beginning",
+    "cold_prefills": "answers whose beginning the server did not hold",
 }
 
 _WIDTH, _HEIGHT = 1_000, 300
@@ -119,17 +120,21 @@ def _model(use: _Told) -> tuple[str, ...]:
 
 def _saved(told: _Told) -> str:
     share, source = told["tokens"]["saved_share"]["value"], told["tokens"]["saved_share"]["source"]
+    if source == Source.UNKNOWN:
+        return "How much was not read again is not told by this server, and nothing is claimed."
     if share is None:
-        return "How much was not read again is not known: the engine does not tell."
+        return "No prompt has an answer."
     saved_s = told["time"]["prefill_saved_s"]["value"]
-    time = "" if not saved_s else f", which is some {duration(saved_s)} of reading in one slot"
-    return f"{share:.1%} of the prompt tokens were not read again{time} (source: {source})."
+    time = "" if not saved_s else f", which is about {duration(saved_s)} of reading in one slot"
+    words = f"{_about(source)}{share:.1%} of the prompt tokens were not read again{time} (source: {source})."
+    return words[0].upper() + words[1:]
 
 
 def _tokens(tokens: _Told) -> Iterator[tuple[str, ...]]:
     for name, words in _TOKENS.items():
         if name in tokens:
-            yield words, _count(tokens[name]["value"]), str(tokens[name]["source"])
+            value, source = tokens[name]["value"], str(tokens[name]["source"])
+            yield words, _count(value) if value is None else _about(source) + _count(value), source
 
 
 def _over_time(pace: _Told) -> Iterator[str]:
@@ -168,8 +173,8 @@ def _times(told: _Told) -> Iterator[tuple[str, str]]:
         ("decode_tokens_per_s", "tokens written a second, in one slot"),
         ("total_tokens_per_s", "tokens a second, all together"),
     ):
-        value = rates[name]["value"]
-        yield words, _DASH if value is None else f"{value:,.2f} ({rates[name]['source']})"
+        value, source = rates[name]["value"], rates[name]["source"]
+        yield words, _DASH if value is None else f"{_about(source)}{value:,.2f} ({source})"
     for name, words in (
         ("daemon_anonymous_bytes", "memory of batchd at the end"),
         ("server_resident_peak_bytes", "memory of the model server, at most"),
@@ -224,6 +229,11 @@ def _decisions(decisions: Sequence[_Told]) -> Iterator[str]:
         for told in decisions[-DECISIONS_SHOWN:]
     ]
     yield table(("when", "what", "before", "after", "cause"), rows)
+
+
+def _about(source: str) -> str:
+    """Stands before a number that is no count."""
+    return "about " if source == Source.ESTIMATE else ""
 
 
 def _count(value: object) -> str:

@@ -228,13 +228,9 @@ def _usage(answer: Answer) -> dict[str, object]:
 
 
 def _prompt_details(usage: Usage) -> dict[str, object]:
-    match usage.cached_source:
-        case Source.ENGINE | Source.LOG as source:
-            return {"cached_tokens": usage.cached_tokens, "cached_tokens_source": source.value}
-        case Source.ESTIMATE:
-            return {"cached_tokens_estimate": usage.cached_tokens, "cached_tokens_source": "estimate"}
-        case Source.UNKNOWN:
-            return {"cached_tokens_source": "unknown"}
+    if not usage.is_counted:
+        return {"cached_tokens_source": Source.UNKNOWN.value}
+    return {"cached_tokens": usage.cached_tokens, "cached_tokens_source": usage.cached_source.value}
 
 
 def batch_object(facts: BatchFacts) -> dict[str, object]:

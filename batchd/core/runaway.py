@@ -173,7 +173,10 @@ EXTRA = "extra"
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """What answers cost that were not taken, and how many there were; kept in the journal for the results."""
+    """What answers cost that were not taken, and how many there were; kept in the journal for the results.
+
+    `unknown_tokens`: of `prompt_tokens`, those of answers of which nobody says what was cached.
+    """
 
     reseeded: int = 0
     lengthened: int = 0
@@ -182,6 +185,7 @@ class Extra:
     cached_tokens: int = 0
     completion_tokens: int = 0
     rejected: int = 0
+    unknown_tokens: int = 0
 
     def to_meta(self) -> str:
         """As the journal keeps it."""
@@ -203,13 +207,14 @@ class Extra:
         return replace(
             self,
             prompt_tokens=self.prompt_tokens + usage.prompt_tokens,
-            cached_tokens=self.cached_tokens + (usage.cached_tokens or 0),
+            cached_tokens=self.cached_tokens + ((usage.cached_tokens or 0) if usage.is_counted else 0),
             completion_tokens=self.completion_tokens + usage.completion_tokens,
+            unknown_tokens=self.unknown_tokens + (0 if usage.is_counted else usage.prompt_tokens),
         )
 
     @property
     def evaluated_tokens(self) -> int:
-        """What was read for answers that were not taken."""
+        """What was read for answers that were not taken; at most, where some of it is unknown."""
         return self.prompt_tokens - self.cached_tokens
 
     def one_runaway(self) -> "Extra":

@@ -40,11 +40,10 @@ def read_back(line: bytes) -> tuple[str | None, Spent]:
     spent = Spent(
         prompt_tokens=_count(_at(usage, "prompt_tokens")),
         completion_tokens=_count(_at(usage, "completion_tokens")),
-        cached_tokens=_count(_at(details, "cached_tokens")) or _count(_at(details, "cached_tokens_estimate")),
+        cached_tokens=_count(_at(details, "cached_tokens")),
         empty_answers=int(choice is not None and not (text or "").strip()),
         cut_answers=int(_at(choice, "finish_reason") == "length"),
-        estimated_answers=int(source == "estimate"),
-        unknown_answers=int(source not in ("engine", "log", "estimate", "deduplicated")),
+        unknown_answers=int(source not in ("engine", "log", "deduplicated")),
         deduplicated_answers=int(source == "deduplicated"),
         lowered_answers=int(isinstance(_at(response, "lowered_bound"), int)),
         zero_answers=int(zeros_in(_at(body, "data"))),

@@ -2,7 +2,7 @@
 
 SUMMARY
     `StatusReport` is all that `batchd status` can show. `render` makes the bytes of `status.json`, `parse`
-    reads them back, `status_line` is the line for `systemctl status`. `Rate` measures how fast a count grows.
+    reads them back, `status_line` is the line for `systemctl status`.
 
     Counts, ids, times and file names stand here, never the text of a request or of an answer. Names come
     from submitters, so every text is made printable on its way out.
@@ -13,12 +13,12 @@ DIAGNOSTICS
     Fatal: `parse` raises SpoolError for bytes that are no report, or one of a newer version.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
 from typing import Any, TypeVar, get_type_hints
 
+from batchd.core.cached import share_words
 from batchd.core.json import dumps, loads
 from batchd.core.pause import way_on
 from batchd.core.text import printable
@@ -60,7 +60,8 @@ class BatchStatus:
     """One batch. `status` is OpenAI's word, `detail` why it waits; a rate is None until it is measured.
 
     `is_paused`: it waits for a person, and gives way to the others meanwhile. `estimate`: what its pilot
-    showed.
+    showed. `cached_share`: of the prompt tokens, what was not read again; None where the server does not
+    tell.
     """
 
     id: str
@@ -76,6 +77,7 @@ class BatchStatus:
     detail: str = ""
     is_paused: bool = False
     estimate: str = ""
+    is_cached_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,44 +118,6 @@ def best_of(servers: Sequence[ModelStatus]) -> ModelStatus:
     """Of several servers the one that is best off; of equals the first."""
     rank = {state: number for number, state in enumerate(_BEST_FIRST)}
     return min(servers, key=lambda server: rank.get(server.state, len(rank)))
-
-
-class Rate:
-    """How fast a count grows, over the last `window_s` seconds. Time comes as an argument and never jumps."""
-
-    #: Points kept of a window: the rate is at most one part in this many behind.
-    _STEPS = 60
-
-    def __init__(self, window_s: float = 60.0) -> None:
-        self._window_s = window_s
-        self._points: deque[tuple[float, float]] = deque()
-
-    def __repr__(self) -> str:
-        rate = self.per_s()
-        return f"<Rate {'unknown' if rate is None else f'{rate:.2f}'}/s over {len(self._points)} points>"
-
-    def add(self, now: float, count: float) -> None:
-        """The count at this moment. One that shrank begins anew: it is another batch's."""
-        points = self._points
-        if points and count < points[-1][1]:
-            points.clear()
-        if len(points) > 1 and now - points[-2][0] < self._window_s / self._STEPS:
-            points.pop()
-        points.append((now, count))
-        while len(points) > 2 and now - points[1][0] >= self._window_s:
-            points.popleft()
-
-    def per_s(self) -> float | None:
-        """None until two moments are known."""
-        if len(self._points) < 2:
-            return None
-        (then, before), (now, count) = self._points[0], self._points[-1]
-        return (count - before) / (now - then) if now > then else None
-
-    def eta_s(self, remaining: float) -> float | None:
-        """Seconds until so many more are done; None while nothing moves."""
-        rate = self.per_s()
-        return remaining / rate if rate else None
 
 
 def render(report: StatusReport) -> bytes:
@@ -235,8 +199,8 @@ def _batch_words(batch: BatchStatus) -> str:
         words.append(f"{batch.failed:,} failed")
     if batch.requests_per_s is not None:
         words.append(f"{batch.requests_per_s:.1f}/s")
-    if batch.cached_share is not None:
-        words.append(f"{batch.cached_share:.0%} cached")
+    if cached := share_words(batch.cached_share, batch.is_cached_estimated):
+        words.append(f"{cached} cached")
     if batch.eta_s is not None:
         words.append(f"ETA {duration(batch.eta_s)}")
     return " · ".join(words)

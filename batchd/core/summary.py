@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from batchd.core.cached import cached_source
 from batchd.core.fault import Refusal
 from batchd.core.json import dumps, loads
+from batchd.core.model import Source
 from batchd.core.options import Options, window_s
 from batchd.core.record import Progress
 from batchd.core.result import BatchFacts, TokenTotals
@@ -67,6 +69,7 @@ def facts_of(
 ) -> BatchFacts:
     """What `batch.json` says at the end. `moments` has OpenAI's `*_at` names."""
     spent = progress.spent
+    cached = 0 if cached_source(progress) is Source.UNKNOWN else spent.cached_tokens
     return BatchFacts(
         id=batch_id,
         endpoint=acceptance.endpoint,
@@ -82,7 +85,7 @@ def facts_of(
         errors=acceptance.refusals,
         output_file_id="output.jsonl" if progress.completed else None,
         error_file_id="errors.jsonl" if progress.failed else None,
-        usage=TokenTotals(spent.prompt_tokens, spent.cached_tokens, spent.completion_tokens),
+        usage=TokenTotals(spent.prompt_tokens, cached, spent.completion_tokens),
         metadata=acceptance.options.metadata,
         **moments,
     )

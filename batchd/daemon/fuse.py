@@ -13,6 +13,7 @@ DIAGNOSTICS
 from collections.abc import Callable, Mapping
 
 from batchd.core.breaker import NOT_COUNTED, TRIPS, Breaker
+from batchd.core.model import Usage
 from batchd.core.record import Outcome
 from batchd.core.retry import Decision, Next
 from batchd.daemon.ledger import Failure, Ledger, Success
@@ -40,9 +41,9 @@ class Fuse(Ledger):
         """The work begins; so often the fuse of this batch has blown before."""
         self._breaker = Breaker(trips)
 
-    def answered(self, success: Success) -> None:
+    def answered(self, success: Success, told: Callable[[Usage], None] = lambda usage: None) -> None:
         """See `Ledger`."""
-        super().answered(success)
+        super().answered(success, told)
         self._record_all(self._breaker.succeeded())
 
     def given_up(self, failure: Failure) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from batchd import failpoints
 from batchd.core.fault import Category, LineFault, ModelFault, Rejected
 from batchd.core.ideal import TELLING_TOKENS, is_cold
-from batchd.core.model import Answer, Source
+from batchd.core.model import Answer, Usage
 from batchd.core.record import NO_SPENT, Outcome, Place, Plan, Spent, spent_on_rejected
 from batchd.core.rejection import parted
 from batchd.core.request import Prefix, Request
@@ -109,8 +109,29 @@ class Ledger:
         is_shared = group.count > 1 and group.prefix_tokens >= TELLING_TOKENS
         return Prefix(f"{self._batch.id}.{number}", group.prefix_tokens) if is_shared else None
 
-    def answered(self, success: Success) -> None:
-        """The request has its answer."""
+    def answered(self, success: Success, told: Callable[[Usage], None] = lambda usage: None) -> None:
+        """The request has its answer. `told` gets its usage, as soon as all of that is known: a log may come
+        after the answer, and the next request need not wait for it."""
+        late = success.answer.late
+        if late is None:
+            self._enter(success)
+            told(success.answer.usage)
+            return
+        coming: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(coming)
+
+        def settle(usage: Usage) -> None:
+            try:
+                self._enter(replace(success, answer=replace(success.answer, usage=usage, late=None)))
+                told(usage)
+            except BaseException as bug:  # noqa: BLE001 - nobody awaits a callback: raised by who comes next
+                self._fault = bug
+            self._waiting.discard(coming)
+            coming.set_result(None)
+
+        late(settle)
+
+    def _enter(self, success: Success) -> None:
         index, request, answer = success.index, success.request, success.answer
         name, told = request_id(self._batch.id, index), (success.server, success.lowered_bound)
         content = result_line(request, answer, name, success.at, success.model, *told)
@@ -143,7 +164,7 @@ class Ledger:
 
     async def drain(self) -> None:
         """Wait until everything handed over is durable."""
-        if self._waiting:
+        while self._waiting:  # what a late answer is entered with joins them meanwhile
             await self._wait(asyncio.ALL_COMPLETED)
         self._raise_fault()
         await self._partial.settle()  # what waited for room: here it is tried for the last time
@@ -210,16 +231,15 @@ def _spent(success: Success, prefix_tokens: int) -> Spent:
     return Spent(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
-        cached_tokens=usage.cached_tokens or 0,
+        cached_tokens=(usage.cached_tokens or 0) if usage.is_counted else 0,
         prefill_s=usage.prefill_s or 0.0,
         decode_s=usage.decode_s or 0.0,
         empty_answers=int(not answer.embeddings and not answer.text.strip()),
         cut_answers=int(answer.finish_reason == "length" and bool(request.completion_tokens_max)),
         not_json_answers=told.not_json_answers,
         broken_answers=told.broken_answers,
-        estimated_answers=int(usage.cached_source is Source.ESTIMATE),
-        unknown_answers=int(usage.cached_source is Source.UNKNOWN),
-        cold_answers=int(is_cold(usage.cached_tokens, prefix_tokens)),
+        unknown_answers=int(not usage.is_counted),
+        cold_answers=int(usage.is_counted and is_cold(usage.cached_tokens, prefix_tokens)),
         lowered_answers=int(success.lowered_bound is not None),
         zero_answers=int(answer.has_zeros),
     )

@@ -17,11 +17,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from loguru import logger
 
 from batchd.core.fault import UNANSWERED, Category, LineFault, ModelFault
-from batchd.core.model import Answer, Loaded
+from batchd.core.model import Answer, Loaded, Usage
 from batchd.core.overflow import Limit, cut_by_window, limits_of, refusal, room_left
 from batchd.core.pace import Pace
 from batchd.core.record import LANES_EACH
@@ -123,10 +124,8 @@ class Sender:
                 now, model = self._clock.now(), self._model
                 lane = model.number * LANES_EACH + slot
                 left = room_left(request, answer, loaded, self._limits(loaded))
-                self._ledger.answered(
-                    Success(item.index, request, served.model, answer, now, lane, model.name, left)
-                )
-                item.learn(answer.usage, now)
+                success = Success(item.index, request, served.model, answer, now, lane, model.name, left)
+                self._ledger.answered(success, partial(self._learn, item, self._pace))
                 # The estimate of several texts is of the longest, the count of all.
                 if len(request.inputs) <= 1:
                     self._ratio(served.model).note(estimated, answer.usage.prompt_tokens)
@@ -175,10 +174,14 @@ class Sender:
     def _limits(self, loaded: Loaded) -> list[Limit]:
         return limits_of(loaded, self._asked_tokens, self._rules.window_tokens_max)
 
+    def _learn(self, item: Item, pace: Pace, usage: Usage) -> None:
+        """What an answer cost is known: the speed of its load, and what its slot holds."""
+        pace.note(usage)
+        item.learn(usage, self._clock.now())
+
     def _count(self, answer: Answer) -> None:
-        """An answer is here: its speed, and whether it ends a cohort."""
+        """An answer is here, and may end a cohort."""
         self._answers += 1
-        self._pace.note(answer.usage)
         cohort = self._tempo.answered(answer.usage, self._clock.monotonic())
         if (
             cohort is not None

@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 
 from loguru import logger
 
-from batchd.core.metrics import saved_share
+from batchd.core.cached import cached_source, saved_share
+from batchd.core.model import Source
 from batchd.core.pause import Pause, way_on
+from batchd.core.rate import Rate
 from batchd.core.record import Outcome, Progress, count
 from batchd.core.settle import Seen
 from batchd.core.status import (
     UNCLAIMABLE_MAX,
     BatchStatus,
     ModelStatus,
-    Rate,
     StatusReport,
     Unclaimable,
     best_of,
@@ -193,6 +194,7 @@ class StatusBoard:
             requests_per_s=rate,
             tokens_per_s=card.tokens.per_s(),
             cached_share=saved_share(card.progress),
+            is_cached_estimated=cached_source(card.progress) is Source.ESTIMATE,
             eta_s=card.requests.eta_s(left),
             detail="" if card.pause is None else card.pause.reason,
             is_paused=card.pause is not None,

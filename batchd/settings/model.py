@@ -91,6 +91,8 @@ class OllamaSettings(BaseModel):
     models_dir: LocalPath | None = None
     # As whom an attached server of this machine must run; None: as anybody.
     user: str | None = Field(default=None, min_length=1, max_length=64)
+    # Of the attached server on this machine: its journal has counts that the answers lack. Empty: never read.
+    unit: str = Field(default="ollama.service", max_length=255, pattern=r"^([0-9A-Za-z:_.@-]+\.service)?$")
 
     @model_validator(mode="after")
     def _one_meaning(self) -> "OllamaSettings":

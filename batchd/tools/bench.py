@@ -27,6 +27,7 @@ from batchd.core.comparison import CASES, Comparison, Ran
 from batchd.core.fault import ModelFault
 from batchd.core.fit import window_for
 from batchd.core.json import loads
+from batchd.core.model import Source
 from batchd.core.request import LineLimits
 from batchd.core.status import parse
 from batchd.core.strategy import Strategy
@@ -82,6 +83,8 @@ class Probed:
     write_tokens_per_s: float
     prompt_tokens: int  # of one request
     around_s: float  # what a run takes besides its requests: start, load, end
+    source: str = Source.ENGINE.value  # of what was read; unknown: the rate is the least that it may be
+    prompt_cache_mib: int | None = None  # of the server, for prompts that a slot gave up; None: not told
 
     def seconds(self, plan: Plan) -> tuple[float, float]:
         """How long all of it will take: where slots share what the device can do, and where they do not.
@@ -169,11 +172,18 @@ async def _probed(settings: Settings, model: str, batch: Path, window_tokens: in
         slots=engine.limits.slots,
         owns_slots=engine.limits.owns_slots,
         window_tokens=window_tokens,
-        read_tokens_per_s=_rate(sent.evaluated_tokens, sent.prefill_s, sent),
+        read_tokens_per_s=_rate(_read_least(sent), sent.prefill_s, sent),
+        source=sent.source,
         write_tokens_per_s=_rate(sent.completion_tokens, sent.decode_s, sent),
         prompt_tokens=sent.prompt_tokens // max(sent.answered, 1),
         around_s=around_s,
+        prompt_cache_mib=engine.prompt_cache_mib,
     )
+
+
+def _read_least(sent: Sent) -> int:
+    """Where the server does not tell: of two requests in one slot the first was read whole."""
+    return sent.prompt_tokens // 2 if sent.evaluated_tokens is None else sent.evaluated_tokens
 
 
 def _rate(tokens: int, seconds: float, sent: Sent) -> float:

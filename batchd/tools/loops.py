@@ -44,7 +44,7 @@ class Sent:
 
     answered: int = 0
     prompt_tokens: int = 0
-    evaluated_tokens: int = 0
+    evaluated_tokens: int | None = 0  # None: the server does not tell
     completion_tokens: int = 0
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -78,11 +78,12 @@ async def saturate(
         usage = answer.usage
         sent.answered += 1
         sent.prompt_tokens += usage.prompt_tokens
-        sent.evaluated_tokens += usage.evaluated_tokens
+        read, before = usage.evaluated_tokens, sent.evaluated_tokens
+        sent.evaluated_tokens = None if read is None or before is None else before + read
         sent.completion_tokens += usage.completion_tokens
         sent.prefill_s += usage.prefill_s or 0.0
         sent.decode_s += usage.decode_s or 0.0
-        sent.source = usage.cached_source.value
+        sent.source = (Source.UNKNOWN if sent.evaluated_tokens is None else usage.cached_source).value
         on_answer(sent.answered)
 
     fault = await keep_busy(server, requests, slots, enter, ANSWER_S)

@@ -16,6 +16,7 @@ from batchd.core import bars
 from batchd.core.bars import Measured
 from batchd.core.charts import draw_cases, draw_cost
 from batchd.core.comparison import CASES, PROJECTED_LINES, Comparison, Projection, Row, Spread
+from batchd.core.model import Source
 from batchd.core.page import figure, heading, page, paragraph, table
 from batchd.core.space import in_units
 from batchd.core.status import duration
@@ -36,6 +37,9 @@ HEADS = (
 )
 PROJECTED = ("case", "evaluated tokens", "time", "how")
 
+#: In the place of tokens that an attached server's answers do not say, and no log that may be read.
+NOT_TOLD = "not told by this server"
+
 PROJECTION_NOTE = (
     f"A projection to {PROJECTED_LINES:,} lines of the same kind. Nothing of it was measured: "
     "it goes on where the measured sizes end."
@@ -44,30 +48,38 @@ PROJECTION_NOTE = (
 
 def cells(row: Row) -> tuple[str, ...]:
     """One row, in the order of HEADS."""
-    evaluated = row.evaluated_tokens
-    is_spread = evaluated.high > evaluated.low
-    tokens = f"{evaluated.median:,.0f}" + (
-        f" ({evaluated.low:,.0f}-{evaluated.high:,.0f})" if is_spread else ""
-    )
+    tokens, share = _evaluated(row)
     return (
         row.case,
         f"{row.lines:,}",
         _spread(row.requests_per_s),
         _spread(row.against_base),
         _spread(row.against_bound),
-        tokens + ("" if row.source == "engine" else f" {row.source}"),
-        f"{evaluated.median / row.prompt_tokens:.1%}" if row.prompt_tokens else "-",
+        tokens,
+        share,
         "-" if row.ideal_tokens is None else f"{row.ideal_tokens:,}",
         "-" if row.client_bytes is None else in_units(row.client_bytes),
         "-" if row.server_bytes is None else in_units(row.server_bytes),
     )
 
 
+def _evaluated(row: Row) -> tuple[str, str]:
+    """The tokens, with their spread, and their share of those that were sent."""
+    told = row.evaluated_tokens
+    if told is None:
+        return NOT_TOLD, "-"
+    about = "about " if row.source == Source.ESTIMATE else ""
+    spread = f" ({told.low:,.0f}-{told.high:,.0f})" if told.high > told.low else ""
+    share = f"{about}{told.median / row.prompt_tokens:.1%}" if row.prompt_tokens else "-"
+    return f"{about}{told.median:,.0f}{spread}", share
+
+
 def projected(projection: Projection) -> tuple[str, ...]:
     """One row, in the order of PROJECTED."""
+    tokens = projection.evaluated_tokens
     return (
         projection.case,
-        f"{projection.evaluated_tokens:,.0f}",
+        NOT_TOLD if tokens is None else f"{tokens:,.0f}",
         duration(projection.duration_s),
         projection.method,
     )
@@ -75,7 +87,17 @@ def projected(projection: Projection) -> tuple[str, ...]:
 
 def on_what(probed: Probed) -> str:
     """The model and its server in a few words."""
-    return f"{probed.model} on {probed.engine} {probed.version} ({probed.mode}), {probed.slots} slots"
+    return (
+        f"{probed.model} on {probed.engine} {probed.version} ({probed.mode}), {probed.slots} slots, "
+        f"{_prompt_cache(probed.prompt_cache_mib)}"
+    )
+
+
+def _prompt_cache(mib: int | None) -> str:
+    """With it, a server finds again what another slot has read: that helps a bad order most."""
+    if mib is None:
+        return "prompts kept in host memory: not told by this server (its default: 8,192 MiB)"
+    return f"prompts kept in host memory: {f'up to {mib:,} MiB' if mib else 'none'}"
 
 
 def work_words(plan: Plan, probed: Probed) -> str:

@@ -28,11 +28,12 @@ def rows_on_model(settings: Settings, probed: Probed, plan: Plan, on_step: OnSte
     many = replace(plan, sizes=(lines,), cases=("prefix",))
     alike = compare(settings, probed, one, lambda share, text: on_step(share / 2, f"one group: {text}"))
     mixed = compare(settings, probed, many, lambda share, text: on_step(0.5 + share / 2, f"groups: {text}"))
-    return [
-        _row("headline", [_prefixes_over(ran) for ran in _of_batchd(alike)], lines),
-        _row("groups", [ran.evaluated_tokens / (ran.ideal_tokens or 1) for ran in _of_batchd(mixed)], lines),
-        _against_bare(alike, lines),
+    told = [
+        ("headline", [_prefixes_over(ran) for ran in _of_batchd(alike)]),
+        ("groups", [_over_ideal(ran) for ran in _of_batchd(mixed)]),
     ]
+    rows = [_row(name, values, lines) for name, values in told]
+    return [*rows, _against_bare(alike, lines)]
 
 
 def in_order(rows: Sequence[Measured]) -> list[Measured]:
@@ -44,11 +45,17 @@ def _of_batchd(comparison: Comparison) -> list[Ran]:
     return [ran for ran in comparison.runs if ran.case == "prefix"]
 
 
-def _prefixes_over(ran: Ran) -> float:
+def _prefixes_over(ran: Ran) -> float | None:
     """How many beginnings more than the ideal were read. The canary of the load is in it."""
+    if ran.evaluated_tokens is None:
+        return None
     ideal = ran.ideal_tokens or 0
     shared = (ran.prompt_tokens - ideal) / max(ran.lines - 1, 1)
     return (ran.evaluated_tokens - ideal) / max(shared, 1.0)
+
+
+def _over_ideal(ran: Ran) -> float | None:
+    return None if ran.evaluated_tokens is None else ran.evaluated_tokens / (ran.ideal_tokens or 1)
 
 
 def _against_bare(comparison: Comparison, lines: int) -> Measured:
@@ -58,6 +65,10 @@ def _against_bare(comparison: Comparison, lines: int) -> Measured:
     return Measured("bare", ratio.median, ratio.low, ratio.high, lines)
 
 
-def _row(name: str, values: Sequence[float], lines: int) -> Measured:
-    told = spread(values)
-    return Measured(name, median(values), told.low, told.high, lines)
+def _row(name: str, values: Sequence[float | None], lines: int) -> Measured:
+    """Without a value where the server did not tell it of each run."""
+    told = [value for value in values if value is not None]
+    if len(told) < len(values):
+        return Measured(name, lines=lines)
+    over = spread(told)
+    return Measured(name, median(told), over.low, over.high, lines)

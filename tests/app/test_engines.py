@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batchd.app.engines import ASK_PAUSE_S, REACH_TIMEOUT_S, Engine, build_engine, wait_for
+from batchd.app.engines import ASK_PAUSE_S, REACH_TIMEOUT_S, Engine, build_engine, journal_of, wait_for
 from batchd.core.fault import ModelFault
 from batchd.core.limits import Limits
 from batchd.core.model import ServerDescription
@@ -151,3 +151,36 @@ async def test_the_next_step_is_that_of_the_engine(tmp_path: Path) -> None:
     hints = [(await build_engine(chosen, SystemClock())).hint for chosen in (by_url, attached)]
     assert "llamacpp.url" in hints[0]
     assert "ollama serve" in hints[1]
+
+
+@pytest.mark.parametrize(
+    ("host", "unit", "is_read"),
+    [
+        ("127.0.0.1:11434", "ollama.service", True),
+        ("127.0.0.1:11434", "", False),
+        ("127.0.0.1:11434", "other.service", False),
+        ("http://192.0.2.1:11434", "ollama.service", False),
+    ],
+)
+def test_the_journal_is_read_of_a_service_of_this_machine_only(
+    tmp_path: Path, host: str, unit: str, is_read: bool
+) -> None:
+    (tmp_path / "ollama.service").touch()
+    log = journal_of(settings(tmp_path, ollama={"host": host, "unit": unit}), host, (tmp_path,))
+    assert (log is not None) == is_read
+
+
+async def test_what_a_server_keeps_of_prompts_is_known_where_it_is_ours(tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    model.touch()
+    chosen: list[tuple[dict[str, Any], int | None]] = [
+        ({"ollama": {"mode": "attach"}}, None),
+        ({"ollama": {"mode": "own", "binary": "/bin/true"}}, 0),
+        ({"engine": "llamacpp", "llamacpp": {"gguf": model}}, 0),
+        ({"engine": "llamacpp", "llamacpp": {"gguf": model, "cache_ram_mib": 512}}, 512),
+        ({"engine": "llamacpp", "llamacpp": {"url": "http://127.0.0.1:9"}}, None),
+    ]
+    for more, expected in chosen:
+        engine = await build_engine(settings(tmp_path, **more), SystemClock())
+        assert engine.prompt_cache_mib == expected
+        await engine.server.close()

@@ -34,7 +34,7 @@ async def test_before_a_load_nothing_is_known_and_nothing_claimed(
     assert (shown.engine, shown.address, shown.state) == ("ollama", "http://127.0.0.1:11434", "absent")
     assert (shown.model, shown.window_tokens, shown.slots) == (None, None, None)
     facts = provenance(engine, supervisor)
-    assert facts["engine"] == {"name": "ollama", "version": None, "mode": None}
+    assert facts["engine"] == {"name": "ollama", "version": None, "mode": None, "prompt_cache_mib": None}
     assert dumps(facts)
 
 
@@ -46,7 +46,7 @@ async def test_after_a_load_the_model_and_the_engine_are_described(
     assert (shown.state, shown.model, shown.window_tokens, shown.slots) == ("resident", "m", 1_024, 2)
     facts = provenance(engine, supervisor)
     assert facts["batchd"] == __version__
-    assert facts["engine"] == {"name": "ollama", "version": "1.0", "mode": "own"}
+    assert facts["engine"] == {"name": "ollama", "version": "1.0", "mode": "own", "prompt_cache_mib": None}
     assert dumps(facts)
 
 

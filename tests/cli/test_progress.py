@@ -29,6 +29,10 @@ def test_the_words_leave_out_what_is_not_known() -> None:
     assert rates(BatchStatus("b", "n", "in_progress", 1, 0, 0)) == ""
 
 
+def test_an_estimate_is_said_to_be_one() -> None:
+    assert "about 97.0% cached" in rates(replace(report(10).batches[0], is_cached_estimated=True))
+
+
 def test_plain_lines_come_now_and_then_and_at_each_new_batch(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_display() as show:
         show(report(10))

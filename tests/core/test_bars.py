@@ -15,6 +15,7 @@ from batchd.core.bars import BARS, HEADS, Measured, Verdict, cells, notes
         (Measured("memory", 300.0, lines=10_000), Verdict.SHORT, "falls short: 100% above"),
         (Measured("bare"), Verdict.MODELLESS, "needs --engine"),
         (Measured("intake"), Verdict.ABSENT, "not measured"),
+        (Measured("groups", lines=32), Verdict.UNTOLD, "not told by this server"),
     ],
 )
 def test_a_row_is_judged_by_its_bar_and_by_its_size(row: Measured, verdict: Verdict, words: str) -> None:

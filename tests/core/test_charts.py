@@ -8,7 +8,7 @@ from batchd.core.charts import draw_cases, draw_cost
 from batchd.core.comparison import CASES, Comparison, Ran
 
 
-def comparison(sizes: tuple[int, ...], rounds: int, evaluated: int = 900) -> Comparison:
+def comparison(sizes: tuple[int, ...], rounds: int, evaluated: int | None = 900) -> Comparison:
     return Comparison(
         [
             Ran(
@@ -18,7 +18,7 @@ def comparison(sizes: tuple[int, ...], rounds: int, evaluated: int = 900) -> Com
                 lines / (turn + 1),
                 lines,
                 1_000,
-                evaluated * lines,
+                None if evaluated is None else evaluated * lines,
                 None,
                 "engine",
                 None,
@@ -54,6 +54,13 @@ def test_the_cost_has_every_size_and_calls_the_rest_a_projection(
     assert "nan" not in picture.lower()
     assert picture.count("stroke-dasharray") >= len(CASES)
     assert "projected: " in texts(picture)
+
+
+def test_tokens_that_the_server_does_not_tell_are_no_bars_and_no_curve() -> None:
+    untold = comparison((10, 20), 1, evaluated=None)
+    for picture in (draw_cases(untold, "m"), draw_cost(untold, "m")):
+        assert texts(picture).count("not told by this server") == 1
+        assert "tokens: " not in texts(picture)
 
 
 def test_one_run_is_not_called_a_median() -> None:

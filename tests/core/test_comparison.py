@@ -12,7 +12,7 @@ def ran(
     lines: int = 10,
     turn: int = 0,
     duration_s: float = 10.0,
-    evaluated: int = 100,
+    evaluated: int | None = 100,
     ideal: int | None = None,
 ) -> Ran:
     return Ran(case, lines, turn, duration_s, lines, 1_000, evaluated, ideal, "engine", None, None)
@@ -72,6 +72,14 @@ def test_a_projection_says_how_it_came() -> None:
     assert prefix.evaluated_tokens == pytest.approx(1_100)
     assert prefix.method == "straight line through 10 and 20 lines"
     assert bare.method == "in proportion to 10 lines"
+
+
+def test_what_the_server_did_not_tell_of_each_run_is_in_no_row_and_no_projection() -> None:
+    runs = [ran("prefix", 10), ran("prefix", 10, turn=1, evaluated=None), ran("prefix", 20), ran("bare", 10)]
+    told = Comparison(runs)
+    assert [row.evaluated_tokens is None for row in told.rows()] == [True, False, False]
+    assert [projection.evaluated_tokens is None for projection in told.projections()] == [True, False]
+    assert all(projection.duration_s > 0 for projection in told.projections())
 
 
 def test_programs_get_every_run() -> None:

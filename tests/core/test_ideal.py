@@ -76,9 +76,7 @@ def test_it_lies_between_nothing_and_everything(
     assert 0 <= ideal_tokens(prompt, completed, plan(*groups).groups, scale, {}) <= prompt
 
 
-@pytest.mark.parametrize(
-    ("source", "said"), [(Source.ENGINE, 7), (Source.ESTIMATE, None), (Source.UNKNOWN, None)]
-)
+@pytest.mark.parametrize(("source", "said"), [(Source.ENGINE, 7), (Source.LOG, 7), (Source.UNKNOWN, None)])
 @pytest.mark.parametrize("endpoint", [Endpoint.CHAT, Endpoint.COMPLETIONS])
 def test_only_what_the_engine_reported_is_read_from_a_result(
     endpoint: Endpoint, source: Source, said: int | None

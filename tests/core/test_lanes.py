@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchd.core.kept import BROUGHT_MIN
 from batchd.core.lanes import ANSWER_TOKENS, MISSES_MAX, Lanes, NoReuse
 from batchd.core.model import Source, Usage
 from batchd.core.record import Group
@@ -173,7 +174,6 @@ def test_where_others_are_found_in_their_slots_only_this_one_counts_for_nothing(
     "usages",
     [
         [told(0)] * MISSES_MAX,  # the first of them is cold by right
-        [told(0, Source.ESTIMATE)] * 20,
         [told(None, Source.UNKNOWN)] * 20,
         [told(0), *([told(0)] * (MISSES_MAX - 1)), told(300), *([told(0)] * (MISSES_MAX - 1))],
     ],
@@ -221,3 +221,71 @@ def test_servers_that_read_side_by_side_spread_a_group_that_one_would_keep_toget
             found.join(1)
         spread.append(found.may_help(1, 0, 4) if servers == 2 else found.may_help(0, 0, 4))
     assert spread == [False, True]
+
+
+def visited(found: Lanes, run: int, cached: int) -> None:
+    """The run in slot 0, which had another one in between."""
+    found.learn(0, run, told(cached))
+    found.learn(0, (run + 1) % 2, told(0, Source.UNKNOWN))
+
+
+def test_a_server_that_brings_beginnings_from_memory_into_any_slot_is_noticed() -> None:
+    """Then a slot that never had a beginning helps, where it rested before."""
+    found = lanes([9, 9, 9], 3, prefix=90_000)
+    assert not found.may_help(2, 0, 4)
+    visited(found, 0, 0)  # read for the first time: cold by right
+    for _ in range(BROUGHT_MIN):
+        assert not found.may_help(2, 0, 4)
+        visited(found, 0, 80_000)
+    assert found.may_help(2, 0, 4)
+    assert not found.may_help(2, 2, 4), "no slot has read this one"
+
+
+def test_and_when_its_memory_is_too_small_that_is_noticed_too() -> None:
+    found = lanes([9, 9, 9], 3, prefix=90_000)
+    for cached in [0, *[80_000] * BROUGHT_MIN, 0, 0]:
+        visited(found, 0, cached)
+    assert not found.may_help(2, 0, 4)
+
+
+def test_what_a_server_had_in_memory_is_gone_with_it() -> None:
+    found = lanes([9, 9, 9], 3, prefix=90_000)
+    for cached in [0, *[80_000] * BROUGHT_MIN]:
+        visited(found, 0, cached)
+    found.leave([0, 1, 2])
+    found.join(3)
+    assert not found.may_help(2, 0, 4)
+
+
+@pytest.mark.parametrize("source", [Source.UNKNOWN, Source.ESTIMATE])
+def test_where_the_counts_are_not_told_slots_are_thought_to_share_nothing(source: Source) -> None:
+    found = lanes([9, 9, 9], 3, prefix=90_000)
+    for _ in range(20):
+        found.learn(0, 0, told(80_000, source))
+        found.learn(0, 1, told(80_000, source))
+    assert not found.may_help(2, 0, 4)
+
+
+def test_the_memory_of_one_server_is_not_that_of_another() -> None:
+    found = lanes([9, 9, 9], 2, prefix=90_000)
+    found.join(1)
+    for cached in [0, *[80_000] * (2 * BROUGHT_MIN)]:
+        visited(found, 0, cached)
+    assert not found.may_help(2, 0, 1)
+
+
+def test_what_the_slot_held_itself_proves_no_memory() -> None:
+    """Two groups inside of another: most of the second one's beginning is that of the first."""
+    found = lanes([9, 9, 9], 3, prefix=90_000, shared=80_000)
+    for cached in [0, *[80_000] * 20]:
+        visited(found, 0, cached)
+    assert not found._ground.kept
+
+
+def test_lines_are_given_once_also_where_everything_is_kept() -> None:
+    found = lanes([40, 2, 2], 4, prefix=90_000)
+    for cached in [0, *[80_000] * BROUGHT_MIN]:
+        visited(found, 0, cached)
+    given_out = worked(found, 4)
+    assert sorted(index for lane in given_out for index in lane) == list(range(44))
+    assert max(map(len, given_out)) < 40, "the long one is spread, for its beginning costs no slot anything"

@@ -13,13 +13,13 @@ from batchd.core.metrics import (
     METRICS_VERSION,
     Run,
     build_metrics,
-    saved_share,
     token_scale,
 )
 from batchd.core.options import Options
 from batchd.core.overflow import LOWERED
 from batchd.core.provenance import Account
 from batchd.core.record import LANES_EACH, NO_REUSE, Event, Group, Progress, Share, Shares, Spent
+from batchd.core.runaway import Extra
 from batchd.core.strategy import Strategy
 from batchd.core.summary import Acceptance
 from batchd.core.talk import counts_of
@@ -135,28 +135,43 @@ def test_the_ideal_of_nothing_is_nothing() -> None:
     assert (tokens["ideal"]["value"], tokens["naive"]["value"]) == (0, 0)
 
 
+UNKNOWN = {"value": None, "source": "unknown"}
+
+
 @pytest.mark.parametrize(
-    ("spent", "source", "cached"),
+    ("done", "extra"),
     [
-        ({}, "engine", 700),
-        ({"estimated_answers": 1}, "estimate", 700),
-        ({"unknown_answers": 3}, "estimate", 700),
-        ({"unknown_answers": 10, "cached_tokens": 0}, "unknown", None),
+        (progress(unknown_answers=10, cached_tokens=0, prefill_s=6.0, cold_answers=3), Extra()),
+        (progress(estimated_answers=1, prefill_s=6.0, cold_answers=3), Extra()),  # an older batchd's guesses
+        (progress(unknown_answers=3, cached_tokens=500, prefill_s=6.0), Extra()),  # too many for a sum
     ],
 )
-def test_a_count_of_cached_tokens_is_no_better_than_its_worst_source(
-    spent: dict[str, int], source: str, cached: int | None
-) -> None:
-    tokens = metrics(progress(**spent))["tokens"]
-    assert tokens["cached"] == {"value": cached, "source": source}
-    assert tokens["evaluated"]["source"] == source
+def test_nothing_is_claimed_where_nobody_knows_what_was_cached(done: Progress, extra: Extra) -> None:
+    read = metrics(done, run=replace(RUN, extra=extra))
+    told = read["tokens"]
+    for name in ("cached", "evaluated", "saved_share", "cold_prefills"):
+        assert told[name] == UNKNOWN, name
+    assert read["time"]["prefill_saved_s"] == read["rates"]["prefill_tokens_per_s"] == UNKNOWN
+    for share in (*read["groups"]["largest"], *read["lanes"]["lanes"]):
+        assert share["source"] == "unknown"
+        assert share["evaluated_tokens"] is share["cold_prefills"] is None
+        assert share["prompt_tokens"] > 0
+    assert told["prompt"]["value"] == told["naive"]["value"] == 1_000
 
 
-def test_nothing_is_claimed_as_saved_where_nobody_knows() -> None:
-    assert saved_share(progress()) == 0.7
-    assert saved_share(progress(unknown_answers=10)) is None
-    assert saved_share(progress(prompt_tokens=0)) is None
-    assert metrics(progress(unknown_answers=10, cached_tokens=0))["tokens"]["evaluated"]["value"] == 1_007
+def test_a_few_answers_without_a_count_make_the_sums_estimates_and_parts_of_them_unknown() -> None:
+    read = metrics(progress(completed=1_000, prompt_tokens=100_000, cached_tokens=50_000, unknown_answers=9))
+    assert read["tokens"]["cached"] == {"value": 50_000, "source": "estimate"}
+    assert read["tokens"]["evaluated"] == {"value": 50_007, "source": "estimate"}
+    assert read["tokens"]["saved_share"] == {"value": 0.5, "source": "estimate"}
+    assert read["tokens"]["cold_prefills"] == UNKNOWN
+    assert read["groups"]["largest"][0]["evaluated_tokens"] is None
+
+
+def test_what_was_not_taken_may_be_unknown_too() -> None:
+    some = replace(RUN, extra=Extra(reseeded=1, prompt_tokens=900, unknown_tokens=900))
+    read = metrics(run=some)["tokens"]
+    assert (read["evaluated"], read["cold_prefills"]["source"]) == (UNKNOWN, "engine")
 
 
 def test_what_was_unusual_is_noted() -> None:
@@ -194,8 +209,6 @@ def test_cold_prefills_and_the_saved_share_are_as_sure_as_the_cached_counts() ->
     tokens = metrics(progress(cold_answers=3))["tokens"]
     assert tokens["cold_prefills"] == {"value": 3, "source": "engine"}
     assert tokens["saved_share"] == {"value": 0.7, "source": "engine"}
-    unknown = metrics(progress(unknown_answers=10, cached_tokens=0))["tokens"]
-    assert unknown["cold_prefills"] == unknown["saved_share"] == {"value": None, "source": "unknown"}
 
 
 def test_what_was_not_read_is_worth_the_time_that_the_rest_took() -> None:

@@ -48,6 +48,17 @@ def test_it_says_what_ran_what_it_cost_and_what_was_decided() -> None:
         assert expected in said
 
 
+def test_what_the_server_does_not_tell_is_said_to_be_so_and_an_estimate_is_about() -> None:
+    unknown = metrics(progress(unknown_answers=10, cached_tokens=0, prefill_s=6.0))
+    said = " ".join(Page(report(BATCH, unknown)).said)
+    assert "not told by this server, and nothing is claimed" in said
+    assert "% of the prompt tokens" not in said
+    few = {"completed": 1_000, "prompt_tokens": 100_000, "cached_tokens": 50_000, "unknown_answers": 9}
+    said = " ".join(Page(report(BATCH, metrics(progress(prefill_s=6.0, **few)))).said)
+    for expected in ("About 50.0% of the prompt tokens", "about 50,007", "about 8,333.33 (estimate)"):
+        assert expected in said
+
+
 def test_the_picture_has_a_bar_for_each_step() -> None:
     picture = ElementTree.fromstring(draw_pace((4, 0, 6), 2.0))
     labels = [element.text for element in picture.iter() if element.tag.endswith("title")]
@@ -81,7 +92,7 @@ def test_what_nobody_knows_is_a_dash_and_claims_nothing(known: int | None) -> No
     told["pace"]["answers"] = []
     told["memory"]["server_resident_peak_bytes"] = known
     said = " ".join(Page(report({"status": "failed"}, told)).said)
-    assert "is not known: the engine does not tell" in said
+    assert "No prompt has an answer." in said
     assert "memory of the model server" not in said
 
 

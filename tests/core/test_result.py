@@ -88,7 +88,6 @@ def test_a_number_of_reasoning_tokens_is_given_only_where_it_is_known() -> None:
     [
         (Source.ENGINE, 0, {"cached_tokens": 0, "cached_tokens_source": "engine"}),
         (Source.LOG, 80, {"cached_tokens": 80, "cached_tokens_source": "log"}),
-        (Source.ESTIMATE, 90, {"cached_tokens_estimate": 90, "cached_tokens_source": "estimate"}),
         (Source.UNKNOWN, None, {"cached_tokens_source": "unknown"}),
     ],
 )

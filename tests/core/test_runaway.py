@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchd.core.fault import Category, ModelFault
+from batchd.core.json import dumps
 from batchd.core.model import Answer, Source, Usage
 from batchd.core.request import Endpoint, Message, Request
 from batchd.core.runaway import (
@@ -236,6 +237,13 @@ def test_what_was_not_taken_is_counted_and_kept() -> None:
     assert extra == Extra(1, 1, 0, 10, 5, 20)
     assert extra_of({EXTRA: extra.to_meta()}) == extra
     assert extra_of({}) == Extra()
+
+
+def test_of_what_was_not_taken_too_nothing_is_guessed() -> None:
+    extra = Extra().plus(RESEEDED, Usage(10, 20, None, Source.UNKNOWN, 0.1, None))
+    assert (extra.prompt_tokens, extra.cached_tokens, extra.unknown_tokens) == (10, 0, 10)
+    older = dumps({"reseeded": 1, "prompt_tokens": 10}).decode()
+    assert extra_of({EXTRA: older}).unknown_tokens == 0
 
 
 def test_the_results_tell_what_was_not_taken() -> None:

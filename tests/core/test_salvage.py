@@ -20,15 +20,23 @@ def line(endpoint: Endpoint, source: Source, text: str = "Yes.", finish: str = "
 
 
 @pytest.mark.parametrize(
-    ("source", "estimated", "unknown", "cached"),
-    [(Source.ENGINE, 0, 0, 90), (Source.ESTIMATE, 1, 0, 90), (Source.UNKNOWN, 0, 1, 0)],
+    ("source", "unknown", "cached"),
+    [(Source.ENGINE, 0, 90), (Source.LOG, 0, 90), (Source.UNKNOWN, 1, 0)],
 )
 @pytest.mark.parametrize("endpoint", [Endpoint.CHAT, Endpoint.COMPLETIONS])
 def test_an_answer_comes_back_with_its_tokens_and_their_source(
-    endpoint: Endpoint, source: Source, estimated: int, unknown: int, cached: int
+    endpoint: Endpoint, source: Source, unknown: int, cached: int
 ) -> None:
-    expected = Spent(100, 7, cached, estimated_answers=estimated, unknown_answers=unknown)
+    expected = Spent(100, 7, cached, unknown_answers=unknown)
     assert read_back(line(endpoint, source)) == ("ä-1", expected)
+
+
+def test_what_an_older_batchd_guessed_of_an_answer_is_unknown() -> None:
+    guessed = line(Endpoint.CHAT, Source.ENGINE)
+    guessed = guessed.replace(b'"cached_tokens":', b'"cached_tokens_estimate":')
+    guessed = guessed.replace(b'"cached_tokens_source":"engine"', b'"cached_tokens_source":"estimate"')
+    assert b'"estimate"' in guessed
+    assert read_back(guessed) == ("ä-1", Spent(100, 7, 0, unknown_answers=1))
 
 
 def test_an_embedding_comes_back_with_its_prompt() -> None:

@@ -1,6 +1,7 @@
 """The status report: what is written is read back, what is newer is refused, a rate is a rate."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,6 @@ from batchd.core.status import (
     UNCLAIMABLE_MAX,
     BatchStatus,
     ModelStatus,
-    Rate,
     StatusReport,
     Unclaimable,
     best_of,
@@ -118,6 +118,16 @@ def test_the_line_tells_of_the_batch_at_work_and_of_what_needs_a_person() -> Non
     )
 
 
+def test_what_was_cached_is_a_count_or_about_or_not_told() -> None:
+    batch = BatchStatus("b", "x.jsonl", "in_progress", 9, 1, 0, cached_share=0.97)
+    assert "· 97% cached" in status_line(StatusReport(1.0, 2, "ready", batches=(batch,)))
+    about = replace(batch, is_cached_estimated=True)
+    assert "about 97% cached" in status_line(StatusReport(1.0, 2, "ready", batches=(about,)))
+    untold = replace(batch, cached_share=None)
+    assert "cached" not in status_line(StatusReport(1.0, 2, "ready", batches=(untold,)))
+    assert parse(render(StatusReport(1.0, 2, "ready", batches=(about,)))).batches == (about,)
+
+
 def paused(number: int, detail: str = "all is empty") -> BatchStatus:
     batch_id = f"batch_{number:032x}"
     return BatchStatus(batch_id, "n", "in_progress", 5_000, 20, 0, detail=detail, is_paused=True)
@@ -139,44 +149,6 @@ def test_a_batch_at_work_has_the_line_before_paused_ones_and_they_are_counted() 
 @pytest.mark.parametrize(("state", "line"), [("ready", "idle"), ("draining", "draining")])
 def test_the_line_of_a_daemon_without_a_batch_is_its_state(state: str, line: str) -> None:
     assert status_line(StatusReport(1.0, 2, state)) == line
-
-
-@given(st.floats(min_value=0.5, max_value=50), st.lists(st.floats(min_value=0.01, max_value=5), min_size=2))
-def test_a_steady_count_has_its_own_rate(per_s: float, steps: list[float]) -> None:
-    rate = Rate(window_s=20)
-    now = 0.0
-    for step in steps:
-        now += step
-        rate.add(now, per_s * now)
-    assert rate.per_s() == pytest.approx(per_s)
-    assert rate.eta_s(100) == pytest.approx(100 / per_s)
-
-
-def test_a_rate_forgets_what_is_older_than_its_window_and_keeps_few_points() -> None:
-    rate = Rate(window_s=60)
-    for tick in range(10_000):
-        rate.add(tick / 10, tick if tick < 5_000 else 5_000 + (tick - 5_000) * 2)
-    assert rate.per_s() == pytest.approx(20, rel=0.05)
-    assert int(repr(rate).split()[-2]) <= 80
-
-
-def test_a_rate_is_unknown_until_it_is_measured_and_begins_anew_with_another_batch() -> None:
-    rate = Rate()
-    assert (rate.per_s(), rate.eta_s(1), repr(rate)) == (None, None, "<Rate unknown/s over 0 points>")
-    rate.add(1.0, 100)
-    rate.add(1.0, 100)
-    assert rate.per_s() is None
-    rate.add(11.0, 200)
-    assert rate.per_s() == 10
-    rate.add(12.0, 0)
-    assert rate.per_s() is None
-
-
-def test_a_count_that_stands_still_has_no_eta() -> None:
-    rate = Rate()
-    rate.add(1.0, 5)
-    rate.add(2.0, 5)
-    assert (rate.per_s(), rate.eta_s(10)) == (0, None)
 
 
 @pytest.mark.parametrize(

@@ -241,10 +241,10 @@ async def test_a_request_that_is_given_up_has_its_line_and_its_category() -> Non
 @pytest.mark.parametrize(
     ("text", "bound", "finish", "source", "expected"),
     [
-        ("yes", 16, "stop", Source.ENGINE, (0, 0, 0, 0)),
-        (" \n", 16, "stop", Source.ENGINE, (1, 0, 0, 0)),
-        ("yes", 16, "length", Source.ESTIMATE, (0, 1, 1, 0)),
-        ("yes", 16, "stop", Source.UNKNOWN, (0, 0, 0, 1)),
+        ("yes", 16, "stop", Source.ENGINE, (0, 0, 0)),
+        (" \n", 16, "stop", Source.ENGINE, (1, 0, 0)),
+        ("yes", 16, "length", Source.LOG, (0, 1, 0)),
+        ("yes", 16, "stop", Source.UNKNOWN, (0, 0, 1)),
     ],
 )
 async def test_an_answer_is_counted_for_what_it_is(
@@ -256,7 +256,7 @@ async def test_an_answer_is_counted_for_what_it_is(
     world.ledger.answered(Success(0, request, "m", got, 0.0, 0))
     await world.acknowledge(1)
     spent = world.journal.progress().spent
-    counted = (spent.empty_answers, spent.cut_answers, spent.estimated_answers, spent.unknown_answers)
+    counted = (spent.empty_answers, spent.cut_answers, spent.unknown_answers)
     assert counted == expected
     assert (spent.prompt_tokens, spent.completion_tokens, spent.cached_tokens) == (100, 5, 0)
 
@@ -303,3 +303,67 @@ async def test_a_bug_in_what_is_told_of_durable_answers_is_raised_and_not_only_l
     await journal.acknowledge(1)
     with pytest.raises(ZeroDivisionError):
         await getattr(ledger, call)()
+
+
+class Late:
+    """What a log tells of an answer, when the test says so."""
+
+    def __init__(self) -> None:
+        self.tells: list[Callable[[Usage], None]] = []
+
+    def answer(self) -> Answer:
+        return replace(answer("yes"), usage=UNTOLD, late=self.tells.append)
+
+
+UNTOLD = Usage(100, 5, None, Source.UNKNOWN, 0.1, 0.2)
+TOLD = replace(UNTOLD, cached_tokens=90, cached_source=Source.LOG)
+
+
+async def test_an_answer_whose_count_comes_late_is_entered_with_it() -> None:
+    world, late, learned = World(), Late(), list[Usage]()
+    request = Request("r0", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
+    world.ledger.answered(Success(0, request, "m", late.answer(), 0.0, 0), learned.append)
+    assert (world.journal.futures, learned) == ([], [])
+    async with asyncio.TaskGroup() as group:
+        draining = group.create_task(world.ledger.drain())
+        await asyncio.sleep(0)
+        late.tells[0](TOLD)
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert not draining.done(), "what it was entered with is not durable yet"
+        await world.journal.acknowledge(1)
+    assert (world.durable, learned) == ([0], [TOLD])
+    spent = world.journal.progress().spent
+    assert (spent.cached_tokens, spent.unknown_answers) == (90, 0)
+    line = loads(world.spool.partial[ID])
+    assert isinstance(line, dict)
+    details = line["response"]["body"]["usage"]["prompt_tokens_details"]
+    assert details == {"cached_tokens": 90, "cached_tokens_source": "log"}
+
+
+async def test_answers_whose_counts_are_late_take_room_as_unacknowledged_ones_do() -> None:
+    world, late = World(UNACKNOWLEDGED_MAX), Late()
+    for index in range(UNACKNOWLEDGED_MAX):
+        request = Request(f"r{index}", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
+        world.ledger.answered(Success(index, request, "m", late.answer(), 0.0, 0))
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(world.ledger.room())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        for tell in late.tells:
+            tell(UNTOLD)
+        await world.journal.acknowledge(UNACKNOWLEDGED_MAX)
+    assert world.journal.progress().spent.unknown_answers == UNACKNOWLEDGED_MAX
+
+
+async def test_a_bug_in_what_learns_of_a_late_count_is_raised_by_who_comes_next() -> None:
+    world, late = World(), Late()
+
+    def learn(usage: Usage) -> None:
+        raise ZeroDivisionError
+
+    request = Request("r0", Endpoint.CHAT, "m", (Message("user", "hi"),), (), {}, 16)
+    world.ledger.answered(Success(0, request, "m", late.answer(), 0.0, 0), learn)
+    late.tells[0](TOLD)
+    with pytest.raises(ZeroDivisionError):
+        await world.ledger.room()

@@ -76,8 +76,15 @@ def test_a_card_counts_what_became_durable() -> None:
     world.done(1, is_error=True)
     shown = world.tick()
     assert (shown.total, shown.completed, shown.failed, shown.status) == (10, 3, 1, "in_progress")
-    assert shown.cached_share == 0.9
+    assert (shown.cached_share, shown.is_cached_estimated) == (0.9, False)
     assert world.board.progress_of(ID).completed == 3
+
+
+def test_where_nobody_tells_what_was_cached_the_status_does_not_either() -> None:
+    world = World()
+    world.enter(10)
+    world.board.durable(ID, Outcome(0, b"{}", False, spent=Spent(prompt_tokens=100, unknown_answers=1)))
+    assert world.tick().cached_share is None
 
 
 def test_rates_and_the_time_left_come_from_what_was_measured() -> None:

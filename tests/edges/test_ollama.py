@@ -11,7 +11,6 @@ from batchd.core.model import Answer, Load, Loaded, Source, Usage
 from batchd.core.parameters import TRANSLATED
 from batchd.core.request import Endpoint, Message, Request
 from batchd.edges.ollama import TRANSLATES, OllamaServer, classify
-from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.listing import read_loaded
 from batchd.edges.ollama.resident import Resident, Terms, terms_for
 from batchd.edges.ollama.wire import AT_WORK, Model, is_remote_name, read_answer, read_model, request_call
@@ -397,42 +396,6 @@ def test_a_cloud_name_is_a_remote_model(name: str) -> None:
     assert is_remote_name(name)
     assert not is_remote_name(name.replace("cloud", "q4"))
     assert not is_remote_name("mycloud")
-
-
-def usage(prompt_tokens: int, prefill_s: float) -> Usage:
-    return Usage(prompt_tokens, 8, None, Source.UNKNOWN, prefill_s, 0.1)
-
-
-def test_cached_tokens_are_estimated_from_the_first_cold_prompt() -> None:
-    rate = ColdRate()
-    short = rate.finish(rate.start(), usage(20, 0.05))
-    assert short is not None
-    assert short.cached_source is Source.UNKNOWN
-    cold = rate.finish(rate.start(), usage(1558, 6.666))
-    warm = rate.finish(rate.start(), usage(1558, 0.142))
-    assert cold is not None
-    assert warm is not None
-    assert (cold.cached_tokens, cold.cached_source) == (0, Source.ESTIMATE)
-    assert (warm.cached_tokens, warm.cached_source) == (1558 - 34, Source.ESTIMATE)
-
-
-def test_prompts_read_side_by_side_make_the_estimate_no_bolder() -> None:
-    rate = ColdRate()
-    started = [rate.start() for _ in range(4)]
-    for start in started:
-        rate.finish(start, usage(1000, 4.0))  # four at once: each took four times as long
-    warm = rate.finish(rate.start(), usage(1000, 0.01))
-    assert warm is not None
-    assert warm.cached_tokens == 990
-
-
-def test_a_warm_prompt_never_sets_the_rate() -> None:
-    rate = ColdRate()
-    rate.finish(rate.start(), usage(1000, 1.0))
-    rate.finish(rate.start(), usage(1000, 0.001))
-    again = rate.finish(rate.start(), usage(1000, 0.5))
-    assert again is not None
-    assert again.cached_tokens == 500
 
 
 @pytest.fixture
@@ -847,7 +810,7 @@ def test_it_must_be_told_that_the_model_lies_well(told: dict[str, object] | None
 
 def test_an_answer_that_went_beyond_a_window_that_shifts_has_lost_its_prompt() -> None:
     def read(shift: bool | None, completion: int) -> Answer | ModelFault:
-        model = Resident(MODEL, MODEL, PLAIN, Terms(100, shift), False, ColdRate())
+        model = Resident(MODEL, MODEL, PLAIN, Terms(100, shift), False)
         counts = {"prompt_eval_count": 60, "eval_count": completion}
         return model.read(chat(MODEL, "hi"), DONE | {"model": MODEL, "done_reason": "stop"} | counts)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batchd.app.settled import settled
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source
 from batchd.edges.ollama import OllamaServer
@@ -138,12 +139,15 @@ async def test_what_an_answer_does_not_say_is_read_in_the_log(own: OwnOllama) ->
     for record in ("curl", "rsync"):
         answer = await server.answer(chat("smollm2:135m", shared + record), 0, 10)
         assert isinstance(answer, Answer)
-        usages.append(answer.usage)
+        usages.append((await settled(answer)).usage)
     await server.close()
     cold, warm = usages
     assert (cold.cached_source, cold.cached_tokens) == (Source.LOG, 0)
     assert warm.cached_source is Source.LOG
-    assert 0 < warm.evaluated_tokens < cold.evaluated_tokens / 10
+    read = [one.evaluated_tokens for one in (cold, warm)]
+    assert read[0] is not None
+    assert read[1] is not None
+    assert 0 < read[1] < read[0] / 10
 
 
 async def test_slots_that_a_model_does_not_get_are_read_in_the_log(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import ollama
 import pytest
 
 from batchd.core.fault import Category, ModelFault
-from batchd.core.model import Answer, Load
+from batchd.core.model import Answer, Load, ServerDescription
 from batchd.daemon.ports import ModelServer
 from batchd.edges.ollama import OllamaServer
 from batchd.edges.ollama_server import OwnOllama
@@ -113,6 +113,14 @@ class TestOllamaAttachedLive(ModelServerContract):
         yield server
         await server.unload(60)
         await server.close()
+
+    @pytest.fixture(autouse=True)
+    async def _by_version(self, server: ModelServer) -> None:
+        """Cached tokens are told from 0.33.3 on."""
+        described = await server.describe(self.timeout_s)
+        assert isinstance(described, ServerDescription)
+        numbers = described.version.split("-")[0].split(".")
+        self.tells_cached = tuple(map(int, numbers)) >= (0, 33, 3)
 
     async def test_an_unload_gives_back_five_minutes(self, resident: ModelServer, model: str) -> None:
         await resident.unload(self.timeout_s)

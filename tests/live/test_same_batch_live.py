@@ -57,5 +57,6 @@ def test_ollama_and_llamacpp_give_the_same_shapes_and_counts(
             "batch.json",
             "metrics.json",
             "output.jsonl",
+            "report.html",
         ]
     print(json.dumps({"ollama": by_ollama["tokens"], "llamacpp": by_llamacpp["tokens"]}))

@@ -1,15 +1,16 @@
 """A bench has every case with the same work, whatever came before."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from batchd.core.comparison import Comparison
+from batchd.core.comparison import Comparison, Ran
 from batchd.errors import UnavailableError
 from batchd.settings import Settings, load_settings
 from batchd.tools.bench import Plan, Probed, compare, on_one_server, probe
 from batchd.tools.machine import this_machine
-from batchd.tools.sheet import HEADS, PROJECTED, cells, projected, sheet
+from batchd.tools.sheet import HEADS, NOT_TOLD, PROJECTED, cells, on_what, projected, sheet
 from batchd.tools.workload import Workload
 from tests.simulator.child import ChildSimulator
 
@@ -54,10 +55,27 @@ def test_each_case_does_the_same_work_in_each_round(tmp_path: Path) -> None:
     text = sheet(comparison, plan, probed, this_machine())
     assert text.count("<svg") == 2
     assert "Nothing of it was measured" in text
+    assert "prompts kept in host memory: not told by this server" in text
     for row in comparison.rows():
         assert len(cells(row)) == len(HEADS)
     for projection in comparison.projections():
         assert len(projected(projection)) == len(PROJECTED)
+
+
+@pytest.mark.parametrize(("mib", "said"), [(0, "memory: none"), (8_192, "memory: up to 8,192 MiB")])
+def test_what_the_server_keeps_is_said_where_it_is_known(mib: int, said: str) -> None:
+    probed = Probed("m", "d", "llamacpp", "1", "child", 4, True, 512, 9.0, 9.0, 40, 1.0, prompt_cache_mib=mib)
+    assert on_what(probed).endswith(said)
+
+
+def test_tokens_that_the_server_does_not_tell_are_no_number() -> None:
+    untold = Ran("prefix", 4, 0, 1.0, 4, 400, None, 200, "unknown", None, None)
+    [row] = Comparison([untold]).rows()
+    assert cells(row)[5:7] == (NOT_TOLD, "-")
+    [projection] = Comparison([untold]).projections()
+    assert projected(projection)[1] == NOT_TOLD
+    about = Comparison([replace(untold, evaluated_tokens=300, source="estimate")]).rows()[0]
+    assert cells(about)[5:7] == ("about 300", "about 75.0%")
 
 
 def test_a_model_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.simulator.child import ChildSimulator
 def test_one_group_many_groups_and_the_bare_loop(tmp_path: Path) -> None:
     plan = Plan(Workload(16, 4, 300), (16,), rounds=1)
     flags = {"spool": tmp_path, "ollama.mode": "attach", "slots": 2}
-    with ChildSimulator(slots=2, decode_rate=500.0) as server:
+    with ChildSimulator(slots=2, decode_rate=500.0, version="0.33.3") as server:
         settings = load_settings(
             {**flags, "ollama.host": server.address, "share_card": True}, environ={"HOME": str(tmp_path)}
         )

@@ -21,7 +21,6 @@ from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Load
 from batchd.core.reply import count_or_none, text_or_empty
 from batchd.core.request import Request
-from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.wire import FOREVER, Model, full_name, preload_call, read_answer, request_call
 
 #: What Ollama gives a model that nobody set.
@@ -54,7 +53,6 @@ class Resident:
     model: Model
     terms: Terms
     is_embedding: bool
-    rate: ColdRate
 
     def call(self, request: Request) -> tuple[str, dict[str, object]] | ModelFault:
         """Path and body of this request."""

@@ -24,12 +24,11 @@ from batchd.core.model import Answer, Load, Loaded, ServerDescription
 from batchd.core.proxy import Proxy
 from batchd.core.reply import text_or_empty
 from batchd.core.request import Request
-from batchd.edges.ollama.cached import ColdRate
 from batchd.edges.ollama.client import Exchanger
 from batchd.edges.ollama.faults import runs_elsewhere
 from batchd.edges.ollama.gate import Whose, users_of
 from batchd.edges.ollama.listing import entries, find_listed, find_resident, read_loaded
-from batchd.edges.ollama.own import OwnServer, with_log
+from batchd.edges.ollama.own import OwnServer, ServerLog, with_log
 from batchd.edges.ollama.resident import Resident, Terms, terms_for
 from batchd.edges.ollama.rivals import Patience
 from batchd.edges.ollama.wire import AT_WORK, Model, full_name, is_remote_name, preload_call, read_model
@@ -70,6 +69,7 @@ class OllamaServer:
         glance_s: float = GLANCE_S,
         proxy: Proxy | None = None,
         whose: Whose | None = None,
+        log: ServerLog | None = None,
     ) -> None:
         self._host, self._proxy = host, proxy
         self._glance_s = glance_s
@@ -78,6 +78,7 @@ class OllamaServer:
         self._allow_remote = allow_remote
         self._own = own
         self._whose = whose
+        self._log = log if own is None else own
         self._clients: dict[int | None, Exchanger] = {}
         self._resident: Resident | None = None
         self._patience = None if own is not None else Patience(clock)
@@ -142,6 +143,8 @@ class OllamaServer:
         terms = await self._terms(load, model)
         if isinstance(terms, ModelFault):
             return terms
+        if self._log is not None:
+            self._log.follow()
         began = self._clock.monotonic()
         path, body = preload_call(name, terms.window_tokens, load.is_embedding, AT_WORK, terms.shift)
         answered = await self._control("POST", path, body, timeout_s)
@@ -154,9 +157,8 @@ class OllamaServer:
         listed = find_resident(listing, name, model)
         if listed is None:
             return ModelFault(Category.SERVER, "The model was gone right after its load.", is_temporary=True)
-        self._resident = Resident(
-            name, text_or_empty(listed.get("name")), model, terms, load.is_embedding, ColdRate()
-        )
+        listed_as = text_or_empty(listed.get("name"))
+        self._resident = Resident(name, listed_as, model, terms, load.is_embedding)
         digests = await self.digests([name], CONTROL_S)
         if isinstance(digests, ModelFault):
             return digests
@@ -200,19 +202,12 @@ class OllamaServer:
         call = resident.call(request)
         if isinstance(call, ModelFault):
             return call
-        started = resident.rate.start()
-        answer: Answer | ModelFault | None = None
-        try:
-            body = await self._client(slot).exchange(
-                "POST", call[0], call[1], timeout_s, answer_bytes_max(request)
-            )
-            answer = body if isinstance(body, ModelFault) else resident.read(request, body)
-            if isinstance(answer, Answer):
-                answer = replace(answer, usage=await with_log(self._own, answer.usage))
-        finally:
-            usage = resident.rate.finish(started, answer.usage if isinstance(answer, Answer) else None)
+        body = await self._client(slot).exchange(
+            "POST", call[0], call[1], timeout_s, answer_bytes_max(request)
+        )
+        answer = body if isinstance(body, ModelFault) else resident.read(request, body)
         if isinstance(answer, Answer):
-            return answer if usage is None else replace(answer, usage=usage)
+            return with_log(self._log, answer)
         is_gone = answer.is_server_lost and answer.category is not Category.NETWORK
         is_silent = answer.category is Category.TIMEOUT
         rival = await self._rival(resident.listed_as, None, self._glance_s, is_silent) if is_gone else None
@@ -235,8 +230,8 @@ class OllamaServer:
         for client in self._clients.values():
             await client.close()
         self._clients.clear()
-        if self._own is not None:
-            await self._own.stop()
+        if self._log is not None:
+            await self._log.stop()
 
     async def _put_out(self, resident: Resident, timeout_s: float) -> ModelFault | None:
         """Unload and wait until it has gone: the answer comes before the memory is free."""

@@ -27,7 +27,10 @@ from batchd.errors import ConfigError
 #: One look may take so long: a server that is busy starting answers late.
 PROBE_S = 2.0
 
-_UNIT_DIRECTORIES = (
+#: What the official installer calls it, and the packages of distributions.
+SERVICE = "ollama.service"
+
+UNIT_DIRECTORIES = (
     Path("/etc/systemd/system"),
     Path("/usr/lib/systemd/system"),
     Path("/lib/systemd/system"),
@@ -43,7 +46,7 @@ def choose_mode(answers: bool, is_local: bool, has_unit: bool, has_binary: bool)
 
 
 async def find_mode(
-    mode: str, host: str, binary: str | None, unit_directories: tuple[Path, ...] = _UNIT_DIRECTORIES
+    mode: str, host: str, binary: str | None, unit_directories: tuple[Path, ...] = UNIT_DIRECTORIES
 ) -> str:
     """`attach` or `own`. A fixed mode is only checked for what it needs."""
     has_binary = binary is not None and shutil.which(binary) is not None
@@ -62,8 +65,8 @@ async def find_mode(
     return chosen
 
 
-def has_unit(unit_directories: tuple[Path, ...] = _UNIT_DIRECTORIES) -> bool:
-    return any((directory / "ollama.service").exists() for directory in unit_directories)
+def has_unit(unit_directories: tuple[Path, ...] = UNIT_DIRECTORIES, unit: str = SERVICE) -> bool:
+    return any((directory / unit).exists() for directory in unit_directories)
 
 
 async def is_answering(address: str) -> bool:

@@ -37,6 +37,10 @@ KILL_S = 5.0
 #: How often we look whether it answers.
 LOOK_S = 0.05
 
+#: Its runner would copy whole slots to host memory, up to 8 GiB, to bring them back into any slot; lanes
+#: leave that nothing to do, and a slot keeps its own prefix without it.
+PROMPT_CACHE_MIB = 0
+
 #: Lines of the log in a fault's message.
 LOG_LINES_SHOWN = 5
 
@@ -122,9 +126,12 @@ class OwnOllama:
         self._slots = wanted
         return await self._start()
 
-    async def evaluated_tokens(self, prefill_s: float, decode_s: float | None) -> int | None:
+    def follow(self) -> None:
+        """Its log is read from its first line on."""
+
+    def evaluated_tokens(self, prefill_s: float, decode_s: float | None) -> "asyncio.Future[int | None]":
         """What was read for the answer with these durations, by its log; None where that does not say it."""
-        return await self._timings.evaluated(prefill_s, decode_s)
+        return self._timings.evaluated(prefill_s, decode_s)
 
     def slots_loaded(self) -> int | None:
         """Slots of the last load, by its log."""
@@ -133,6 +140,7 @@ class OwnOllama:
     async def stop(self) -> None:
         """Ask it to end, then kill its whole group."""
         child, self._child, self._socket = self._child, None, None
+        self._timings.close()
         if child is None:
             return
         child.send(signal.SIGTERM)
@@ -153,8 +161,7 @@ class OwnOllama:
             "OLLAMA_KEEP_ALIVE": "-1",
             "OLLAMA_NOPRUNE": "1",  # the models are the user's: nothing is deleted at start
             "OLLAMA_NO_CLOUD": "1",
-            # Copies of whole slots in host memory, up to 8 GiB; a slot keeps its own prefix without them.
-            "LLAMA_ARG_CACHE_RAM": "0",
+            "LLAMA_ARG_CACHE_RAM": str(PROMPT_CACHE_MIB),
         }
         if self._models is not None:
             ours["OLLAMA_MODELS"] = self._models
