@@ -9,11 +9,15 @@ from batchd.cli import ask
 from batchd.core.status import render
 from batchd.edges.clock import SystemClock
 from tests.cli.asked import REPORT
+from tests.house import BESIDE_OTHERS
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set(nothing_set: None) -> None:
-    """Verbs that are called in the test's own process read its environment."""
+def _nothing_set(nothing_set: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verbs that are called in the test's own process read its environment. Another batchd may be at work on
+    this machine meanwhile."""
+    for name, value in BESIDE_OTHERS.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
