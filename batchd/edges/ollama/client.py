@@ -1,11 +1,13 @@
-"""HTTP to Ollama: one exchange, bounded in time and in bytes.
+"""HTTP to Ollama: the client of the `ollama` package, each exchange bounded in time and in bytes.
 
 SUMMARY
     Exchanger.exchange    one call; the value that came with status 200, or the fault that it was
 
-    Bytes go through a bare connection pool of httpx: no cookies, no redirects, nothing of the environment,
-    and a body that is read as it comes. One for each slot: a shared pool gets slower with every request in
-    flight. A proxy is handed in (`core/proxy` finds it).
+    The package makes the request: the server's address, its headers, the key of OLLAMA_API_KEY. Its methods
+    drop `truncate`, `shift` and unknown fields of an answer, and have no limits, so the bytes go through a
+    bare connection pool of httpx: no cookies, no redirects, nothing of the environment, and a body that is
+    read as it comes. One for each slot: a shared pool gets slower with every request in flight. A proxy is
+    handed in (`core/proxy` finds it).
 
     A `Gate` is asked at each new connection, before anything is sent, whether who listens is to be believed.
 
@@ -14,8 +16,10 @@ DIAGNOSTICS
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+import os
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from pathlib import Path
 from typing import cast
 
 import httpx
@@ -28,6 +32,32 @@ from batchd.core.reply import unreadable
 from batchd.edges.ollama.faults import classify
 from batchd.edges.ollama.gate import Gate, StrangerError, asking
 
+#: What httpx would believe, besides proxies in any spelling.
+_BELIEVED = frozenset({"ollama_host", "ollama_api_key", "ssl_cert_file"})
+
+
+@contextmanager
+def _nothing_believed() -> Iterator[None]:
+    """Without the variables of the environment that a client looks at; afterwards as it was."""
+    before = dict(os.environ)
+    for name in before:
+        if name.lower() in _BELIEVED or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    # All certificates of the system are a twentieth of our start: in a directory none is read before it is
+    # needed.
+    os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
+    try:
+        yield
+    finally:
+        os.environ.pop("SSL_CERT_DIR")
+        os.environ.update(before)
+
+
+# The package makes a client of its own when it is imported, which nobody uses: with an address or a proxy
+# that is none it fails. Whether they are is for the settings to say, in a sentence.
+with _nothing_believed():
+    import ollama
+
 #: A server on the same machine or network accepts at once; its backlog may hold a moment.
 CONNECT_S = 5.0
 
@@ -38,24 +68,30 @@ WRITE_S = 60.0
 READ_MARGIN_S = 5.0
 
 
-class Exchanger:
+class Exchanger(ollama.AsyncClient):
     """One connection to the server, for one slot or for the control calls."""
 
     def __init__(self, host: str, proxy: Proxy | None = None, gate: Gate | None = None) -> None:
         self._gate = gate
-        self.address = (host if "://" in host else f"http://{host}").rstrip("/")
         self._proxy = proxy
         # Reading the certificates of the system takes 30 ms, for each slot: only where they are needed.
-        verify = self.address.startswith("https://")
+        verify = host.startswith("https://")
         self._transport = httpx.AsyncHTTPTransport(verify=verify, proxy=proxy.url if proxy else None)
+        super().__init__(
+            host, transport=self._transport, trust_env=False, follow_redirects=False, headers=HEADERS
+        )
 
     def __repr__(self) -> str:
         return (
             f"<Exchanger {self.address} by {self._proxy}>" if self._proxy else f"<Exchanger {self.address}>"
         )
 
+    @property
+    def address(self) -> str:
+        return str(self._client.base_url).rstrip("/")
+
     async def close(self) -> None:
-        await self._transport.aclose()
+        await self._client.aclose()
 
     async def exchange(
         self,
@@ -66,12 +102,12 @@ class Exchanger:
         bytes_max: int = CONTROL_BYTES_MAX,
     ) -> object | ModelFault:
         limits = httpx.Timeout(timeout_s + READ_MARGIN_S, connect=CONNECT_S, write=WRITE_S, pool=CONNECT_S)
-        request = httpx.Request(
+        request = self._client.build_request(
             method,
-            self.address + path,
-            headers=HEADERS,
+            path,
             content=None if body is None else json.dumps(body),
-            extensions={"timeout": limits.as_dict(), **asking(self._gate)},
+            timeout=limits,
+            extensions=asking(self._gate),
         )
         try:
             async with asyncio.timeout(timeout_s):
