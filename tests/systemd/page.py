@@ -14,7 +14,10 @@ from pathlib import Path
 PAGE = Path(__file__).parents[2] / "docs" / "install.md"
 
 #: The page's blocks, in order.
-BLOCKS = ("packages", "install", "member", "health", "search", "copy", "collect", "reload", "engine")
+BLOCKS = (
+    *("packages", "install", "member", "health", "search", "copy", "collect", "counts"),
+    *("reload", "engine"),
+)
 
 
 def blocks() -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ DIAGNOSTICS
 """
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +72,24 @@ def test_a_custom_id_forges_nothing_anywhere(service: Service) -> None:
         ]
         assert not [character for character in UNFIT if character in said]
     assert "<0>forged" in shown, "the thing in the inbox is listed, in one line"
+
+
+def sources(result: Path) -> set[str]:
+    """Who told how much of each prompt had been read before."""
+    lines = (result / "output.jsonl").read_bytes().splitlines()
+    return {json.loads(line)["response"]["cached_tokens_source"] for line in lines}
+
+
+def test_the_log_of_ollama_tells_what_its_answers_do_not_to_whom_may_read_it(service: Service) -> None:
+    service.drop("alice", "unread.jsonl", batch("unread", 5))
+    assert sources(service.result("unread")) == {"unknown"}
+    for command in blocks()["counts"]:
+        service.machine.call(command)
+    try:
+        service.drop("alice", "read.jsonl", batch("read", 5))
+        result = service.result("read")
+        assert sources(result) == {"log"}
+        assert json.loads((result / "metrics.json").read_bytes())["tokens"]["evaluated"]["source"] == "engine"
+    finally:
+        service.machine.call("gpasswd --delete batchd systemd-journal")
+        service.restart()

@@ -118,6 +118,7 @@ def test_every_command_of_the_page_is_run_here() -> None:
         "search": "in test_journal",
         "copy": "",
         "collect": "",
+        "counts": "in test_journal",
         "reload": "in test_reload",
         "engine": "in test_engine, but for the packages of another engine, which need hundreds of megabytes",
     }
