@@ -20,7 +20,7 @@ import pytest
 
 from batchd import failpoints
 from batchd.edges.spool import Spool, disk
-from batchd.errors import NotUsableError
+from batchd.errors import NotUsableError, SpoolError
 from tests.fakes.users import (
     ALICE,
     DAEMON,
@@ -173,6 +173,29 @@ def test_what_cannot_go_back_under_its_name_goes_back_under_another(root: Path, 
         assert returned.is_fifo()
         assert path.read_bytes() == b"another\n"
         assert spool.remove_litter(returned.lstat().st_ctime + 40 * 3_600) == 1
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("moment", ["claim.renamed", "claim.orig_synced"])
+def test_a_claim_that_cannot_become_durable_stays_a_claim_for_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, code: int
+) -> None:
+    root = tmp_path / "spool"
+
+    def refused(fd: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with contextlib.closing(Spool.open(root)) as spool:
+        (root / "inbox" / "a.jsonl").write_bytes(CONTENT)
+        fill = just_before(moment, lambda: monkeypatch.setattr(os, "fsync", refused))
+        with fill, pytest.raises(SpoolError) as caught:
+            spool.claim(NAME, ID)
+        monkeypatch.undo()
+        assert type(caught.value) is SpoolError  # not NoSpaceError: intake would go on without it
+        assert os.strerror(code) in caught.value.message
+    with contextlib.closing(Spool.open(root)) as spool:
+        assert (list(spool.places()), spool.strangers()) == ([ID], [])
+        assert spool.copy_input(ID, lambda block: True)[1] == len(CONTENT)
 
 
 @needs_root

@@ -10,7 +10,8 @@ SUMMARY
     Options belong to the owner of the batch file. What lies beside it and is another's is left where it is.
 
 DIAGNOSTICS
-    Fatal: OSError of our own directories, which the spool translates; SpoolError for an id that is taken.
+    Fatal: OSError of our own directories, which the spool translates; SpoolError for an id that is taken, and
+    for a file that was moved and cannot be made durable: it stays claimed, for the next start.
     Warning: NotUsableError when a rename from the inbox is refused, or moved what is no file: it concerns
     this name only, and never ends the daemon.
 """
@@ -29,6 +30,7 @@ from batchd.core.settle import options_name
 from batchd.core.text import printable
 from batchd.edges.spool import disk
 from batchd.edges.spool.layout import Layout
+from batchd.edges.spool.trouble import why
 from batchd.errors import NotUsableError, SpoolError
 
 #: NAME_MAX: no file can have a longer name, but the options of a file with a long name would.
@@ -60,12 +62,22 @@ class Claims:
             # A claim that the disk had no room for may have left it, and may not even have removed it.
             if not disk.is_unclaimed(batch_id, processing):
                 raise SpoolError(f"A batch with the id {batch_id} is in processing/ already.") from None
-        is_ours = False
         try:
             is_ours = self._moved_into(name, batch_id)
-        finally:
-            if not is_ours:
+        except NotUsableError:
+            self._undo(batch_id)
+            raise
+        except OSError as error:
+            if disk.is_unclaimed(batch_id, processing):
                 self._undo(batch_id)
+                raise
+            # Ours, and perhaps not durable: never NoSpaceError, for only recovery may go on with it.
+            raise SpoolError(
+                f"{batch_id} was claimed and cannot be made durable: {why(error)}.",
+                "Start batchd again when the disk takes something; nothing is lost.",
+            ) from error
+        if not is_ours:
+            self._undo(batch_id)
         failpoints.reach("claim.done")
         return is_ours
 
