@@ -238,10 +238,10 @@ class Intake:
         # At once: once the name is free, options that come under it belong to the next file.
         try:
             self._spool.claim_options(name, batch_id)
+            self.holdings.claimed(batch_id, self._spool.original(batch_id) or item)  # as it was moved
         except NoSpaceError as error:
-            # Ours, and without its options another batch: only recovery may go on with it.
+            # Ours by now, though it is not listed as waiting: only recovery may go on with it.
             raise SpoolError(error.message, error.next_step) from error
-        self.holdings.claimed(batch_id, self._spool.original(batch_id) or item)  # as it was moved
         note = self._again.claim(name, item.uid, batch_id, self._clock.monotonic(), self.settle_s)
         self._keep(Waiting(batch_id, name, note=note))
         shown = name.decode("utf-8", "replace") + (f"; {note}" if note else "")

@@ -278,17 +278,20 @@ def test_a_claim_for_which_there_is_no_room_leaves_the_file_where_it_is() -> Non
     assert "the disk is full: No space left" in world.intake.unclaimable[0].reason
 
 
-def test_options_that_find_no_room_after_the_claim_end_the_daemon_for_recovery_to_take_them() -> None:
-    class Full(MemorySpool):
-        def claim_options(self, name: bytes, batch_id: str) -> bool:
-            raise NoSpaceError("No space left on device.")
+@pytest.mark.parametrize("refused", ["claim_options", "original"])
+def test_what_finds_no_room_after_the_claim_ends_the_daemon_for_recovery_to_go_on(
+    refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(spool: MemorySpool, *more: object) -> object:
+        raise NoSpaceError("No space left on device.")
 
     world = World()
-    world.spool.__class__ = Full
+    monkeypatch.setattr(MemorySpool, refused, full)
     world.spool.drop(NAME, LINES)
     with pytest.raises(SpoolError, match="No space left") as told:
         world.intake.sweep(16)
     assert not isinstance(told.value, NoSpaceError)
+    assert list(world.spool.places().values()) == [S2]
 
 
 # --- owners ----------------------------------------------------------------------------------------------
