@@ -404,6 +404,34 @@ def test_options_that_are_no_file_are_not_moved(
     assert spool.read_options(b"a.jsonl", ID) is None
 
 
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("name", [b"a.jsonl", b"a.options.json"])
+def test_options_whose_owner_cannot_be_looked_up_are_never_just_left_out(
+    spool: Spool, root: Path, monkeypatch: pytest.MonkeyPatch, name: bytes, code: int
+) -> None:
+    opened = os.open
+
+    def refused(path: str | bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == name and flags & os.O_PATH:
+            raise OSError(code, os.strerror(code))
+        return opened(path, flags, mode, dir_fd=dir_fd)
+
+    def is_refused(use: Callable[[], object]) -> None:
+        monkeypatch.setattr(os, "open", refused)
+        with pytest.raises(SpoolError):
+            use()
+        monkeypatch.undo()
+
+    drop(root)
+    drop(root, b"a.options.json", b'{"strict":true}')
+    is_refused(lambda: spool.peek_options(b"a.jsonl"))
+    assert spool.claim(b"a.jsonl", ID)
+    is_refused(lambda: spool.claim_options(b"a.jsonl", ID))
+    assert spool.claim_options(b"a.jsonl", ID)
+    is_refused(lambda: spool.read_options(b"a.jsonl", ID))
+    assert spool.read_options(b"a.jsonl", ID) == b'{"strict":true}'
+
+
 def test_a_claim_for_which_the_disk_has_no_room_leaves_no_trace(
     spool: Spool, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

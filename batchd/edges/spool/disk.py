@@ -27,6 +27,11 @@ _RENAME_NOREPLACE = 1
 #: What a kernel without renameat2 (ENOSYS), or a file system without its flags (EINVAL), answers.
 _NO_RENAMEAT2 = frozenset({errno.ENOSYS, errno.EINVAL})
 
+#: What a name answers that has gone, or that is a stranger's: too long, or a file system of his own (FUSE) is
+#: mounted on it, alive or dead. Anything else is the disk's, or a limit's.
+NOT_SHOWN = frozenset({errno.EACCES, errno.EPERM, errno.ENOTCONN, errno.ESTALE, errno.ELOOP})
+_NOT_THERE = NOT_SHOWN | {errno.ENOENT, errno.ENAMETOOLONG}
+
 #: The unit of st_blocks, whatever the file system's own is.
 _BLOCK_BYTES = 512
 
@@ -116,10 +121,12 @@ def looked_at(name: str | bytes, dir_fd: int) -> os.stat_result:
 
 
 def owner_of(name: str | bytes, dir_fd: int) -> int | None:
-    """The user id, None where nothing can be found under the name."""
+    """The user id, None where there is nothing that a user shows under this name."""
     try:
         return looked_at(name, dir_fd).st_uid
-    except OSError:
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise  # without its options a batch would be another one
         return None
 
 

@@ -58,9 +58,6 @@ _SUBMITTERS_FAULT = frozenset(
 #: In place of a name: a slash stands in none.
 NOT_LISTED = b"(and/more)"
 
-#: What a name answers on which another user has mounted a file system of his own (FUSE), alive or dead.
-_NOT_SHOWN = frozenset({errno.EACCES, errno.EPERM, errno.ENOTCONN, errno.ESTALE, errno.ELOOP})
-
 #: What `batchd submit` and the probe at the start leave when they are killed, and what a claim gave back
 #: under another name; and how long it may be somebody's work: no copy into an inbox takes a day and a half.
 _LITTER = re.compile(r"\.(submit-[0-9a-f]{16}\.(options|batch)|(probe|returned)-[0-9a-f]{16})")
@@ -191,7 +188,7 @@ class Inbox:
         except FileNotFoundError:
             return None
         except OSError as error:
-            if error.errno not in _NOT_SHOWN:
+            if error.errno not in disk.NOT_SHOWN:
                 raise
             reason = f"batchd may not look at it ({error.strerror}): take it away"
             return Seen(name, Kind.UNCLAIMABLE, (0, 0, 0, 0, 0), reason, -1)
