@@ -14,9 +14,9 @@ DIAGNOSTICS
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
 
 from batchd.app.blocking import abandonable
+from batchd.core.proxy import is_loopback
 from batchd.core.readings import Reading
 from batchd.edges import memory, pressure
 from batchd.edges.clock import suspended_s
@@ -28,8 +28,6 @@ INHIBIT = "systemd-inhibit"
 
 #: A reading is worth no more of the time that the lookout has for it; the rest is read without the cards.
 CARDS_S = 2.0
-
-_HERE = ("127.0.0.1", "localhost", "::1")
 
 
 class MachineGauges:
@@ -89,7 +87,8 @@ def programs_of(settings: Settings) -> tuple[str, ...]:
     """What the model server's programs are called on this machine; none where it is another machine's."""
     is_ollama = settings.engine == "ollama"
     ollama = settings.ollama
-    addresses = (ollama.hosts or (ollama.host,)) if is_ollama else (settings.llamacpp.url or "",)
-    if all(urlsplit(address).hostname not in _HERE for address in addresses):
+    url = settings.llamacpp.url
+    addresses = (ollama.hosts or (ollama.host,)) if is_ollama else (url,) if url else ()
+    if not any(map(is_loopback, addresses)):
         return ()
     return ("ollama",) if is_ollama else ("llama-server",)

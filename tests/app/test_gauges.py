@@ -46,6 +46,7 @@ def test_the_blocking_look_is_the_same() -> None:
     [
         ({"engine": "ollama"}, ("ollama",)),
         ({"engine": "ollama", "ollama": {"host": "[::1]:11434"}}, ("ollama",)),
+        ({"engine": "ollama", "ollama": {"host": "127.0.0.2:11434"}}, ("ollama",)),
         ({"engine": "ollama", "ollama": {"host": "gpu.example:11434"}}, ()),
         ({"engine": "llamacpp"}, ()),
         ({"engine": "llamacpp", "llamacpp": {"url": "http://localhost:8080"}}, ("llama-server",)),
