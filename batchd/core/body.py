@@ -6,6 +6,7 @@ SUMMARY
     told_bytes_max       how long what is said of a text may be: its tokens, or itself in a template
     refused_head         why a reply is not read at all: a redirect, an encoding
     with_wait            a fault with the time for which its server asked to be left alone
+    received             the body behind a head, read up to its bound
     Body                 collects it
 
     A body is read while it comes, and no longer than its bound; whatever it then is, it was small.
@@ -14,7 +15,8 @@ DIAGNOSTICS
     None raised: a reply that is refused is a ModelFault.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
@@ -50,6 +52,8 @@ _VECTOR_BYTES = 512 * 2**10
 
 #: A token of one byte, as its number with a comma, or a character as JSON's escape.
 _TOLD_BYTES = 16
+
+_OK = 200
 
 #: Digits of a number of seconds: some 30,000 years.
 _DIGITS_MAX = 12
@@ -135,3 +139,17 @@ class Body:
     def too_long(self) -> ModelFault:
         """An answer of which something is missing is none."""
         return unreadable(f"it is longer than the {self._bytes_max} bytes that were asked for at most")
+
+
+async def received(
+    status: int, headers: Mapping[str, str], pieces: AsyncGenerator[bytes, None], bytes_max: int
+) -> Body | ModelFault:
+    """The body of a 200 up to `bytes_max`, of anything else an error's first; or why it is not read."""
+    if (refused := refused_head(status, headers)) is not None:
+        return refused
+    body = Body(bytes_max if status == _OK else ERROR_BYTES_MAX)
+    async with aclosing(pieces) as coming:
+        async for piece in coming:
+            if not body.add(piece):
+                break
+    return body

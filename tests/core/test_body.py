@@ -1,10 +1,14 @@
+from collections.abc import AsyncGenerator
+
 import pytest
 
 from batchd.core.body import (
     BODY_BYTES_MAX,
+    ERROR_BYTES_MAX,
     HEADERS,
     Body,
     answer_bytes_max,
+    received,
     refused_head,
     told_bytes_max,
     with_wait,
@@ -119,3 +123,27 @@ def test_a_fault_that_is_no_refusal_for_now_has_no_wait() -> None:
         ModelFault(Category.NETWORK, "away", is_temporary=True, is_server_lost=True),
     ):
         assert with_wait(fault, {"retry-after": "7"}) == fault
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "pieces_read"),
+    [(200, {}, 3), (500, {}, ERROR_BYTES_MAX // 4 + 1), (302, {}, 0), (200, {"content-encoding": "gzip"}, 0)],
+    ids=["an answer", "an error", "a redirect", "an encoding"],
+)
+async def test_no_more_is_read_than_may_be_and_the_rest_is_closed(
+    status: int, headers: dict[str, str], pieces_read: int
+) -> None:
+    told: list[str] = []
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                told.append("read")
+                yield b"1234"
+        finally:
+            told.append("closed")
+
+    body = await received(status, headers, endless(), 10)
+    assert told == ["read"] * pieces_read + ["closed"] * bool(pieces_read)
+    assert isinstance(body, Body) == bool(pieces_read)
+    assert isinstance(body, ModelFault) or body.is_too_long

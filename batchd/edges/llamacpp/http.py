@@ -15,12 +15,11 @@ DIAGNOSTICS
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
 from typing import Any, Protocol, cast
 
 import httpx
 
-from batchd.core.body import CONTROL_BYTES_MAX, ERROR_BYTES_MAX, HEADERS, Body, refused_head, with_wait
+from batchd.core.body import CONTROL_BYTES_MAX, HEADERS, received, with_wait
 from batchd.core.fault import Category, ModelFault
 from batchd.core.json import dumps, loads
 from batchd.core.proxy import Proxy
@@ -168,17 +167,12 @@ class Route:
     async def _receive(self, request: httpx.Request, bytes_max: int) -> bytes | ModelFault:
         response = await self._transport.handle_async_request(request)
         try:
-            status = response.status_code
-            if (refused := refused_head(status, response.headers)) is not None:
-                return refused
-            body = Body(bytes_max if status == httpx.codes.OK else ERROR_BYTES_MAX)
-            raw = cast(AsyncGenerator[bytes, None], response.aiter_raw())
-            async with aclosing(raw) as pieces:
-                async for piece in pieces:
-                    if not body.add(piece):
-                        break
+            status, raw = response.status_code, cast(AsyncGenerator[bytes, None], response.aiter_raw())
+            body = await received(status, response.headers, raw, bytes_max)
         finally:
             await response.aclose()
+        if isinstance(body, ModelFault):
+            return body
         if status != httpx.codes.OK:
             return with_wait(faults.fault_of_error(status, body.content), response.headers)
         return body.too_long() if body.is_too_long else body.content

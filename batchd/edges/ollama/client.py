@@ -18,14 +18,14 @@ DIAGNOSTICS
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import httpx
 
 from batchd.core import json
-from batchd.core.body import CONTROL_BYTES_MAX, ERROR_BYTES_MAX, HEADERS, Body, refused_head, with_wait
+from batchd.core.body import CONTROL_BYTES_MAX, HEADERS, received, with_wait
 from batchd.core.fault import Category, ModelFault
 from batchd.core.proxy import Proxy
 from batchd.core.reply import unreadable
@@ -131,17 +131,12 @@ class Exchanger(ollama.AsyncClient):
     async def _receive(self, request: httpx.Request, bytes_max: int) -> object | ModelFault:
         response = await self._transport.handle_async_request(request)
         try:
-            status = response.status_code
-            if (refused := refused_head(status, response.headers)) is not None:
-                return refused
-            body = Body(bytes_max if status == httpx.codes.OK else ERROR_BYTES_MAX)
-            raw = cast(AsyncGenerator[bytes, None], response.aiter_raw())
-            async with aclosing(raw) as pieces:
-                async for piece in pieces:
-                    if not body.add(piece):
-                        break
+            status, raw = response.status_code, cast(AsyncGenerator[bytes, None], response.aiter_raw())
+            body = await received(status, response.headers, raw, bytes_max)
         finally:
             await response.aclose()
+        if isinstance(body, ModelFault):
+            return body
         if status == httpx.codes.OK and body.is_too_long:
             return body.too_long()
         read = _read(status, body.content)
