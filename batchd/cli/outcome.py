@@ -59,8 +59,7 @@ def check_input(result: Path, digest: str) -> None:
     status, _, _ = _summary(result)
     found: Any = None
     with suppress(OSError, ValueError, KeyError, TypeError):
-        read: Any = loads(read_plain(result / "metrics.json", METRICS_BYTES_MAX))
-        found = read["provenance"]["input"]["sha256"]
+        found = _metrics(result)["provenance"]["input"]["sha256"]
     # Of a file that could not be read as one, nothing was read: it failed, and has no answers to believe.
     if found != digest and not (status == "failed" and found == _OF_NOTHING):
         raise SpoolError(
@@ -78,17 +77,15 @@ def exit_code(result: Path, failed_share_max: float) -> int:
 
 def closing_words(result: Path) -> list[str]:
     """What there is to say of its answers; nothing of a result that somebody is collecting."""
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        read: Any = loads((result / "metrics.json").read_bytes())
-        return flawed_answers(read["answers"])
+    with suppress(SpoolError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return flawed_answers(_metrics(result)["answers"])
     return []
 
 
 def read_result(result: Path) -> dict[str, object]:
     """A published batch in a few words, for a program."""
     status, total, failed = _summary(result)
-    metrics = loads(read_plain(result / "metrics.json", METRICS_BYTES_MAX))
-    assert isinstance(metrics, dict)  # we wrote it
+    metrics = _metrics(result)
     return {
         "batch_id": metrics["batch_id"],
         "path": str(result),
@@ -99,6 +96,20 @@ def read_result(result: Path) -> dict[str, object]:
     }
 
 
+def _metrics(result: Path) -> Any:
+    try:
+        return loads(read_plain(result / "metrics.json", METRICS_BYTES_MAX))
+    except FileNotFoundError as error:
+        raise _collected(result) from error
+
+
+def _collected(result: Path) -> SpoolError:
+    return SpoolError(
+        f"The result {result.name} was published, and somebody collected it already.",
+        "Look where it was taken to. The same command would compute it again.",
+    )
+
+
 def _summary(result: Path) -> tuple[str, int, int]:
     try:
         batch = loads(read_plain(result / "batch.json", METRICS_BYTES_MAX))
@@ -107,10 +118,7 @@ def _summary(result: Path) -> tuple[str, int, int]:
         counts = batch["request_counts"]
         return str(batch["status"]), int(counts["total"]), int(counts["failed"])
     except FileNotFoundError as error:
-        raise SpoolError(
-            f"The result {result.name} was published, and somebody collected it already.",
-            "Look where it was taken to. The same command would compute it again.",
-        ) from error
+        raise _collected(result) from error
     except OSError as error:
         raise SpoolError(
             f"{result / 'batch.json'} cannot be read: {error.strerror}.", "The results lie beside it."

@@ -1,11 +1,13 @@
 """The outcome: where a result lies, and which exit code it is."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from batchd.cli.outcome import closing_words, exit_code, find_result
+from batchd.cli.outcome import check_input, closing_words, exit_code, find_result, read_result
 from batchd.errors import SpoolError
 
 
@@ -61,3 +63,25 @@ def test_the_closing_words_are_of_the_answers(tmp_path: Path) -> None:
     answers = {"not_json": 3, "empty": 0, "cut_at_bound": "\x1b[2J"}
     (tmp_path / "metrics.json").write_text(json.dumps({"answers": answers}))
     assert closing_words(tmp_path) == ["3 answers are not the JSON that was asked for."]
+
+
+def test_the_closing_words_wait_for_no_pipe_and_follow_no_link(tmp_path: Path) -> None:
+    metrics, elsewhere = tmp_path / "metrics.json", tmp_path / "elsewhere.json"
+    elsewhere.write_text('{"answers": {"empty": 1}}')
+    metrics.symlink_to(elsewhere)
+    assert closing_words(tmp_path) == []
+    metrics.unlink()
+    os.mkfifo(metrics)
+    assert closing_words(tmp_path) == []
+    metrics.unlink()
+    elsewhere.rename(metrics)
+    assert closing_words(tmp_path) == ["1 answers are empty."]
+
+
+@pytest.mark.parametrize("read", [lambda at: check_input(at, "0" * 64), read_result])
+def test_a_result_that_is_being_collected_is_nobody_elses(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    result(tmp_path, "completed", 1, 0)
+    with pytest.raises(SpoolError, match="collected"):
+        read(tmp_path)
