@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from batchd.app.settled import settled
+from batchd.app.late import with_late_usage
 from batchd.core.doctor.server import slots_seen
 from batchd.core.fault import ModelFault
 from batchd.core.model import Answer
@@ -111,7 +111,7 @@ async def ask(server: ModelServer, model: str, slots: int, clock: Clock) -> Tall
         if isinstance(answer, ModelFault):
             tally.fault = tally.fault or answer
         else:
-            tally.add(request, await settled(answer))
+            tally.add(request, await with_late_usage(answer))
 
     async with asyncio.TaskGroup() as group:
         for slot in range(slots):
@@ -132,7 +132,7 @@ async def keep_busy(
     faults: list[ModelFault] = []
 
     async def tell(request: Request, answer: Answer) -> None:
-        on_answer(request, await settled(answer))
+        on_answer(request, await with_late_usage(answer))
 
     async def lane(slot: int) -> None:
         for request in coming:

@@ -13,7 +13,7 @@ DIAGNOSTICS
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from batchd.app.settled import settled
+from batchd.app.late import with_late_usage
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Loaded, Usage
 from batchd.core.overflow import cut_by_window
@@ -76,7 +76,7 @@ class Judging:
                 return verdict
             was_reseeded = was_reseeded or verdict.why == RESEEDED
             rejected += verdict.why == REJECTED
-            usage = (await settled(heard)).usage if isinstance(heard, Answer) else None
+            usage = (await with_late_usage(heard)).usage if isinstance(heard, Answer) else None
             self._enter(self.extra.plus(verdict.why, usage))
             sent = verdict.request
 
@@ -97,7 +97,7 @@ class Judging:
         again = instead(request, sent, rejected, self._again_max)
         if again is not None:
             return again
-        self._enter(self.extra.costing((await settled(answer)).usage))
+        self._enter(self.extra.costing((await with_late_usage(answer)).usage))
         return reject(answer, breach, rejected + 1)
 
     def _note(

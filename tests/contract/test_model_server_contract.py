@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from batchd.app.settled import settled
+from batchd.app.late import with_late_usage
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source
 from batchd.core.request import Endpoint, Message, Request
@@ -162,7 +162,7 @@ class ModelServerContract:
     async def test_a_shared_beginning_is_not_read_again(self, resident: ModelServer, model: str) -> None:
         rubric = "You review records of packages and say one word. " * 24
         await resident.answer(chat(model, rubric, "first", bound=1), 0, self.timeout_s)
-        again = await settled(
+        again = await with_late_usage(
             answer_or_fail(await resident.answer(chat(model, rubric, "again", bound=1), 0, self.timeout_s))
         )
         if not self.tells_cached:

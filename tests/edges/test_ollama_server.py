@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchd.app.settled import settled
+from batchd.app.late import with_late_usage
 from batchd.core.fault import Category, ModelFault
 from batchd.core.model import Answer, Load, Loaded, ServerDescription, Source
 from batchd.edges.ollama import OllamaServer
@@ -139,7 +139,7 @@ async def test_what_an_answer_does_not_say_is_read_in_the_log(own: OwnOllama) ->
     for record in ("curl", "rsync"):
         answer = await server.answer(chat("smollm2:135m", shared + record), 0, 10)
         assert isinstance(answer, Answer)
-        usages.append((await settled(answer)).usage)
+        usages.append((await with_late_usage(answer)).usage)
     await server.close()
     cold, warm = usages
     assert (cold.cached_source, cold.cached_tokens) == (Source.LOG, 0)

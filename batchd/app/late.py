@@ -1,4 +1,4 @@
-"""Settled: an answer with all that will be known of it.
+"""Late: what a log tells of an answer after it has come.
 
 DIAGNOSTICS
     None: what the server's log does not tell in time stays unknown.
@@ -10,8 +10,8 @@ from dataclasses import replace
 from batchd.core.model import Answer, Usage
 
 
-async def settled(answer: Answer) -> Answer:
-    """At once where nothing is late; else when the log has told, or did not in time."""
+async def with_late_usage(answer: Answer) -> Answer:
+    """Returns at once where nothing is late; else when the log has told, or did not in time."""
     if answer.late is None:
         return answer
     told: asyncio.Future[Usage] = asyncio.get_running_loop().create_future()

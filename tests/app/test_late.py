@@ -1,11 +1,11 @@
-"""An answer with all that will be known of it."""
+"""What a log tells of an answer after it has come."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
 from batchd.app.drill import keep_busy, question
-from batchd.app.settled import settled
+from batchd.app.late import with_late_usage
 from batchd.core.model import Answer, Source, Usage
 from batchd.core.request import Request
 from tests.fakes.scripted_model import ScriptedServer, answer
@@ -20,12 +20,12 @@ def soon(tell: Callable[[Usage], None]) -> None:
 
 async def test_what_is_known_is_not_waited_for() -> None:
     here = answer("yes")
-    assert await settled(here) is here
+    assert await with_late_usage(here) is here
 
 
 async def test_what_is_late_comes_with_its_count() -> None:
     late = replace(answer("yes"), usage=UNTOLD, late=soon)
-    came = await settled(late)
+    came = await with_late_usage(late)
     assert (came.usage, came.late) == (TOLD, None)
 
 
