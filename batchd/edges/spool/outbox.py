@@ -77,10 +77,8 @@ class Outbox:
     def create_result(self, batch_id: str, name: str) -> BinaryIO:
         """A new file in publish/."""
         # The submit group, where there is one, reads it. The set-group bit is inherited, see `disk.grant`.
-        flags, mode = (
-            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-            self.layout.file_mode,
-        )
+        mode = self.layout.file_mode
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with self._publish(batch_id) as (_, publish):
             fd = os.open(_plain(name), flags, mode, dir_fd=publish)
         disk.grant(fd, mode)
