@@ -29,8 +29,8 @@ VERSION = 1
 #: The daemon's last word; no newer status follows.
 STOPPED = "stopped"
 
-#: Listed things of the inbox that cannot be claimed. Anybody who may submit can make a million of them; the
-#: file is written every second, by the thread that also sends the requests.
+#: Listed things of the inbox that cannot be claimed. Anybody who may submit can make a million of them, and
+#: the report is put together every second, by the thread that also sends the requests.
 UNCLAIMABLE_MAX = 100
 
 #: Characters of the line for the service manager, whose display cuts longer ones anywhere.

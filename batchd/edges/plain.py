@@ -13,7 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-#: A status lists a thousand names of the inbox, and the batches of the house: some hundred kilobytes.
+#: A status lists a hundred names of the inbox, and the batches of the house: some hundred kilobytes.
 STATUS_BYTES_MAX = 16 << 20
 
 #: The metrics of a batch list their largest groups and a bounded ring of events: a megabyte at most.
