@@ -10,6 +10,7 @@ DIAGNOSTICS
     Fatal: UnavailableError where no answer can be checked.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -34,6 +35,9 @@ from batchd.core.runaway import (
 from batchd.core.validity import Answers, asks_for_json, cut, reject, unread
 from batchd.daemon.ports import Clock, Journal, Schemas
 from batchd.edges import log
+
+#: An answer up to here is read in the event loop, in 20 ms at worst. A longer one may take seconds.
+AT_ONCE_CHARS_MAX = 64 * 2**10
 
 #: Sends a request in a slot, with a limit in seconds.
 Send = Callable[[Request, int, float], Awaitable[Answer | ModelFault]]
@@ -86,7 +90,8 @@ class Judging:
         """This answer, held against what was asked for."""
         if loaded is not None and cut_by_window(answer, request, loaded) is not None:
             return answer  # none yet: it is asked again in a larger window
-        breach = unread(request, answer)
+        is_long = len(answer.text) > AT_ONCE_CHARS_MAX
+        breach = await asyncio.to_thread(unread, request, answer) if is_long else unread(request, answer)
         if breach is None and (schema := schema_text(request)) is not None:
             breach = await self._schemas.breach(schema, answer.text.encode())
         if breach is None:

@@ -35,6 +35,11 @@ HEADERS = {
 #: No reply is longer, whatever was asked: 2,048 vectors of 1,024 numbers fit.
 BODY_BYTES_MAX = 64 * 2**20
 
+#: Values in one reply, by the marks before them. What is read of a text of nothing but empty arrays takes
+#: up to thirty-six times its bytes: of 64 MiB more than a service may have, of so many values some hundred
+#: MB. Vectors have ten bytes for a number, and nobody's answer has so many brackets.
+VALUES_MAX = 8 * 2**20
+
 #: What a server says of itself or of a model: a license and a template are the most of it.
 CONTROL_BYTES_MAX = 4 * 2**20
 
@@ -54,6 +59,9 @@ _VECTOR_BYTES = 512 * 2**10
 _TOLD_BYTES = 16
 
 _OK = 200
+
+#: In texts they stand as well, which are then counted too: so many there are no answer either.
+_BEFORE_VALUES = (b"[", b"{", b",")
 
 #: Digits of a number of seconds: some 30,000 years.
 _DIGITS_MAX = 12
@@ -131,14 +139,18 @@ class Body:
     def is_too_long(self) -> bool:
         return len(self._content) > self._bytes_max
 
+    def refused(self) -> ModelFault | None:
+        """Why it is not to be read. An answer of which something is missing is none."""
+        if self.is_too_long:
+            return unreadable(f"it is longer than the {self._bytes_max} bytes that were asked for at most")
+        if len(self._content) > VALUES_MAX and sum(map(self._content.count, _BEFORE_VALUES)) > VALUES_MAX:
+            return unreadable(f"it has more than {VALUES_MAX} values")
+        return None
+
     @property
     def content(self) -> bytes:
         """Up to the bound."""
         return bytes(self._content[: self._bytes_max])
-
-    def too_long(self) -> ModelFault:
-        """An answer of which something is missing is none."""
-        return unreadable(f"it is longer than the {self._bytes_max} bytes that were asked for at most")
 
 
 async def received(

@@ -1,11 +1,18 @@
 """Judging: runaways end as error lines with what there was, and what was not taken is counted."""
 
+import threading
 from collections.abc import Callable
 
+import pytest
+
+from batchd.app.judging import AT_ONCE_CHARS_MAX
 from batchd.core.model import Answer, Source, Usage
+from batchd.core.request import Request
 from batchd.core.runaway import LEARN_FROM, LEARNED_TOKENS_MIN
+from batchd.core.schema import Breach
+from batchd.core.validity import unread
 from tests.app.premises import Premises, codes, metrics_of, records
-from tests.fakes.made_batch import chat
+from tests.fakes.made_batch import chat, json_chat
 from tests.fakes.scripted_model import Script, answer
 
 Build = Callable[..., Premises]
@@ -87,3 +94,24 @@ async def test_a_bound_is_learned_and_an_answer_that_needs_more_gets_all_of_it(p
     assert world.server.sent.count(last) == 2
     again = metrics_of(result)["answers"]["asked_again"]
     assert (again["lengthened"], again["completion_tokens"]) == (1, LEARNED_TOKENS_MIN)
+
+
+async def test_a_long_answer_is_read_beside_the_event_loop(
+    premises: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty megabytes of doubled keys are read for six seconds."""
+    threads: dict[int, threading.Thread] = {}
+
+    def noted(request: Request, heard: Answer) -> Breach | None:
+        threads[len(heard.text)] = threading.current_thread()
+        return unread(request, heard)
+
+    monkeypatch.setattr("batchd.app.judging.unread", noted)
+    short, long = '{"a":1}', '{"a":[' + "1," * AT_ONCE_CHARS_MAX + "1]}"
+    world = premises(Script().answers("a", answer(short)).answers("b", answer(long)))
+    batch_id = world.drop([json_chat("a"), json_chat("b")])
+    async with world.at_work():
+        result = await world.result(batch_id)
+    assert codes(result) == {"a": "answered", "b": "answered"}
+    assert threads[len(short)] is threading.current_thread()
+    assert threads[len(long)] is not threading.current_thread()

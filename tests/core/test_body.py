@@ -6,6 +6,7 @@ from batchd.core.body import (
     BODY_BYTES_MAX,
     ERROR_BYTES_MAX,
     HEADERS,
+    VALUES_MAX,
     Body,
     answer_bytes_max,
     received,
@@ -55,9 +56,30 @@ def test_a_body_is_kept_up_to_its_bound_and_not_a_byte_beyond() -> None:
     assert not body.add(b"y" * 2**20)
     assert (body.content, body.is_too_long) == (b"1234567890", True)
     assert repr(body) == "Body(11 of 10 bytes)"
-    fault = body.too_long()
+    fault = body.refused()
+    assert fault is not None
     assert (fault.category, fault.is_temporary, fault.is_server_lost) == (Category.SERVER, True, False)
     assert "10 bytes" in fault.message
+
+
+@pytest.mark.parametrize("piece", [b"[],", b"0,", b'{"a":0},', b"[[["])
+def test_a_body_of_more_values_than_anybody_asks_for_is_not_read(piece: bytes) -> None:
+    """Within the bound of its bytes: what is read of it would be thirty times as much."""
+    marks = sum(piece.count(mark) for mark in b"[{,")
+    body = Body(BODY_BYTES_MAX)
+    body.add(piece * (VALUES_MAX // marks))
+    assert body.refused() is None
+    body.add(piece * 2)
+    fault = body.refused()
+    assert fault is not None
+    assert (fault.category, fault.is_temporary, fault.is_server_lost) == (Category.SERVER, True, False)
+    assert f"more than {VALUES_MAX} values" in fault.message
+
+
+def test_vectors_as_long_as_a_body_may_be_are_read() -> None:
+    body = Body(BODY_BYTES_MAX)
+    body.add(b"-0.0123456," * (BODY_BYTES_MAX // 11))
+    assert body.refused() is None
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", " Identity "])

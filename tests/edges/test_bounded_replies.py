@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from batchd.core.body import CONTROL_BYTES_MAX
+from batchd.core.body import BODY_BYTES_MAX, CONTROL_BYTES_MAX, VALUES_MAX
 from batchd.core.fault import Category, ModelFault
 from batchd.core.proxy import Proxy
 from batchd.edges.llamacpp.http import Route
@@ -88,6 +88,14 @@ async def test_a_body_without_an_end_is_read_up_to_what_was_asked_for(ask: Ask, 
     assert (fault.category, fault.is_temporary, fault.is_server_lost) == (Category.SERVER, True, False)
     assert "1048576 bytes" in fault.message
     assert server.sent_bytes < 2**20 + 2**24  # what the sockets between us held besides
+
+
+@both
+async def test_a_body_of_nothing_but_values_is_not_taken_apart(ask: Ask) -> None:
+    """64 MiB of empty arrays would be more than two GB, and end a daemon that may have as much."""
+    fault = await fault_of(ask, saying(plain(200, b"[" * (VALUES_MAX + 1))), 30, BODY_BYTES_MAX)
+    assert (fault.category, fault.is_temporary, fault.is_server_lost) == (Category.SERVER, True, False)
+    assert f"more than {VALUES_MAX} values" in fault.message
 
 
 @both

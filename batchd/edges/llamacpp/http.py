@@ -175,7 +175,7 @@ class Route:
             return body
         if status != httpx.codes.OK:
             return with_wait(faults.fault_of_error(status, body.content), response.headers)
-        return body.too_long() if body.is_too_long else body.content
+        return body.refused() or body.content
 
     async def _lost(self, child: Child | None, error: str, is_sent: bool) -> ModelFault:
         """The connection failed: the child is dead, dying, or alive all the same."""

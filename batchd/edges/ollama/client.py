@@ -137,8 +137,8 @@ class Exchanger(ollama.AsyncClient):
             await response.aclose()
         if isinstance(body, ModelFault):
             return body
-        if status == httpx.codes.OK and body.is_too_long:
-            return body.too_long()
+        if status == httpx.codes.OK and (unread := body.refused()) is not None:
+            return unread
         read = _read(status, body.content)
         return with_wait(read, response.headers) if isinstance(read, ModelFault) else read
 
