@@ -1,4 +1,4 @@
-"""What the machine refused and nobody below could name: a limit, or the place where the command was given.
+"""What the machine refused and nobody below could name: a limit, a disk, or the place of the command.
 
 SUMMARY
     Such an error is no bug of ours, and a trace helps nobody. What is left unnamed here is one.
@@ -33,6 +33,8 @@ def refused(error: BaseException) -> BatchdError | None:
     name = "" if error.filename is None else f" ({error.filename!a})"
     if error.errno == errno.ENOENT and _is_nowhere():
         return UsageError("The current directory is gone.", "Change to one that is there (cd).")
+    if error.errno == errno.EIO:
+        return BatchdError(f"The disk reports an error: {error.strerror}{name}.", "Look at the kernel's log.")
     if error.errno in _DISK:
         return BatchdError(
             f"The disk refused to write: {error.strerror}{name}.", "Make room, or name another place."

@@ -23,6 +23,10 @@ from tests.simulator.child import ChildSimulator
         (MemoryError(), "ulimit -v"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
         (OSError(errno.ENOSPC, "No space left on device", "x"), "No space left on device ('x')"),
+        (
+            OSError(errno.EIO, "Input/output error", "x"),
+            "The disk reports an error: Input/output error ('x')",
+        ),
         (ExceptionGroup("tasks", [ValueError("x"), ExceptionGroup("more", [MemoryError()])]), "ulimit -v"),
     ],
 )
