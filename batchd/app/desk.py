@@ -241,7 +241,8 @@ class Desk:
         self._account.begin(meta)
         acceptance = from_meta(meta)
         self._judging.extra = extra_of(meta)
-        self._judging.answers = settled(acceptance.options.answers, self._tools.rules.answers)
+        usual = acceptance.answers or self._tools.rules.answers
+        self._judging.answers = settled(acceptance.options.answers, usual)
         progress = journal.progress()
         self._peaks = Peaks.from_meta(journal.meta().get(_PEAKS))
         if self._tools.rules.enforce_window:

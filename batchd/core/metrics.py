@@ -33,8 +33,8 @@ METRICS_VERSION = 1
 #: Groups listed one by one, largest first; the rest is in the sums.
 GROUPS_LISTED_MAX = 1_000
 
-#: Options that stand in the place of settings.
-_OPTIONS_TOO = ("deduplicate", "answers")
+#: Settled when the batch was accepted, in the place of what is set when it ends.
+_SETTLED = ("deduplicate", "answers")
 
 #: The source of what we measured ourselves.
 CLOCK = "clock"
@@ -74,8 +74,12 @@ def build_metrics(
     events: Sequence[Event],
 ) -> dict[str, object]:
     """The whole of `metrics.json`."""
-    options = acceptance.options
-    asked = {name: value for name in _OPTIONS_TOO if (value := getattr(options, name)) is not None}
+    asked = {
+        name: value
+        for name in _SETTLED
+        for facts in (acceptance, acceptance.options)  # what the batch asks for is what was settled
+        if (value := getattr(facts, name)) is not None
+    }
     if run.talk is not None:
         asked["deduplicate"] = False  # whatever was asked: no two of its requests read the same
     return {

@@ -20,6 +20,7 @@ from batchd.core.options import Options, window_s
 from batchd.core.record import Progress
 from batchd.core.result import BatchFacts, TokenTotals
 from batchd.core.strategy import Strategy, strategy_of
+from batchd.core.validity import Answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ class Acceptance:
     refusals: tuple[Refusal, ...]
     copies: int = 0  # lines that are not computed, because an earlier one asks the same
     strategy: Strategy = Strategy.PREFIX
+    # What the operator may set otherwise before the batch ends. None: an older batchd accepted it.
+    deduplicate: bool | None = None
+    answers: Answers | None = None
 
     def to_meta(self) -> dict[str, str]:
         """One string for each fact."""
@@ -55,6 +59,8 @@ def from_meta(meta: Mapping[str, str]) -> Acceptance:
     }
     values["options"] = Options(**values["options"])  # what an older batchd did not know has its default
     values["strategy"] = strategy_of(meta)
+    if values.get("answers") is not None:
+        values["answers"] = Answers(values["answers"])
     values["notes"] = tuple(values["notes"])
     values["refusals"] = tuple(Refusal(**refusal) for refusal in values["refusals"])
     return Acceptance(**values)

@@ -19,6 +19,7 @@ from typing import BinaryIO
 from loguru import logger
 
 from batchd import failpoints
+from batchd.core import validity
 from batchd.core.chats import Chats
 from batchd.core.fault import LineFault, Refusal
 from batchd.core.lines import Line, Lines
@@ -67,12 +68,13 @@ class Reading:
         self._limits = LineLimits(rules.line_bytes_max, rules.completion_tokens_default)
         self._is_strict = rules.strict if options.strict is None else options.strict
         self._sieve = Sieve(self._limits, self._is_strict, look_at)
-        deduplicate = rules.deduplicate if options.deduplicate is None else options.deduplicate
+        self._deduplicate = rules.deduplicate if options.deduplicate is None else options.deduplicate
+        self._answers = validity.settled(options.answers, rules.answers)
         self._strategy = settled(options.strategy, rules.strategy)
         self._groups: Chats | PrefixGroups = (
             Chats(rules.window_tokens_max)
             if self._strategy is Strategy.CONVERSATION
-            else PrefixGroups(self._request_of, deduplicate, rules.window_tokens_max)
+            else PrefixGroups(self._request_of, self._deduplicate, rules.window_tokens_max)
         )
         self._markup = Markup()
         self._offsets = array("Q")
@@ -141,6 +143,8 @@ class Reading:
             refusals=tuple(self._reasons(refusals, total)),
             copies=self._groups.copies,
             strategy=self._strategy,
+            deduplicate=self._deduplicate,
+            answers=self._answers,
         )
         failpoints.reach("accept.begun")
         self._journal.accept(plan, acceptance.to_meta())

@@ -158,6 +158,27 @@ async def test_as_given_is_a_setting_too_and_a_batch_may_ask_to_be_checked(premi
         assert codes(await world.result(second)) == {"a": "invalid_answer"}
 
 
+async def test_what_was_settled_when_it_was_accepted_holds_to_the_end_whatever_is_set_meanwhile(
+    premises: Build,
+) -> None:
+    """Else half of its answers would be checked, and the results would say it of all of them."""
+    world = premises(Script().answers("a", *[answer("no")] * 9).answers("b", *[answer("no")] * 9).holds("b"))
+    world.drain_s = 0.05
+    world.set_rules(answers=Answers.AS_GIVEN, deduplicate=False)
+    world.build()
+    batch_id = world.drop([json_chat("a"), json_chat("b")])
+    async with world.at_work():
+        await world.until(lambda: {"a", "b"} <= set(world.server.sent))
+    world.server.release()
+    world.set_rules(answers=Answers.CHECKED, deduplicate=True)
+    world.build()
+    async with world.at_work():
+        result = await world.result(batch_id)
+    assert codes(result) == {"a": "answered", "b": "answered"}
+    settings = metrics_of(result)["settings"]
+    assert (settings["answers"], settings["deduplicate"]) == ("as_given", False)
+
+
 async def test_requests_that_equal_it_end_as_it_does_each_under_its_own_name(premises: Build) -> None:
     world = premises(Script().answers("a", answer("no")))
     result = await run(world, [json_chat(name, temperature=0) for name in "abc"])

@@ -8,6 +8,7 @@ from batchd.core.json import loads
 from batchd.core.options import Options
 from batchd.core.record import Progress, Spent
 from batchd.core.summary import Acceptance, facts_of, from_meta
+from batchd.core.validity import Answers
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 REFUSALS = st.builds(Refusal, TEXT, TEXT, st.none() | TEXT, st.none() | st.integers(1, 2**40))
@@ -29,6 +30,8 @@ ACCEPTANCES = st.builds(
     is_strict=st.booleans(),
     notes=st.lists(TEXT).map(tuple),
     refusals=st.lists(REFUSALS).map(tuple),
+    deduplicate=st.none() | st.booleans(),
+    answers=st.none() | st.sampled_from(Answers),
 )
 
 
