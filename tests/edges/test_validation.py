@@ -113,6 +113,30 @@ async def test_the_event_loop_goes_on_beside_a_long_look() -> None:
         assert turns > 20, "a loop that was held up would have had a turn or two"
 
 
+def test_a_child_that_is_killed_over_and_over_for_want_of_memory_blames_no_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel takes the memory of whoever has most of it, and what the look is of is no reason."""
+    monkeypatch.setattr(validation, "START_PAUSES_S", (0.0, 0.01, 0.01))
+    killed = tmp_path / "killed"
+    program = (
+        "import os, sys, pathlib\n"
+        "from batchd.edges.validation import child\n"
+        f"killed = pathlib.Path({str(killed)!r})\n"
+        "def answer_to(*frame, real=child.answer_to):\n"
+        "    before = len(killed.read_bytes()) if killed.exists() else 0\n"
+        "    if before < 3:\n"
+        "        killed.write_bytes(bytes(before + 1))\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "    return real(*frame)\n"
+        "child.answer_to = answer_to\n"
+        "child.main()\n"
+    )
+    with contextlib.closing(Validation(command=(sys.executable, "-c", program))) as made:
+        assert made.refusal(SCHEMA).reason is None
+    assert len(killed.read_bytes()) == 3
+
+
 async def test_a_child_that_somebody_killed_is_replaced_and_the_answer_is_not_blamed() -> None:
     with looking() as made:
         assert made.refusal(SCHEMA).reason is None

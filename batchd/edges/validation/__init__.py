@@ -17,6 +17,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -44,6 +45,9 @@ LOOK_TIMEOUT_S = 120.0
 
 #: A machine that is short of processes or memory for a moment has them again within these pauses.
 START_PAUSES_S = (0.1, 0.3, 1.0, 3.0, 10.0)
+
+#: How long a child that closed its line may take to end, so that its own end is not taken for a kill of ours.
+END_S = 5.0
 
 #: The text of a schema. OpenAI takes 120,000 characters of names and values.
 SCHEMA_BYTES_MAX = 2**20
@@ -117,9 +121,11 @@ class Validation:
             self._end()
 
     def _ask(self, wanted: Wanted, schema: bytes, value: bytes) -> dict[str, Any]:
-        """What the child says. One that ended for no reason of the look's is replaced, and asked again."""
+        """What the child says. One that ended for no reason of the look's is replaced, and asked again: once,
+        and after each pause where it was killed, which its own limits never do."""
         with self._one:
-            for is_last in (False, True):
+            for pause_s in (0.0, *START_PAUSES_S, None):
+                is_last = pause_s != 0.0
                 line = self._line or self._start()
                 try:
                     line.sendall(HEAD.pack(wanted, len(schema), len(value)) + schema + value)
@@ -132,8 +138,11 @@ class Validation:
                             "Is the machine far too busy? Start batchd again; nothing is lost.",
                         ) from error
                 except OSError as error:
-                    if self._end() == -signal.SIGPROF or is_last:
+                    code = self._end(END_S)
+                    was_killed = code == -signal.SIGKILL and pause_s is not None
+                    if code == -signal.SIGPROF or (is_last and not was_killed):
                         raise _GoneError from error
+                    time.sleep(pause_s or 0.0)
             raise AssertionError("the last time it was answered or raised")
 
     def _start(self) -> socket.socket:
@@ -173,13 +182,15 @@ class Validation:
                 raise
         return ours
 
-    def _end(self) -> int | None:
-        """No child, and its exit status if there was one."""
+    def _end(self, wait_s: float = 0.0) -> int | None:
+        """No child, and its exit status if there was one; it may take so long to end by itself."""
         line, child, self._line, self._child = self._line, self._child, None, None
         if line is not None:
             line.close()
         if child is None:
             return None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.wait(wait_s)
         child.kill()
         return child.wait()
 
