@@ -28,6 +28,7 @@ from batchd.cli.outcome import exit_code, find_result
 from batchd.cli.progress import fetch_display, progress_display
 from batchd.cli.status import read_report
 from batchd.cli.terminal import put, say
+from batchd.core.bars import NOT_TOLD
 from batchd.core.json import dumps, loads
 from batchd.core.status import StatusReport
 from batchd.edges.model_store import SMALL_MODEL, ensure_small_model
@@ -178,7 +179,7 @@ def _show(place: Path, result: Path) -> None:
         text = answer["response"]["body"]["choices"][0]["message"]["content"]
         said = textwrap.shorten(f"{answer['custom_id']}: {text}", ANSWER_CHARS_MAX, placeholder=" …")
         put(f"  {said}")
-    read = "not told by this server"
+    read = NOT_TOLD
     if evaluated is not None:
         read = f"{evaluated:>9,}   ({1 - evaluated / max(sent, 1):.1%} were not read again)"
     put("")

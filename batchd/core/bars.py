@@ -16,6 +16,9 @@ from enum import StrEnum
 
 HEADLINE_LINES = 170_000
 
+#: In the place of a number that no answer of the server says, and no log that may be read.
+NOT_TOLD = "not told by this server"
+
 
 class Verdict(StrEnum):
     """What a row comes to."""
@@ -24,7 +27,7 @@ class Verdict(StrEnum):
     SHORT = "falls short"
     SMALL = "too small to say"
     MODELLESS = "needs --engine"
-    UNTOLD = "not told by this server"
+    UNTOLD = NOT_TOLD
     ABSENT = "not measured"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from math import log10
 
+from batchd.core.bars import NOT_TOLD
 from batchd.core.comparison import Comparison, Row, Spread
 from batchd.core.drawing import BAD, CHOSEN, FAINT, GOOD, INK, Panel, box, dot, line, opened, steps, text
 from batchd.core.status import duration
@@ -45,7 +46,7 @@ def _bars(
     yield from panel.frame(title, below)
     told = [(number, row, value) for number, row in enumerate(rows) if (value := of(row)) is not None]
     if not told:
-        yield text(panel.left + 12, panel.top + 24, "not told by this server", fill=FAINT)
+        yield text(panel.left + 12, panel.top + 24, NOT_TOLD, fill=FAINT)
         return
     ticks = steps(max(value.high for _, _, value in told))
     yield from panel.grid([(panel.height_of(tick, ticks[-1]), f"{tick:,g}") for tick in ticks])
@@ -115,7 +116,7 @@ def _curves(
     points = [point for measured, _ in curves.values() for point in measured]
     values = [y for _, y in points if y > 0] + [end for _, end in curves.values() if end > 0]
     if not values:
-        yield text(panel.left + 12, panel.top + 24, "not told by this server", fill=FAINT)
+        yield text(panel.left + 12, panel.top + 24, NOT_TOLD, fill=FAINT)
         return
     left, right = log10(min(x for x, _ in points)) - 0.1, log10(target) + 0.1
     at = max((at for at, mark in enumerate(marks) if mark <= min(values)), default=0)

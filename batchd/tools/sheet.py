@@ -13,7 +13,7 @@ DIAGNOSTICS
 from collections.abc import Sequence
 
 from batchd.core import bars
-from batchd.core.bars import Measured
+from batchd.core.bars import NOT_TOLD, Measured
 from batchd.core.charts import draw_cases, draw_cost
 from batchd.core.comparison import CASES, PROJECTED_LINES, Comparison, Projection, Row, Spread
 from batchd.core.model import Source
@@ -36,9 +36,6 @@ HEADS = (
     "of the server",
 )
 PROJECTED = ("case", "evaluated tokens", "time", "how")
-
-#: In the place of tokens that an attached server's answers do not say, and no log that may be read.
-NOT_TOLD = "not told by this server"
 
 PROJECTION_NOTE = (
     f"A projection to {PROJECTED_LINES:,} lines of the same kind. Nothing of it was measured: "
@@ -96,7 +93,7 @@ def on_what(probed: Probed) -> str:
 def _prompt_cache(mib: int | None) -> str:
     """With it, a server finds again what another slot has read: that helps a bad order most."""
     if mib is None:
-        return "prompts kept in host memory: not told by this server (its default: 8,192 MiB)"
+        return f"prompts kept in host memory: {NOT_TOLD} (its default: 8,192 MiB)"
     return f"prompts kept in host memory: {f'up to {mib:,} MiB' if mib else 'none'}"
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from batchd.core.bars import NOT_TOLD
 from batchd.core.comparison import Comparison, Ran
 from batchd.errors import UnavailableError
 from batchd.settings import Settings, load_settings
 from batchd.tools.bench import Plan, Probed, compare, on_one_server, probe
 from batchd.tools.machine import this_machine
-from batchd.tools.sheet import HEADS, NOT_TOLD, PROJECTED, cells, on_what, projected, sheet
+from batchd.tools.sheet import HEADS, PROJECTED, cells, on_what, projected, sheet
 from batchd.tools.workload import Workload
 from tests.simulator.child import ChildSimulator
 
