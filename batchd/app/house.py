@@ -260,7 +260,7 @@ class House:
                 self.space.refuse()
             await self._obey()
             report = self.board.tick()
-            await to_its_end(self.board.write, report)
+            self.board.show(report)
             self._on_tick(report)
             if self._desk is not None:
                 self._desk.tick()
@@ -288,4 +288,6 @@ class House:
             await self._servers.release()
             await self._servers.close()
             self.board.become(STOPPED)
-            await to_its_end(self.board.write, self.board.tick())
+            await self.board.settle()
+            self.board.show(self.board.tick())
+            await self.board.settle()

@@ -9,6 +9,7 @@ DIAGNOSTICS
     Warning: a status that cannot be written (a full disk); the work goes on. What concerns all batches, once.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -89,6 +90,7 @@ class StatusBoard:
         self._noticed = False
         self._cards: dict[str, Card] = {}
         self._warned = False
+        self._writing: asyncio.Future[None] | None = None
         self.state = "starting"
 
     def become(self, state: str) -> None:
@@ -170,6 +172,21 @@ class StatusBoard:
         if self._moves():
             self._service.ping()
         return report
+
+    def show(self, report: StatusReport) -> None:
+        """Begin to write it into status.json, in a thread. While an earlier one is still on its way, it is
+        left out: a disk that hangs must not stop what else a tick does and says."""
+        if self._writing is not None:
+            if not self._writing.done():
+                return
+            self._writing.result()
+        self._writing = asyncio.get_running_loop().run_in_executor(None, self.write, report)
+
+    async def settle(self) -> None:
+        """Wait until nothing is on its way into status.json."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+            self._writing.result()
 
     def write(self, report: StatusReport) -> None:
         """Into status.json. Blocking."""

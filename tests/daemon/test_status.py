@@ -1,5 +1,7 @@
 """The status board: what is shown, how often it is logged, and a disk that is full."""
 
+import threading
+
 import pytest
 
 from batchd.core.pause import Cause, Pause
@@ -58,6 +60,34 @@ class World:
 
 def progress_lines(said: list[str]) -> list[str]:
     return [line for line in said if f"{ID} " in line and "done" in line]
+
+
+class HangingSpool(MemorySpool):
+    """Takes a status when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let, self.begun = threading.Event(), 0
+
+    def write_status(self, content: bytes) -> None:
+        self.begun += 1
+        assert self.let.wait(60)
+        super().write_status(content)
+
+
+async def test_a_disk_that_hangs_over_the_status_holds_up_no_tick() -> None:
+    spool = HangingSpool()
+    world = World(spool)
+    for state in ("starting", "ready", "draining"):
+        world.board.state = state
+        world.board.show(world.board.tick())
+    assert world.service.pings == 3
+    spool.let.set()
+    await world.board.settle()
+    assert (spool.begun, parse(spool.status).state) == (1, "starting"), "the later ones were left out"
+    world.board.show(world.board.tick())
+    await world.board.settle()
+    assert parse(spool.status).state == "draining"
 
 
 def test_a_tick_writes_the_status_and_tells_the_service_manager() -> None:

@@ -133,7 +133,7 @@ def test_the_doctor_finds_the_running_one_and_the_models_that_an_own_one_could_n
 ) -> None:
     found = findings(laid_out)
     assert found["engine"]["verdict"] == "ok"
-    assert "(attach)" in found["engine"]["saw"]
+    assert "(attach, run by ollama)" in found["engine"]["saw"]
     assert found["own models"]["verdict"] == "note"
     assert f"sudo usermod -aG ollama batchd && sudo chmod g+rx {HOME}" in found["own models"]["step"]
     assert found["spool"]["verdict"] == "ok"

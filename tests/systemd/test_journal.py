@@ -26,7 +26,7 @@ def test_the_story_of_a_batch_is_found_by_its_id(service: Service) -> None:
     batch_id = service.result("story").name.partition(".")[2]
     service.wait_until(lambda: bool(service.entries("EVENT=published", after=before)), "the last entry")
     found = service.entries(f"BATCH_ID={batch_id}")
-    assert [entry["EVENT"] for entry in found] == ["claimed", "accepted", "published"]
+    assert [entry["EVENT"] for entry in found] == ["claimed", "accepted", "flawed_answers", "published"]
     assert {entry["_TRANSPORT"] for entry in found} == {"journal"}, "the native protocol, not a stream"
     assert {entry["_SYSTEMD_UNIT"] for entry in found} == {"batchd.service"}
     (command,) = blocks()["search"]
@@ -77,7 +77,8 @@ def test_a_custom_id_forges_nothing_anywhere(service: Service) -> None:
 def sources(result: Path) -> set[str]:
     """Who told how much of each prompt had been read before."""
     lines = (result / "output.jsonl").read_bytes().splitlines()
-    return {json.loads(line)["response"]["cached_tokens_source"] for line in lines}
+    usages = [json.loads(line)["response"]["body"]["usage"] for line in lines]
+    return {usage["prompt_tokens_details"]["cached_tokens_source"] for usage in usages}
 
 
 def test_the_log_of_ollama_tells_what_its_answers_do_not_to_whom_may_read_it(service: Service) -> None:

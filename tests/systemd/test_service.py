@@ -69,7 +69,7 @@ def test_a_member_drops_a_file_and_reads_the_results_and_a_stranger_does_neither
     assert json.loads(service.machine.call(f"cat {place}/batch.json", "bob"))["status"] == "completed"
     assert "Permission denied" in service.machine.call(f"ls {SPOOL}/outbox", "mallory", is_well=False)
     assert "Permission denied" in service.machine.call(f"touch {SPOOL}/inbox/x", "mallory", is_well=False)
-    assert not service.entries("PRIORITY=4", after=before)
+    assert service.messages("PRIORITY=4", after=before) == ""
 
 
 def test_results_are_copied_by_a_member_and_taken_away_by_the_operator(service: Service) -> None:
