@@ -17,7 +17,7 @@ from batchd.core.parameters import TABLE, Treatment
 from tests.batches import write_batch
 from tests.house import BESIDE_OTHERS, LivingDaemon, clean_environment, read_lines
 from tests.simulator.child import ChildSimulator
-from tests.systemd.page import blocks
+from tests.systemd.page import blocks, unmarked
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,7 +40,7 @@ def commands() -> list[str]:
     """Every line of every block that has no language."""
     found: list[str] = []
     for page in PAGES:
-        for block in re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+        for block in unmarked(page.read_text(encoding="utf-8")):
             lines = block.splitlines()
             is_drawing = any(line.startswith((" ", "spool/", "S1", "     ")) for line in lines)
             found += [] if is_drawing else lines

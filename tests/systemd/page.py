@@ -20,10 +20,16 @@ BLOCKS = (
 )
 
 
+def unmarked(text: str) -> list[str]:
+    """The blocks of a page that name no language."""
+    return [
+        block for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S) if not language
+    ]
+
+
 def blocks() -> dict[str, list[str]]:
     """The page's commands, by the name of their block."""
-    text = PAGE.read_text(encoding="utf-8")
-    found = [block.splitlines() for block in re.findall(r"^```\n(.*?)^```", text, re.M | re.S)]
+    found = [block.splitlines() for block in unmarked(PAGE.read_text(encoding="utf-8"))]
     assert len(found) == len(BLOCKS), f"{PAGE.name} has {len(found)} blocks of commands, not {len(BLOCKS)}"
     return dict(zip(BLOCKS, found, strict=True))
 

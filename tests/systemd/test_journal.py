@@ -94,3 +94,25 @@ def test_the_log_of_ollama_tells_what_its_answers_do_not_to_whom_may_read_it(ser
     finally:
         service.machine.call("gpasswd --delete batchd systemd-journal")
         service.restart()
+
+
+def test_answers_are_held_against_their_schema_inside_the_unit(service: Service) -> None:
+    """The process that does it lives with the unit's limits and filters."""
+    restarts = service.restarts()
+    schema = {"type": "object", "properties": {"year": {"type": "string", "pattern": "^[0-9]{4}$"}}}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {**schema, "required": ["year"]}}}
+    lines = [request("schemas", number) for number in range(4)]
+    for line in lines:
+        body = line["body"]
+        assert isinstance(body, dict)
+        body["response_format"] = form
+    service.drop("alice", "schemas.jsonl", as_jsonl(lines))
+    result = service.result("schemas")
+    counts = json.loads((result / "batch.json").read_bytes())["request_counts"]
+    rejected = (result / "errors.jsonl").read_bytes() if counts["failed"] else b""
+    assert counts["total"] == counts["completed"] + counts["failed"] == 4
+    assert {json.loads(line)["error"]["code"] for line in rejected.splitlines()} <= {
+        "invalid_answer",
+        "answer_cut",
+    }
+    assert service.restarts() == restarts

@@ -16,6 +16,8 @@ DIAGNOSTICS
 """
 
 import asyncio
+import os
+import shutil
 import subprocess
 import threading
 from contextlib import suppress
@@ -35,6 +37,9 @@ PIECE_CHARS_MAX = 4 * LINE_CHARS_MAX
 
 #: The lines of this unit, from now on, and nothing but what the program wrote.
 _COMMAND = ("--follow", "--lines=0", "--quiet", "--no-pager", "--no-hostname", "--output=cat")
+
+#: Nothing of ours: with NOTIFY_SOCKET, journalctl would tell systemd that it is ready.
+_ENVIRONMENT = {"PATH": os.defpath}
 
 
 class UnitLog:
@@ -89,8 +94,9 @@ class UnitLog:
         """In the thread."""
         try:
             process = subprocess.Popen(
-                [self._program, *_COMMAND, f"--unit={self._unit}"],
+                [shutil.which(self._program) or self._program, *_COMMAND, f"--unit={self._unit}"],
                 stdin=subprocess.DEVNULL,
+                env=_ENVIRONMENT,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
