@@ -213,3 +213,17 @@ def test_the_drawing_of_the_house_has_every_room() -> None:
         for path in (ROOT / "batchd" / floor).iterdir():
             if not path.stem.startswith("_"):
                 assert re.search(rf"\b{path.stem}\b", page), f"{floor}/{path.stem} is not in the drawing"
+
+
+def test_the_lines_of_python_make_a_good_batch_of_a_table(tmp_path: Path) -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    table = 'name,letter\r\nZoë,"Dear all,\r\nI know ""Linux""."\r\nBob,\r\n'
+    (tmp_path / "candidates.csv").write_text(table, encoding="utf-8-sig", newline="")
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=60)
+    checked = call("batchd check requests.jsonl --json", tmp_path)
+    assert checked.returncode == 0, checked.stdout
+    assert orjson.loads(checked.stdout)["total"] == 2
+    line = orjson.loads((tmp_path / "requests.jsonl").read_bytes().splitlines()[0])
+    first = line["body"]["messages"][0]["content"]
+    assert orjson.loads(first.split("\n", 1)[1]) == {"name": "Zoë", "letter": 'Dear all,\r\nI know "Linux".'}

@@ -1,7 +1,8 @@
 """Foretold: the rates at which the models of a file have worked on this machine, as far as anybody knows.
 
 SUMMARY
-    known_rates    by model: from the latest result in the outbox, else from a calibration
+    known_rates    by model: from the latest result in these outboxes, else from a calibration
+    calibrated     the models of which there is a calibration, also one that could not tell the rates
 
     The server is not asked, so a model that was changed since is not noticed.
 
@@ -9,7 +10,7 @@ DIAGNOSTICS
     None: what cannot be read tells nothing.
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,14 +25,22 @@ from batchd.settings import Settings
 RESULTS_MAX = 100
 
 
-def known_rates(settings: Settings, models: Set[str]) -> dict[str, Rates]:
+def known_rates(settings: Settings, models: Set[str], outboxes: Sequence[Path]) -> dict[str, Rates]:
     """Of these models; one that is not in it is not known."""
     found: dict[str, Rates] = {}
-    profiles = read_profiles(settings.profiles) if settings.profiles is not None else []
-    for rates in (*_of_results(settings.spool / "outbox"), *_of(profiles)):
+    for rates in (*_of_results(outboxes), *_of(_profiles(settings))):
         if rates.model in models:
             found.setdefault(rates.model, rates)
     return found
+
+
+def calibrated(settings: Settings) -> set[str]:
+    """An attached Ollama that does not tell what it read leaves the rates of a calibration unknown."""
+    return {profile.identity.model for profile in _profiles(settings)}
+
+
+def _profiles(settings: Settings) -> list[Profile]:
+    return read_profiles(settings.profiles) if settings.profiles is not None else []
 
 
 def _of(profiles: list[Profile]) -> Iterator[Rates]:
@@ -39,9 +48,11 @@ def _of(profiles: list[Profile]) -> Iterator[Rates]:
         yield from rates_of_profile(profile)
 
 
-def _of_results(outbox: Path) -> Iterator[Rates]:
-    with suppress(OSError):
-        places = [(path.stat().st_mtime, path) for path in outbox.glob("*/metrics.json")]
-        for _, path in sorted(places, reverse=True)[:RESULTS_MAX]:
-            with suppress(OSError, ValueError):
-                yield from rates_of_result(loads(read_plain(path, METRICS_BYTES_MAX)))
+def _of_results(outboxes: Sequence[Path]) -> Iterator[Rates]:
+    places: list[tuple[float, Path]] = []
+    for outbox in outboxes:
+        with suppress(OSError):
+            places += [(path.stat().st_mtime, path) for path in outbox.glob("*/metrics.json")]
+    for _, path in sorted(places, reverse=True)[:RESULTS_MAX]:
+        with suppress(OSError, ValueError):
+            yield from rates_of_result(loads(read_plain(path, METRICS_BYTES_MAX)))

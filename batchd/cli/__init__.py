@@ -58,6 +58,9 @@ VERBS = (
 
 EXIT_INTERRUPTED = 130
 
+#: Of the verbs that go on: a person who has stopped hours of work wants to know what it cost.
+_INTERRUPTED = {"run": "Interrupted. Every answer so far is kept: the same command goes on where it stopped."}
+
 
 def main() -> None:
     """The console script."""
@@ -90,7 +93,7 @@ def call(arguments: Sequence[str], more: Sequence[Verb] = ()) -> int:
         _say_bug(error)
         return 1
     if code == EXIT_INTERRUPTED:
-        say("Interrupted.")
+        say(_INTERRUPTED.get(arguments[0], "Interrupted.") if arguments else "Interrupted.")
     return code if isinstance(code, int) else 0
 
 

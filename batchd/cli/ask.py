@@ -39,9 +39,12 @@ def ask(spool: Path, named: str, verb: str) -> BatchStatus | None:
     """Tell the daemon of this spool; the batch as it last stood, None for one that is not in the house."""
     report, batch = _looked_up(spool, named)
     if batch is None and not is_batch_id(named):
+        if report is None:
+            read_report(spool)  # raises: it says why there is none, and what to do
         raise UsageError(
             f"No batch of {spool} is called '{named}'.",
-            "`batchd status` lists them; one that is not claimed yet goes by the id that submit printed.",
+            "`batchd status` lists them; one that is not claimed yet goes by the id that submit printed, and "
+            "one that is finished lies in the outbox.",
         )
     tell(spool, named if batch is None else batch.id, verb)
     if batch is None:

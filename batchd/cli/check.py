@@ -12,7 +12,7 @@ DIAGNOSTICS
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +21,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-from batchd.app.foretold import known_rates
+from batchd.app.foretold import calibrated, known_rates
 from batchd.cli.beside import opened, options_beside
+from batchd.cli.outcome import OUT
 from batchd.cli.source import Source, sources
 from batchd.cli.terminal import JsonOption, console, put, put_json, put_table
 from batchd.core.fault import LineFault
@@ -150,7 +151,7 @@ def _conclude(path: Path, survey: Survey, settings: Settings) -> None:
         put_table(heads, map(_cells, groups[:_GROUPS_SHOWN_MAX]))
     if len(groups) > _GROUPS_SHOWN_MAX:
         put(f"    and {len(groups) - _GROUPS_SHOWN_MAX:,} more")
-    for sentence in _time_words(_works(survey, settings)):
+    for sentence in _time_words(_works(survey, settings), calibrated(settings)):
         put(f"  {sentence}")
 
 
@@ -160,7 +161,7 @@ def _works(survey: Survey, settings: Settings) -> dict[str, Work | None]:
     counts: Counter[str] = Counter()
     for group in survey.groups():
         counts[served(group.model)] += group.count
-    rates = known_rates(settings, set(counts))
+    rates = known_rates(settings, set(counts), (settings.spool / "outbox", OUT))
     saved = 0 if survey.strategy is Strategy.NAIVE else _saved(survey)
     each = (survey.prompt_tokens - saved) / max(counts.total(), 1)
     return {
@@ -169,14 +170,22 @@ def _works(survey: Survey, settings: Settings) -> dict[str, Work | None]:
     }
 
 
-def _time_words(works: dict[str, Work | None]) -> Iterator[str]:
+def _time_words(works: dict[str, Work | None], calibrated_ones: Set[str]) -> Iterator[str]:
     known = [work for work in works.values() if work is not None]
     unknown = [model for model, work in works.items() if work is None]
     if unknown:
-        yield f"How long it takes is not known: no rates of {unknown[0]} (`batchd calibrate {unknown[0]}`)."
+        yield f"How long it takes is not known: {_unknown_words(unknown[0], calibrated_ones)}."
     elif known:
         sources = "; ".join(f"{work.rates.model}: rates {work.rates.source}" for work in known)
         yield f"time, with answers of {'; '.join(told.words() for told in forecast(known))} ({sources})"
+
+
+def _unknown_words(model: str, calibrated_ones: Set[str]) -> str:
+    if model in calibrated_ones:
+        return (
+            f"the calibration of {model} could not tell how fast it reads (an Ollama before 0.33.3 does not)"
+        )
+    return f"no rates of {model} (`batchd calibrate {model}`)"
 
 
 def _requests(count: int) -> str:

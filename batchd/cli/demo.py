@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -192,7 +193,8 @@ def _show(place: Path, result: Path) -> None:
     put(f"  results   {_near(result)}")
     put(f"  log       {_near(place / 'daemon.log')}")
     put(f"  settings  {_near(place / 'batchd.toml')}")
-    put(f"  spool     {_near(place / 'spool')}   (`batchd daemon` with these settings watches its inbox)")
+    again = f"batchd daemon --config {quote(str(_near(place / 'batchd.toml')))}"
+    put(f"  spool     {_near(place / 'spool')}   (`{again}` watches its inbox)")
 
 
 def _near(path: Path) -> Path:

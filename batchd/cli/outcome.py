@@ -15,10 +15,20 @@ from typing import Any
 
 from batchd.core.flaws import flawed_answers
 from batchd.core.json import loads
-from batchd.edges.plain import METRICS_BYTES_MAX, read_plain
+from batchd.core.text import printable
+from batchd.edges.plain import METRICS_BYTES_MAX, read_head, read_plain
 from batchd.errors import SpoolError
 
+#: Where `run` puts its results, in the current directory, unless it is told otherwise.
+OUT = Path("batchd-results")
+
 _OF_NOTHING = sha256().hexdigest()
+
+#: The first error line: one has the words of a model server in it, of 64 KiB at most, and a custom_id.
+_HEAD_BYTES = 1 << 20
+
+#: Of a reason, as much as a person reads in a terminal. The file has the whole.
+_REASON_CHARS_MAX = 300
 
 #: Settings that are options of a batch too: in its results they stand as they were for that batch.
 _OPTIONS_TOO = frozenset({"strict", "deduplicate", "strategy", "answers"})
@@ -76,10 +86,40 @@ def exit_code(result: Path, failed_share_max: float) -> int:
 
 
 def closing_words(result: Path) -> list[str]:
-    """What there is to say of its answers; nothing of a result that somebody is collecting."""
+    """What there is to say of a result: why requests have no answer, and what is wrong with the answers.
+
+    Nothing of one that somebody is collecting.
+    """
+    found: list[str] = []
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, SpoolError):
+        found += _failure_words(result)
     with suppress(SpoolError, OSError, ValueError, KeyError, TypeError, AttributeError):
-        return flawed_answers(_metrics(result)["answers"])
-    return []
+        found += flawed_answers(_metrics(result)["answers"])
+    return found
+
+
+def _failure_words(result: Path) -> Iterator[str]:
+    """How many have no answer, the first reason, and where the others stand."""
+    status, total, failed = _summary(result)
+    if status == "failed":
+        batch: Any = loads(read_plain(result / "batch.json", METRICS_BYTES_MAX))
+        yield f"The batch failed: {_reason(batch['errors']['data'][0])}"
+    if not failed:
+        return
+    said = f"{failed:,} of {total:,} requests have no answer"
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        first: Any = loads(read_head(result / "errors.jsonl", _HEAD_BYTES).partition(b"\n")[0])
+        said = f"{said}. The first: {_reason(first['error'] or first['response']['body']['error'])}"
+    yield said
+    if (result / "errors.jsonl").is_file():
+        yield f"All of them, with their reasons: {printable(str(result / 'errors.jsonl'))}"
+    if (result / "retry.jsonl").is_file():
+        yield "Once the cause is mended, hand in retry.jsonl, which lies beside it."
+
+
+def _reason(error: Mapping[str, object]) -> str:
+    shown = printable(f"{error['code']}: {error['message']}")
+    return shown if len(shown) <= _REASON_CHARS_MAX else f"{shown[: _REASON_CHARS_MAX - 1]}…"
 
 
 def read_result(result: Path) -> dict[str, object]:

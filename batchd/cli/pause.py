@@ -24,5 +24,6 @@ def pause(batch: BatchArgument, spool: SpoolOption = None) -> int:
         put(f"{found.id} is paused already: {found.detail}")
     else:
         batch_id = batch if found is None else found.id
-        put(f"{batch_id} pauses. To go on, type: {way_on(batch_id)}")
+        named = None if spool is None else str(spool)
+        put(f"{batch_id} pauses. To go on, type: {way_on(batch_id, named)}")
     return 0

@@ -22,7 +22,8 @@ def resume(batch: BatchArgument, spool: SpoolOption = None) -> int:
     """
     found = ask(load_settings({"spool": spool}).spool, batch, "resume")
     if found is not None and not found.is_paused:
-        put(f"{found.id} is not paused.")
+        # A status is a second old, and what was paused since goes on all the same.
+        put(f"{found.id} was not paused when the daemon last said how it stands; it goes on.")
     else:
         put(f"{batch if found is None else found.id} goes on.")
     return 0

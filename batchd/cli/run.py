@@ -22,7 +22,7 @@ import typer
 from batchd.app import Ended, run_files
 from batchd.cli.beside import checked_options
 from batchd.cli.engine import EngineOption, GgufOption, check_engine, engine_flags, only_this_file
-from batchd.cli.outcome import closing_words, exit_code, find_earlier, read_result
+from batchd.cli.outcome import OUT, closing_words, exit_code, find_earlier, read_result
 from batchd.cli.paused import EXIT_PAUSED, as_json_of_paused, go_on
 from batchd.cli.progress import progress_display
 from batchd.cli.source import Source, refuse_foreign, sources
@@ -32,8 +32,6 @@ from batchd.edges.spool import nearest, why
 from batchd.edges.spool.private import opened_own
 from batchd.errors import SpoolError, UnavailableError, UsageError
 from batchd.settings import Settings, load_settings, surroundings
-
-OUT = Path("batchd-results")
 
 
 def run(

@@ -10,6 +10,7 @@ DIAGNOSTICS
     Warning: a daemon that stopped, or a status that is old; the exit code is 1.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -45,7 +46,7 @@ def status(spool: SpoolOption = None, as_json: JsonOption = False) -> int:
         shown = {"age_s": age_s(report), "is_old": is_old(report), "is_running": is_running(report)}
         put_json({**asdict(report), **shown})
     else:
-        _show(report)
+        _show(report, None if spool is None else str(spool), root / "outbox")
     if is_running(report):
         return 0
     say(_end_words(report, root), style="yellow")
@@ -88,7 +89,7 @@ def _end_words(report: StatusReport, root: Path) -> str:
     return f"This status is {ago} old: the daemon of {root} has stopped, or hangs."
 
 
-def _show(report: StatusReport) -> None:
+def _show(report: StatusReport, spool: str | None, outbox: Path) -> None:
     put(f"daemon  {report.state}, process {report.pid}, {duration(age_s(report))} ago")
     if report.servers:
         for server in report.servers:
@@ -101,8 +102,8 @@ def _show(report: StatusReport) -> None:
         heads = ("batch", "name", "status", "done", "failed", "requests/s", "tokens/s", "cached", "ETA")
         put_table(heads, map(_cells, report.batches))
     else:
-        put("no batch is in the house")
-    waiting = [(batch.id, _waits(batch)) for batch in report.batches if batch.detail]
+        put(f"no batch is at work or waits{_finished_words(outbox)}")
+    waiting = [(batch.id, _waits(batch, spool)) for batch in report.batches if batch.detail]
     if waiting:
         put_table(("waits", "because"), waiting)
     piloted = [(batch.id, batch.estimate) for batch in report.batches if batch.estimate]
@@ -125,8 +126,15 @@ def _model_words(model: ModelStatus) -> Iterator[str]:
         yield model.detail
 
 
-def _waits(batch: BatchStatus) -> str:
-    return f"{batch.detail}; to go on, type: {way_on(batch.id)}" if batch.is_paused else batch.detail
+def _waits(batch: BatchStatus, spool: str | None) -> str:
+    if batch.is_paused:
+        return f"{batch.detail}; to go on, type: {way_on(batch.id, spool)}"
+    return batch.detail
+
+
+def _finished_words(outbox: Path) -> str:
+    """Where the finished ones are: who looks for a batch that is done finds it nowhere else."""
+    return f"; finished ones lie in {outbox}" if os.path.isdir(outbox) else ""  # noqa: PTH112 - never raises
 
 
 def _cells(batch: BatchStatus) -> tuple[str, ...]:

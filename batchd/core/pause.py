@@ -15,6 +15,7 @@ DIAGNOSTICS
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from shlex import quote
 from typing import Any
 
 from batchd.core.json import dumps, loads
@@ -54,9 +55,13 @@ def pause_of(meta: Mapping[str, str]) -> Pause | None:
     return Pause(Cause(values["cause"]), values["reason"], values["at"])
 
 
-def way_on(batch_id: str) -> str:
-    """What to type, with as much of the id as tells it from others and can be copied from one line."""
-    return f"batchd resume {batch_id[:_ID_CHARS]}"
+def way_on(batch_id: str, spool: str | None = None) -> str:
+    """What to type, with as much of the id as tells it from others and can be copied from one line.
+
+    `spool` is the one that was named on the command line: without it the command would look into another.
+    """
+    named = "" if spool is None else f" --spool {quote(spool)}"
+    return f"batchd resume {batch_id[:_ID_CHARS]}{named}"
 
 
 #: `batch_` and twelve digits: two of a million batches begin alike once in a thousand spools.

@@ -62,6 +62,9 @@ def test_without_a_daemon_it_is_said_that_it_takes_effect_later(
     assert told(asked_spool) == [f"{ONE}.pause"]
 
 
-def test_without_a_spool_it_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(["pause", ONE, "--spool", str(tmp_path)]) == 78
+@pytest.mark.parametrize("named", [ONE, "reviews.jsonl"])
+def test_without_a_spool_it_says_what_to_do(
+    tmp_path: Path, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(["pause", named, "--spool", str(tmp_path)]) == 78
     assert "batchd daemon" in capsys.readouterr().err

@@ -208,3 +208,29 @@ def test_a_time_is_told_only_where_rates_are_known(
     told = json.loads(capsys.readouterr().out)["seconds_estimated"]
     assert [one["answer_tokens"] for one in told] == [20, 50, 100]
     assert all(one["low_s"] <= one["expected_s"] <= one["high_s"] for one in told)
+
+
+def test_rates_are_known_from_what_run_has_left_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BATCHD_SPOOL", str(tmp_path / "spool"))
+    monkeypatch.setenv("BATCHD_PROFILES", str(tmp_path / "profiles"))
+    monkeypatch.chdir(tmp_path)
+    result = tmp_path / "batchd-results" / "old.batch_1"
+    result.mkdir(parents=True)
+    rates = {"prefill_tokens_per_s": {"value": 100.0}, "decode_tokens_per_s": {"value": 10.0}}
+    metrics = {"batch_id": "batch_1", "provenance": {"models": [{"name": "m", "slots": 1}]}, "rates": rates}
+    (result / "metrics.json").write_text(json.dumps(metrics))
+    assert call(["check", str(write(tmp_path, good("a")))]) == 0
+    assert "rates of the earlier batch batch_1" in capsys.readouterr().out
+
+
+def test_nobody_is_sent_to_a_calibration_that_could_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BATCHD_SPOOL", str(tmp_path / "spool"))
+    monkeypatch.setattr("batchd.cli.check.calibrated", lambda _: {"m"})
+    assert call(["check", str(write(tmp_path, good("a")))]) == 0
+    out = capsys.readouterr().out
+    assert "the calibration of m could not tell how fast it reads" in out
+    assert "batchd calibrate" not in out

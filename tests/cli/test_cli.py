@@ -85,6 +85,17 @@ def test_an_interrupted_command_ends_with_130(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == "Interrupted.\n"
 
 
+def test_an_interrupted_run_says_that_nothing_is_lost(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("batchd.cli.run.load_settings", interrupted)
+    assert call(["run", "requests.jsonl"]) == 130
+    assert "the same command goes on where it stopped" in capsys.readouterr().err
+
+
 def test_a_bug_is_one_sentence_and_a_file_with_the_trace(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,3 +85,31 @@ def test_a_result_that_is_being_collected_is_nobody_elses(
     result(tmp_path, "completed", 1, 0)
     with pytest.raises(SpoolError, match="collected"):
         read(tmp_path)
+
+
+def test_why_requests_have_no_answer_is_said_with_the_first_reason(tmp_path: Path) -> None:
+    refused = {"code": "model_error", "message": "no\x1b[2J" + "x" * 400}
+    lines = [{"error": None, "response": {"body": {"error": refused}}}, {"error": None}]
+    (tmp_path / "errors.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    said, where = closing_words(result(tmp_path, "completed", 1_000, 2))
+    assert said.startswith("2 of 1,000 requests have no answer. The first: model_error: no\\x1b[2Jxxx")
+    assert said.endswith("x…")
+    assert len(said) < 400
+    assert where.endswith(str(tmp_path / "errors.jsonl"))
+    (tmp_path / "retry.jsonl").touch()
+    assert "retry.jsonl" in closing_words(tmp_path)[2]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "\x00", '{"error": 3}', '{"error": {"code": 1}}'])
+def test_error_lines_of_anybody_take_nothing_from_the_number(tmp_path: Path, content: str) -> None:
+    (tmp_path / "errors.jsonl").write_text(content)
+    assert closing_words(result(tmp_path, "completed", 3, 2))[0] == "2 of 3 requests have no answer"
+
+
+def test_a_batch_that_failed_says_why(tmp_path: Path) -> None:
+    counts = {"total": 0, "completed": 0, "failed": 0}
+    errors = {"data": [{"code": "empty_file", "message": "The file is empty."}]}
+    (tmp_path / "batch.json").write_text(
+        json.dumps({"status": "failed", "request_counts": counts, "errors": errors})
+    )
+    assert closing_words(tmp_path) == ["The batch failed: empty_file: The file is empty."]

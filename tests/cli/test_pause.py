@@ -39,7 +39,7 @@ def test_a_paused_batch_gives_way_survives_a_restart_and_goes_on_when_resumed(
         one = daemon.submit(first)
         daemon.wait_until(lambda: server.counts()["answers"] >= 5, "answers")
         assert call(["pause", "first.jsonl", "--spool", str(root)]) == 0
-        assert f"batchd resume {one[:18]}" in capsys.readouterr().out
+        assert f"batchd resume {one[:18]} --spool {root}\n" in capsys.readouterr().out
         two = daemon.submit(second)
         daemon.result(two)
         assert not list((root / "outbox").glob(f"*.{one}"))
@@ -49,7 +49,10 @@ def test_a_paused_batch_gives_way_survives_a_restart_and_goes_on_when_resumed(
         daemon.wait_until((root / "status.json").exists, "a status")
         daemon.wait_until(lambda: one in paused(root), "the pause after a restart")
         assert call(["status", "--spool", str(root)]) == 0
-        assert "batchd pause was typed; to go on, type: batchd resume" in capsys.readouterr().out
+        assert (
+            f"batchd pause was typed; to go on, type: batchd resume {one[:18]} --spool {root}"
+            in capsys.readouterr().out
+        )
         assert call(["resume", one[:12], "--spool", str(root)]) == 0
         result = daemon.result(one)
         daemon.wait_until(lambda: not list((root / "control").iterdir()), "the end of the controls")

@@ -75,12 +75,14 @@ def test_a_failed_request_is_exit_1_unless_the_operator_allows_its_share(tmp_pat
     batch = tmp_path / "packages.jsonl"
     batch.write_text("\n".join(map(json.dumps, lines)))
     with ChildSimulator() as server:
-        strictly, out, _ = call(tmp_path, "run", str(batch), OLLAMA_HOST=server.address)
+        strictly, out, error = call(tmp_path, "run", str(batch), OLLAMA_HOST=server.address)
         leniently, _, _ = call(
             tmp_path, "run", str(batch), OLLAMA_HOST=server.address, BATCHD_FAILED_SHARE_MAX="0.25"
         )
     result = Path(out.strip())
     assert (strictly, leniently) == (1, 0)
+    assert "1 of 4 requests have no answer. The first: invalid_url: " in error
+    assert f"{result / 'errors.jsonl'}\n" in error
     assert [line["custom_id"] for line in read_lines(result / "output.jsonl")] == [
         "package-0",
         "package-2",

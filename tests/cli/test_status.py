@@ -163,3 +163,14 @@ def test_whatever_stands_in_the_place_of_a_status_is_one_sentence(
         (tmp_path / "inbox").mkdir()
         (tmp_path / "a.jsonl").write_bytes(b"{}\n")
         assert call(["submit", str(tmp_path / "a.jsonl"), "--spool", str(tmp_path)]) == 0
+
+
+def test_who_looks_for_a_finished_batch_is_shown_the_outbox(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "status.json").write_bytes(render(StatusReport(SystemClock().now(), 123, "ready", MODEL)))
+    assert call(["status", "--spool", str(tmp_path)]) == 0
+    assert "no batch is at work or waits\n" in capsys.readouterr().out
+    (tmp_path / "outbox").mkdir()
+    assert call(["status", "--spool", str(tmp_path)]) == 0
+    assert f"; finished ones lie in {tmp_path / 'outbox'}\n" in capsys.readouterr().out

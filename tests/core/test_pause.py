@@ -1,5 +1,7 @@
 """A pause: what the journal keeps of it is what was meant."""
 
+import shlex
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,3 +27,4 @@ def test_the_way_on_is_a_command_with_the_beginning_of_the_id() -> None:
     assert command == ["batchd", "resume"]
     assert batch_id.startswith(named)
     assert named != "batch_"
+    assert shlex.split(way_on(batch_id, "my spool"))[3:] == ["--spool", "my spool"]
