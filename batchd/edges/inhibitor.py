@@ -15,6 +15,7 @@ DIAGNOSTICS
 """
 
 import asyncio
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -30,6 +31,9 @@ COMMAND = (
     "--mode=block",
     "cat",
 )
+
+#: Nothing of ours: who finds NOTIFY_SOCKET may tell systemd things in our name.
+_ENVIRONMENT = {"PATH": os.defpath}
 
 #: logind answers within milliseconds; polkit may start a service first.
 TAKE_S = 10.0
@@ -65,12 +69,14 @@ class SleepInhibitor:
         """Take the lock, if it can be had. A refusal stands until `release`."""
         if self.is_held or self._is_refused:
             return
-        if shutil.which(self._command[0]) is None:
+        if (program := shutil.which(self._command[0])) is None:
             self._refused(f"there is no program {self._command[0]}")
             return
         try:
             self._child = await asyncio.create_subprocess_exec(
-                *self._command,
+                program,
+                *self._command[1:],
+                env=_ENVIRONMENT,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -31,7 +31,7 @@ SIMULATOR = f"""\
 [Service]
 WorkingDirectory=/srv/batchd
 ExecStart=/opt/batchd/.venv/bin/python -m tests.simulator --port 11434 --slots 2 --delay_s 0.1 \\
-  --log_lines 1 --log /{SIMULATOR_LOG}
+  --prefill_rate 2000 --decode_rate 400 --log_lines 1 --log /{SIMULATOR_LOG}
 Restart=always
 """
 

@@ -29,6 +29,8 @@ def begun(service: Service, name: str, count: int, answers: int = 6) -> None:
     """A batch at work, with some of its answers durable."""
     service.drop("alice", f"{name}.jsonl", batch(name, count))
     service.wait_until(lambda: len(service.asked(name)) > answers, f"requests of {name}")
+    # The first answers wait for what the journal of the server tells of them, until it is known to be silent.
+    service.wait_until(lambda: bool(service.durable(name)), f"answers of {name}")
 
 
 def stands_still(service: Service, name: str) -> bool:
