@@ -3,7 +3,8 @@
 SUMMARY
     Keeps a card for each batch in the house. `tick` (once a second) gives the service manager its one line
     and its ping, and logs progress: every 100 requests or every 30 s, whichever is later, so that a batch of
-    170,000 does not fill the journal of the system. `write` replaces status.json; it waits for the disk.
+    170,000 does not fill the journal of the system. `show` has a thread replace status.json, and waits for no
+    disk.
 
 DIAGNOSTICS
     Warning: a status that cannot be written (a full disk); the work goes on. What concerns all batches, once.
